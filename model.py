@@ -1,0 +1,261 @@
+"""The networks, and the two graphs that each of them lives in.
+
+The training graph holds the batch statistics, the loss and the optimizer; the inference graph
+holds the weights and the population statistics, and nothing that only training needs. What joins
+the two is a checkpoint: the variables that they share have the same names.
+"""
+
+import zlib
+from collections.abc import Callable
+from typing import NamedTuple
+
+import tensorflow.compat.v1 as tf
+
+from bn_wrapper import batch_norm_wrapper
+
+IMAGE_SIZE = 28
+CLASSES = 10
+
+
+class Network(NamedTuple):
+    """Which network, with which batch normalization (see `batch_norm_wrapper`)."""
+
+    name: str  # a key of `NETWORKS`
+    batch_norm: bool
+    bn_decay: float
+    bn_epsilon: float
+    precision: str  # of matrix products and convolutions, float32 or bfloat16; all else is float32
+
+
+class TrainingGraph(NamedTuple):
+    """A graph that learns. Its placeholders take one batch; a run of `train_op` is one step."""
+
+    graph: tf.Graph
+    images: tf.Tensor  # placeholder, uint8 [batch, 28, 28]
+    labels: tf.Tensor  # placeholder, uint8 [batch]
+    loss: tf.Tensor  # float32 scalar: mean cross-entropy of the batch, in nats
+    accuracy: tf.Tensor  # float32 scalar: share of the batch that is classified right
+    learning_rate: tf.Tensor  # float32 scalar: the rate of the step
+    train_op: tf.Operation  # takes the step; `loss` and `accuracy` are from before it
+    global_step: tf.Variable  # int64 scalar: steps taken so far
+    initializer: tf.Operation
+
+
+class InferenceGraph(NamedTuple):
+    """A graph that only answers. An answer does not depend on the rest of the batch."""
+
+    graph: tf.Graph
+    images: tf.Tensor  # placeholder, uint8 [batch, 28, 28]
+    labels: tf.Tensor  # placeholder, uint8 [batch]
+    predictions: tf.Tensor  # int64 [batch]: the likeliest class
+    cross_entropy: tf.Tensor  # float32 [batch], in nats
+    histograms: tf.Tensor  # string scalar: a serialized Summary of statistics and activations
+
+
+def training_graph(
+    network: Network,
+    *,
+    seed: int,
+    train_steps: int,
+    optimizer: str,
+    learning_rate: float,
+    lr_schedule: str,
+) -> TrainingGraph:
+    """Builds the graph that trains `network` for `train_steps` steps.
+
+    Args:
+        network: what to train.
+        seed: the initial weights are a function of the seed and of each variable's name.
+        train_steps: length of the schedule, in steps.
+        optimizer: a key of `OPTIMIZERS`.
+        learning_rate: the schedule's highest rate.
+        lr_schedule: a key of `LR_SCHEDULES`.
+    """
+    with tf.Graph().as_default() as graph:
+        images, labels = _placeholders()
+        logits = _logits(network, images, phase_train=True, seed=seed)
+        with tf.name_scope("loss"):
+            loss = tf.reduce_mean(_cross_entropy(logits, labels))
+        with tf.name_scope("accuracy"):
+            is_right = tf.equal(_predictions(logits), tf.cast(labels, tf.int64))
+            accuracy = tf.reduce_mean(tf.cast(is_right, tf.float32))
+        global_step = tf.train.get_or_create_global_step()
+        with tf.name_scope("learning_rate"):
+            progress = tf.cast(global_step, tf.float32) / train_steps
+            rate = learning_rate * LR_SCHEDULES[lr_schedule](progress)
+        with tf.name_scope("train"):
+            train_op = OPTIMIZERS[optimizer](rate).minimize(loss, global_step)
+        initializer = tf.global_variables_initializer()
+    return TrainingGraph(
+        graph, images, labels, loss, accuracy, rate, train_op, global_step, initializer
+    )
+
+
+def inference_graph(network: Network) -> InferenceGraph:
+    """Builds the graph that classifies with the weights of a checkpoint of `network`.
+
+    Its variables are exactly the weights and the population statistics; nothing initializes them
+    but a checkpoint.
+    """
+    with tf.Graph().as_default() as graph:
+        images, labels = _placeholders()
+        logits = _logits(network, images, phase_train=None, seed=0)
+        predictions = _predictions(logits)
+        with tf.name_scope("loss"):
+            cross_entropy = _cross_entropy(logits, labels)
+        histograms = _histograms()
+    return InferenceGraph(graph, images, labels, predictions, cross_entropy, histograms)
+
+
+def _placeholders() -> tuple[tf.Tensor, tf.Tensor]:
+    images = tf.placeholder(tf.uint8, [None, IMAGE_SIZE, IMAGE_SIZE], name="images")
+    labels = tf.placeholder(tf.uint8, [None], name="labels")
+    return images, labels
+
+
+def _logits(network: Network, images: tf.Tensor, phase_train: bool | None, seed: int) -> tf.Tensor:
+    """The network's unnormalized log-probabilities, float32 [batch, 10]."""
+
+    def normalize(inputs: tf.Tensor) -> tf.Tensor:
+        """Batch normalization or, in a network without it, the bias that it makes needless."""
+        if not network.batch_norm:
+            return _add_bias(inputs)
+        outputs = batch_norm_wrapper(inputs, phase_train, network.bn_decay, network.bn_epsilon)
+        tf.add_to_collection(tf.GraphKeys.ACTIVATIONS, tf.identity(inputs, "before_batch_norm"))
+        tf.add_to_collection(tf.GraphKeys.ACTIVATIONS, tf.identity(outputs, "after_batch_norm"))
+        return outputs
+
+    with tf.name_scope("scale_pixels"):
+        pixels = tf.cast(images, tf.float32) / 255.0
+    layers = _Layers(seed, tf.as_dtype(network.precision))
+    return NETWORKS[network.name](pixels, layers, normalize)
+
+
+class _Layers(NamedTuple):
+    """The layers that multiply by weights: without a bias, which `normalize` adds where needed."""
+
+    seed: int
+    product_dtype: tf.DType
+
+    def convolve(self, inputs: tf.Tensor, channels: int, gain: float) -> tf.Tensor:
+        """A 5x5 convolution that keeps height and width."""
+        weights = _weights([5, 5, inputs.shape.as_list()[-1], channels], self.seed, gain)
+        product = tf.nn.conv2d(
+            tf.cast(inputs, self.product_dtype),
+            tf.cast(weights, self.product_dtype),
+            strides=1,
+            padding="SAME",
+            name="convolution",
+        )
+        return tf.cast(product, tf.float32)
+
+    def multiply(self, inputs: tf.Tensor, units: int, gain: float) -> tf.Tensor:
+        """A matrix product with a vector of features for each example."""
+        weights = _weights([inputs.shape.as_list()[-1], units], self.seed, gain)
+        product = tf.matmul(
+            tf.cast(inputs, self.product_dtype),
+            tf.cast(weights, self.product_dtype),
+            name="product",
+        )
+        return tf.cast(product, tf.float32)
+
+
+def _cnn(pixels: tf.Tensor, layers: _Layers, normalize: Callable) -> tf.Tensor:
+    """TensorFlow's old tutorial "Deep MNIST for Experts", with batch normalization."""
+    hidden = tf.expand_dims(pixels, axis=-1)
+    for name, channels in (("conv1", 32), ("conv2", 64)):
+        with tf.variable_scope(name):
+            hidden = tf.nn.relu(normalize(layers.convolve(hidden, channels, gain=2.0)))
+            hidden = tf.nn.max_pool2d(hidden, ksize=2, strides=2, padding="SAME")
+    with tf.variable_scope("dense"):
+        hidden = tf.nn.relu(normalize(layers.multiply(_flatten(hidden), 1024, gain=2.0)))
+    with tf.variable_scope("logits"):
+        return _add_bias(layers.multiply(hidden, CLASSES, gain=1.0))
+
+
+def _mlp(pixels: tf.Tensor, layers: _Layers, normalize: Callable) -> tf.Tensor:
+    """The network of the batch-norm paper's own MNIST experiment (section 4.1)."""
+    hidden = _flatten(pixels)
+    for name in ("dense1", "dense2", "dense3"):
+        with tf.variable_scope(name):
+            hidden = tf.nn.sigmoid(normalize(layers.multiply(hidden, 100, gain=1.0)))
+    with tf.variable_scope("logits"):
+        return _add_bias(layers.multiply(hidden, CLASSES, gain=1.0))
+
+
+NETWORKS = {"cnn": _cnn, "mlp": _mlp}
+
+
+def _weights(shape: list[int], seed: int, gain: float) -> tf.Variable:
+    """Initially normal with variance `gain` / fan-in: 2 keeps the scale of a signal through
+    layers of ReLU (He et al. 2015, arXiv 1502.01852), 1 through linear ones.
+
+    Seeded by name as well: the values do not change when another variable is added to the graph.
+    """
+    fan_in = 1
+    for dimension in shape[:-1]:
+        fan_in *= dimension
+    seeds = [seed, zlib.crc32(tf.get_variable_scope().name.encode())]
+
+    def initializer(shape, dtype, partition_info=None):
+        deviation = (gain / fan_in) ** 0.5
+        return tf.random.stateless_normal(shape, seeds, stddev=deviation, dtype=dtype)
+
+    return tf.get_variable("weights", shape, initializer=initializer)
+
+
+def _add_bias(inputs: tf.Tensor) -> tf.Tensor:
+    channels = inputs.shape.as_list()[-1]
+    return tf.nn.bias_add(
+        inputs, tf.get_variable("bias", [channels], initializer=tf.zeros_initializer())
+    )
+
+
+def _flatten(inputs: tf.Tensor) -> tf.Tensor:
+    size = 1
+    for dimension in inputs.shape.as_list()[1:]:
+        size *= dimension
+    return tf.reshape(inputs, [-1, size])
+
+
+def _predictions(logits: tf.Tensor) -> tf.Tensor:
+    return tf.argmax(logits, axis=1, name="predictions")
+
+
+def _cross_entropy(logits: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
+    # From logits, never log(softmax): that is -inf as soon as a probability underflows.
+    return tf.nn.softmax_cross_entropy_with_logits(
+        labels=tf.one_hot(labels, CLASSES), logits=logits
+    )
+
+
+def _constant(progress: tf.Tensor) -> tf.Tensor:
+    return tf.ones_like(progress)
+
+
+def _cosine(progress: tf.Tensor) -> tf.Tensor:
+    """From 1 to 0 along half a cosine (Loshchilov & Hutter 2017, arXiv 1608.03983)."""
+    return 0.5 * (1.0 + tf.cos(3.141592653589793 * progress))
+
+
+def _onecycle(progress: tf.Tensor) -> tf.Tensor:
+    """From 0.1 to 1 in the first quarter, then to 0 (Smith & Topin 2018, arXiv 1708.07120)."""
+    up = 0.1 + 0.9 * progress / 0.25
+    down = (1.0 - progress) / 0.75
+    return tf.minimum(up, down)
+
+
+LR_SCHEDULES = {"constant": _constant, "cosine": _cosine, "onecycle": _onecycle}
+
+OPTIMIZERS = {
+    "adam": tf.train.AdamOptimizer,
+    "momentum": lambda rate: tf.train.MomentumOptimizer(rate, momentum=0.9),
+    "sgd": tf.train.GradientDescentOptimizer,
+}
+
+
+def _histograms() -> tf.Tensor:
+    """What batch normalization did: its variables, and the activations on either side of it."""
+    statistics = [v for v in tf.global_variables() if "batch_norm" in v.op.name]
+    activations = tf.get_collection(tf.GraphKeys.ACTIVATIONS)
+    return tf.summary.merge([tf.summary.histogram(t.op.name, t) for t in statistics + activations])
