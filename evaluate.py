@@ -1,0 +1,51 @@
+"""Classifies a data split with the weights of a checkpoint, in an inference graph of its own.
+
+python evaluate.py                                            the run trained last, test images
+python evaluate.py --run=cnn-nobn --split=validation
+python evaluate.py --checkpoint=checkpoints/cnn-bn/best.ckpt-1200
+"""
+
+from absl import flags as absl_flags
+
+import flags
+from runtime import commands
+
+FLAGS = absl_flags.FLAGS
+flags.define_evaluation()
+
+
+def main() -> None:
+    """Evaluates, as the flags say."""
+    # Not at the top of the file: TensorFlow takes seconds to import, a mistyped flag should not.
+    import model
+    from mnist import datasets
+    from runtime import checkpoints, evaluation
+    from runtime.progress import note
+
+    commands.check_json_flag(FLAGS.json)
+    run, checkpoint = checkpoints.find(FLAGS.checkpoint_dir, FLAGS.run, FLAGS.checkpoint)
+    is_synthetic = run.dataset["name"] == "synthetic" and not FLAGS.data_dir
+    dataset = datasets.load(
+        FLAGS.dataset or ("synthetic" if is_synthetic else "mnist"),
+        FLAGS.data_dir or run.data_dir,
+    )
+    if dataset.description() != run.dataset:
+        note(f"{run.folder} was trained on {run.dataset['name']}, is evaluated on {dataset.name}")
+
+    trained = run.flags
+    network = model.Network(
+        trained["model"],
+        trained["batch_norm"],
+        trained["bn_decay"],
+        trained["bn_epsilon"],
+        trained["precision"],
+    )
+    with evaluation.Evaluator(model.inference_graph(network)) as evaluator:
+        evaluator.restore(checkpoint)
+        outcome = evaluator.classify(*getattr(dataset, FLAGS.split))
+    print(evaluation.report(outcome))
+    commands.finish(evaluation.result(outcome, dataset.name, FLAGS.split, checkpoint), FLAGS.json)
+
+
+if __name__ == "__main__":
+    commands.run(main)

@@ -1,0 +1,114 @@
+"""Every flag of every command: name, default, help and check. Only commands read the values."""
+
+import math
+import re
+
+from absl import flags
+
+# `--help` then lists a command's flags as the command's own.
+flags.disclaim_key_flags()
+
+DEFAULT_EPOCHS = 3
+
+
+def define_training() -> None:
+    """Defines the flags of `train.py`."""
+    _define_data(default="auto")
+    _define_checkpoint_dir()
+    flags.DEFINE_string("summary_dir", "summaries", "Folder of the runs' TensorBoard events.")
+    _define_run_name(default="MODEL-bn or MODEL-nobn, such as cnn-bn")
+    flags.DEFINE_bool("resume", True, "Take up a run that exists, rather than refuse to.")
+    flags.DEFINE_bool("overwrite", False, "Delete a run that exists, and start it afresh.")
+
+    flags.DEFINE_enum(
+        "model",
+        "cnn",
+        ["cnn", "mlp"],
+        "cnn: two 5x5 convolutions and a dense layer; mlp: three layers of 100 sigmoid units.",
+    )
+    flags.DEFINE_bool("batch_norm", True, "Batch normalization; without it, biases.")
+    flags.DEFINE_float(
+        "bn_decay", 0.99, "Weight of the old value in the moving averages, in [0, 1)."
+    )
+    flags.DEFINE_float("bn_epsilon", 1e-5, "Added to the variance, above 0.")
+
+    flags.DEFINE_integer(
+        "epochs",
+        None,
+        f"Times through the training images; {DEFAULT_EPOCHS} unless --train_steps is given.",
+        lower_bound=1,
+    )
+    flags.DEFINE_integer("train_steps", None, "Steps, instead of --epochs.", lower_bound=1)
+    flags.mark_flags_as_mutual_exclusive(["epochs", "train_steps"])
+    flags.DEFINE_integer("batch_size", 128, "Images a step.", lower_bound=1)
+    flags.DEFINE_float("learning_rate", 2e-3, "Highest learning rate of the schedule, above 0.")
+    flags.DEFINE_enum(
+        "lr_schedule",
+        "onecycle",
+        ["constant", "cosine", "onecycle"],
+        "constant; cosine: falls to 0; onecycle: rises for a quarter of the run, falls to 0.",
+    )
+    flags.DEFINE_enum("optimizer", "adam", ["adam", "momentum", "sgd"], "Momentum is 0.9.")
+    flags.DEFINE_enum(
+        "precision",
+        "float32",
+        ["float32", "bfloat16"],
+        "Of matrix products and convolutions; weights and statistics are always float32.",
+    )
+    flags.DEFINE_integer("seed", 0, "Seed of initial weights and of batches.", lower_bound=0)
+    flags.DEFINE_integer(
+        "eval_every",
+        100,
+        "Steps between evaluations on the validation images; each reads a checkpoint made for it.",
+        lower_bound=1,
+    )
+    flags.DEFINE_integer("save_every", 100, "Steps between checkpoints.", lower_bound=1)
+
+    flags.register_validator("bn_decay", lambda decay: 0 <= decay < 1, "must be in [0, 1)")
+    for name in ("bn_epsilon", "learning_rate"):
+        flags.register_validator(
+            name, lambda value: 0 < value < math.inf, "must be a finite number above 0"
+        )
+
+
+def define_evaluation() -> None:
+    """Defines the flags of `evaluate.py`."""
+    _define_data(default=None)
+    _define_checkpoint_dir()
+    _define_run_name(default="the one trained last")
+    flags.DEFINE_string(
+        "checkpoint", None, "A checkpoint, such as checkpoints/cnn-bn/model.ckpt-1287."
+    )
+    flags.mark_flags_as_mutual_exclusive(["run", "checkpoint"])
+    flags.DEFINE_enum("split", "test", ["test", "validation", "train"], "What to classify.")
+
+
+def _define_data(default: str | None) -> None:
+    flags.DEFINE_enum(
+        "dataset",
+        default,
+        ["auto", "mnist", "synthetic"],
+        "mnist: the IDX files in --data_dir, downloaded if missing; synthetic: drawn digits; "
+        "auto: mnist, or synthetic if it can't be had. "
+        + ("" if default else "By default what the run was trained on."),
+    )
+    flags.DEFINE_string(
+        "data_dir",
+        default and "data",
+        "Folder of the four IDX files." + ("" if default else " By default the run's."),
+    )
+    flags.DEFINE_string("json", None, "File to write the result to, as JSON.")
+
+
+def _define_checkpoint_dir() -> None:
+    flags.DEFINE_string("checkpoint_dir", "checkpoints", "Folder of the runs' checkpoints.")
+
+
+def _define_run_name(default: str) -> None:
+    flags.DEFINE_string("run", None, f"Name of the run; by default {default}.")
+    flags.register_validator(
+        "run",
+        # A name with a slash or two dots would write outside the folders of the runs.
+        lambda name: name is None or re.fullmatch(r"[^./\\\s][^/\\]*", name) is not None,
+        message="must be a file name that begins with a letter or a digit",
+    )

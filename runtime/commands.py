@@ -1,0 +1,95 @@
+"""What the commands have in common: flags in, one line for an error, the exit code."""
+
+import contextlib
+import logging
+import os
+import pathlib
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from typing import Any, NoReturn
+
+from absl import app
+from absl import flags as absl_flags
+
+from runtime.errors import CommandError, InputError
+
+
+def run(main: Callable[[], None]) -> NoReturn:
+    """Parses the command line, runs `main`, and exits.
+
+    Exit codes: 0 done, 1 a failure while running, 2 wrong input, 130 Ctrl-C, 143 SIGTERM. An
+    error that a user can do something about is one line on standard error.
+    """
+
+    def checked_main(_: list[str]) -> None:
+        try:
+            import_tensorflow_quietly()
+            main()
+        except CommandError as error:
+            fail(str(error), error.exit_code)
+        except KeyboardInterrupt:
+            fail("stopped by Ctrl-C", 130)
+
+    app.run(checked_main, flags_parser=_parse_flags)
+
+
+def check_json_flag(path: str | None) -> None:
+    """Finds out before the work, not after it, that the result could not be written.
+
+    Raises:
+        InputError: `path` is in a folder that does not exist, or is a folder itself.
+    """
+    if path and (not pathlib.Path(path).parent.is_dir() or pathlib.Path(path).is_dir()):
+        raise InputError(f"--json: expected a file in a folder that exists, found {path}")
+
+
+def finish(facts: dict[str, Any], json_path: str | None) -> None:
+    """Prints the result line, the command's last on standard output, and writes it as JSON."""
+    from runtime import checkpoints, evaluation
+
+    if json_path:
+        checkpoints.write_json(pathlib.Path(json_path), facts)
+    print(evaluation.result_line(facts), flush=True)
+
+
+def fail(message: str, exit_code: int) -> NoReturn:
+    """Prints one line that begins with the command's name, and exits."""
+    print(f"{os.path.basename(sys.argv[0])}: {message}", file=sys.stderr)
+    sys.exit(exit_code)
+
+
+def _parse_flags(arguments: list[str]) -> list[str]:
+    try:
+        rest = absl_flags.FLAGS(arguments)
+    except absl_flags.Error as error:
+        fail(f"{' '.join(str(error).split())} (--help lists the flags)", 2)
+    if len(rest) > 1:
+        fail(f"expected flags only, found {rest[1]!r} (--help lists the flags)", 2)
+    return rest
+
+
+def import_tensorflow_quietly() -> None:
+    """Imports TensorFlow without the page of advice to developers that it prints."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    logging.getLogger("tensorflow").setLevel(logging.ERROR)
+    with _held_back_stderr():
+        import tensorflow  # noqa: F401
+
+
+@contextlib.contextmanager
+def _held_back_stderr() -> Iterator[None]:
+    """Keeps what even C++ code writes to standard error; shows it only if the block fails."""
+    sys.stderr.flush()
+    stderr = os.dup(2)
+    with tempfile.TemporaryFile() as kept:
+        os.dup2(kept.fileno(), 2)
+        try:
+            yield
+        except BaseException:
+            kept.seek(0)
+            os.write(stderr, kept.read())
+            raise
+        finally:
+            os.dup2(stderr, 2)
+            os.close(stderr)

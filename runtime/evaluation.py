@@ -1,0 +1,131 @@
+"""Classifying a data split with the weights of a checkpoint, and saying how well it went."""
+
+from typing import Any, NamedTuple
+
+import numpy as np
+import tensorflow.compat.v1 as tf
+
+from runtime import checkpoints
+
+BATCH_SIZE = 500
+# Enough images for a smooth histogram, few enough to keep the events file small.
+HISTOGRAM_IMAGES = 100
+
+
+class Outcome(NamedTuple):
+    """What a network made of the images of one split."""
+
+    labels: np.ndarray  # int64 [n]
+    predictions: np.ndarray  # int64 [n]
+    cross_entropy: np.ndarray  # float32 [n], in nats
+
+    @property
+    def correct(self) -> int:
+        """How many images were classified right."""
+        return int(np.sum(self.predictions == self.labels))
+
+    @property
+    def accuracy(self) -> float:
+        """Share of the images that were classified right."""
+        return self.correct / len(self.labels)
+
+    @property
+    def loss(self) -> float:
+        """Mean cross-entropy in nats."""
+        return float(np.mean(self.cross_entropy, dtype=np.float64))
+
+
+class Evaluator:
+    """An inference graph with a session. Its weights come from checkpoints, never from training."""
+
+    def __init__(self, graph: Any):
+        """Opens a session on `graph`, a `model.InferenceGraph`."""
+        self._graph = graph
+        self._session = tf.Session(graph=graph.graph)
+        with graph.graph.as_default():
+            self._saver = tf.train.Saver(max_to_keep=1, save_relative_paths=True)
+
+    def __enter__(self) -> "Evaluator":
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._session.close()
+
+    def restore(self, checkpoint: str) -> None:
+        """Takes the weights of a checkpoint.
+
+        Raises:
+            InputError: the checkpoint is missing, damaged, or of another network.
+        """
+        with self._graph.graph.as_default():
+            checkpoints.restore(self._saver, self._session, checkpoint)
+
+    def save_best(self, folder: str, step: int) -> None:
+        """Saves the weights, without the optimizer's variables, as the folder's best checkpoint."""
+        with self._graph.graph.as_default():
+            self._saver.save(
+                self._session,
+                f"{folder}/{checkpoints.BEST_CHECKPOINT}",
+                global_step=step,
+                latest_filename=checkpoints.BEST_LIST,
+                write_meta_graph=False,
+            )
+
+    def classify(self, images: np.ndarray, labels: np.ndarray) -> Outcome:
+        """Classifies uint8 images [n, 28, 28] with labels [n]."""
+        fetches = (self._graph.predictions, self._graph.cross_entropy)
+        batches = [
+            self._session.run(fetches, self._feed(images, labels, start, BATCH_SIZE))
+            for start in range(0, len(labels), BATCH_SIZE)
+        ]
+        predictions, cross_entropy = map(np.concatenate, zip(*batches, strict=True))
+        return Outcome(labels.astype(np.int64), predictions, cross_entropy)
+
+    def histograms(self, images: np.ndarray, labels: np.ndarray) -> bytes:
+        """Returns a serialized Summary of the statistics, and of the first images' activations."""
+        feed = self._feed(images, labels, 0, HISTOGRAM_IMAGES)
+        return self._session.run(self._graph.histograms, feed)
+
+    def _feed(self, images: np.ndarray, labels: np.ndarray, start: int, count: int) -> dict:
+        part = slice(start, start + count)
+        return {self._graph.images: images[part], self._graph.labels: labels[part]}
+
+
+def confusion_matrix(outcome: Outcome, classes: int = 10) -> np.ndarray:
+    """Returns int64 [classes, classes]: row is the true digit, column the predicted one."""
+    matrix = np.zeros([classes, classes], np.int64)
+    np.add.at(matrix, (outcome.labels, outcome.predictions), 1)
+    return matrix
+
+
+def report(outcome: Outcome) -> str:
+    """Returns the confusion matrix as text, with the accuracy of each class beside its row."""
+    matrix = confusion_matrix(outcome)
+    lines = ["confusion matrix: row = true digit, column = predicted"]
+    lines.append("      " + "".join(f"{digit:6d}" for digit in range(10)) + "   accuracy")
+    for digit, row in enumerate(matrix):
+        share = f"{row[digit] / row.sum():.4f}" if row.sum() else "no images"
+        lines.append(f"{digit:6d}" + "".join(f"{count or '.':>6}" for count in row) + f"   {share}")
+    return "\n".join(lines)
+
+
+def result(outcome: Outcome, dataset: str, split: str, checkpoint: str) -> dict[str, Any]:
+    """Returns the facts of the result line, as `--json` writes them."""
+    return {
+        "dataset": dataset,
+        "split": split,
+        "accuracy": outcome.accuracy,
+        "correct": outcome.correct,
+        "total": len(outcome.labels),
+        "loss": outcome.loss,
+        "step": checkpoints.step_of(checkpoint),
+        "checkpoint": checkpoint,
+    }
+
+
+def result_line(facts: dict[str, Any]) -> str:
+    """Returns the last line of a command: `mnist test accuracy 0.9941 (9941/10000) at step ...`."""
+    return (
+        "{dataset} {split} accuracy {accuracy:.4f} ({correct}/{total}) "
+        "at step {step}, {checkpoint}".format(**facts)
+    )

@@ -1,0 +1,50 @@
+"""What a person sees on standard error while a command works."""
+
+import sys
+import time
+
+from tqdm import tqdm
+
+SECONDS_BETWEEN_LINES = 5.0
+
+
+def note(message: str) -> None:
+    """Writes one line to standard error, above the progress bar if there is one."""
+    tqdm.write(message, file=sys.stderr)
+
+
+class Progress:
+    """A bar on a terminal; elsewhere (a file, a pipe, CI) a plain line every few seconds."""
+
+    def __init__(self, total: int, initial: int, description: str):
+        """Starts at step `initial` of `total`."""
+        self._total = total
+        self._is_terminal = sys.stderr.isatty()
+        self._bar = tqdm(
+            total=total,
+            initial=initial,
+            desc=description,
+            unit="step",
+            dynamic_ncols=True,
+            disable=not self._is_terminal,
+        )
+        self._description = description
+        self._started = time.monotonic()
+        self._initial = initial
+        self._last_line = self._started
+
+    def update(self, step: int, facts: str) -> None:
+        """Shows that `step` steps are done, and `facts`, such as `loss 0.0312`."""
+        if self._is_terminal:
+            self._bar.set_postfix_str(facts, refresh=False)
+            self._bar.update(step - self._bar.n)
+            return
+        now = time.monotonic()
+        if now - self._last_line >= SECONDS_BETWEEN_LINES or step == self._total:
+            self._last_line = now
+            left = (now - self._started) / (step - self._initial) * (self._total - step)
+            note(f"{self._description}: step {step}/{self._total}, {facts}, {left:.0f} s left")
+
+    def close(self) -> None:
+        """Leaves the finished bar on the screen."""
+        self._bar.close()

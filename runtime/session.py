@@ -1,0 +1,40 @@
+"""Stopping a running session without losing work."""
+
+import signal
+from types import FrameType
+
+from runtime.errors import CommandError
+
+
+class Interrupted(CommandError):
+    """A signal asked the command to stop. Exits as a shell reports it: 130 Ctrl-C, 143 SIGTERM."""
+
+    def __init__(self, signal_number: int, message: str):
+        super().__init__(message)
+        self.exit_code = 128 + signal_number
+
+
+class StopRequest:
+    """Turns Ctrl-C and SIGTERM into a wish that work in progress reads between two steps.
+
+    A second Ctrl-C does not wait. Use as a context manager, in the main thread.
+    """
+
+    def __init__(self) -> None:
+        self.signal_number: int | None = None
+
+    def __enter__(self) -> "StopRequest":
+        self._former = {
+            number: signal.signal(number, self._remember)
+            for number in (signal.SIGINT, signal.SIGTERM)
+        }
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        for number, handler in self._former.items():
+            signal.signal(number, handler)
+
+    def _remember(self, number: int, frame: FrameType | None) -> None:
+        if self.signal_number is not None:
+            raise KeyboardInterrupt
+        self.signal_number = number

@@ -1,0 +1,100 @@
+"""Trains a network with batch normalization on MNIST, and reads its test accuracy once at the end.
+
+python train.py                                 MNIST, three epochs
+python train.py --nobatch_norm                  the same network without batch normalization
+python train.py --flagfile=presets/blog.flags   the recipe of the old tutorials
+python evaluate.py                              the checkpoint, in a graph of its own
+tensorboard --logdir=summaries                  the curves
+"""
+
+import pathlib
+
+from absl import flags as absl_flags
+
+import flags
+from runtime import commands
+
+FLAGS = absl_flags.FLAGS
+flags.define_training()
+
+# What a run's weights and curves follow from, besides the data and the number of steps.
+RECIPE = (
+    "model",
+    "batch_norm",
+    "bn_decay",
+    "bn_epsilon",
+    "batch_size",
+    "learning_rate",
+    "lr_schedule",
+    "optimizer",
+    "precision",
+    "seed",
+    "eval_every",
+    "save_every",
+)
+
+
+def main() -> None:
+    """Trains, as the flags say."""
+    # Not at the top of the file: TensorFlow takes seconds to import, a mistyped flag should not.
+    import model
+    from mnist import datasets
+    from mnist.batches import Batches
+    from runtime import checkpoints, evaluation, summaries, training
+    from runtime.progress import note
+
+    commands.check_json_flag(FLAGS.json)
+    dataset = datasets.load(FLAGS.dataset, FLAGS.data_dir)
+    batches = Batches(*dataset.train, FLAGS.batch_size, FLAGS.seed)
+    epochs = FLAGS.epochs or flags.DEFAULT_EPOCHS
+    train_steps = FLAGS.train_steps or epochs * batches.steps_per_epoch
+
+    name = FLAGS.run or f"{FLAGS.model}-{'bn' if FLAGS.batch_norm else 'nobn'}"
+    summary_dir = pathlib.Path(FLAGS.summary_dir, name)
+    run = checkpoints.open_run(
+        pathlib.Path(FLAGS.checkpoint_dir, name),
+        {**{flag: FLAGS[flag].value for flag in RECIPE}, "train_steps": train_steps},
+        dataset.description(),
+        FLAGS.data_dir,
+        resume=FLAGS.resume,
+        overwrite=FLAGS.overwrite,
+    )
+    if run.result:
+        note(
+            f"{run.folder} is finished at step {train_steps}. To start afresh: --overwrite; "
+            f"to train another: --run=NAME; to go on: {checkpoints.how_to_go_on(run)}"
+        )
+        commands.finish(run.result, FLAGS.json)
+        return
+
+    note(
+        f"{name}: {len(dataset.train.labels)} training images of {dataset.name}, "
+        f"{train_steps} steps of {FLAGS.batch_size}"
+    )
+    network = model.Network(
+        FLAGS.model, FLAGS.batch_norm, FLAGS.bn_decay, FLAGS.bn_epsilon, FLAGS.precision
+    )
+    graph = model.training_graph(
+        network,
+        seed=FLAGS.seed,
+        train_steps=train_steps,
+        optimizer=FLAGS.optimizer,
+        learning_rate=FLAGS.learning_rate,
+        lr_schedule=FLAGS.lr_schedule,
+    )
+    with evaluation.Evaluator(model.inference_graph(network)) as evaluator:
+        checkpoint = training.train(graph, run, batches, dataset.validation, evaluator, summary_dir)
+        evaluator.restore(checkpoint)
+        outcome = evaluator.classify(*dataset.test)
+    summaries.write_test_outcome(summary_dir / "test", train_steps, dataset.test.images, outcome)
+    run.result = evaluation.result(outcome, dataset.name, "test", checkpoint)
+    run.save()
+    commands.finish(run.result, FLAGS.json)
+    note(
+        f"to see the curves: tensorboard --logdir={FLAGS.summary_dir}; "
+        f"to evaluate again: python evaluate.py --run={name}"
+    )
+
+
+if __name__ == "__main__":
+    commands.run(main)
