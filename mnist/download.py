@@ -1,0 +1,313 @@
+"""Find the four MNIST files on disk and download those that are missing.
+
+A file gets its name only after the SHA-256 of its content was checked. Until then it is a hidden
+`.part` file beside its future place, so that whatever happens (a cut-off download, a full disk,
+Ctrl-C, a killed process), what bears the name of a data file is that data file.
+
+Every wait is bounded, also with a server that hardly answers, and without a network the user
+learns within seconds that the files can be put in place by hand.
+"""
+
+import hashlib
+import http.client
+import os
+import sys
+import threading
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator, Sequence
+from concurrent import futures
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import NamedTuple
+
+from tqdm import tqdm
+
+from mnist.idx import StrPath, chunks, open_decompressed
+from runtime.errors import CommandError, InputError
+
+MIRRORS = (
+    "https://ossci-datasets.s3.amazonaws.com/mnist/",
+    "https://storage.googleapis.com/cvdf-datasets/mnist/",
+)
+
+
+class Content(NamedTuple):
+    """What a file holds once decompressed: its size in bytes and its SHA-256."""
+
+    size: int
+    sha256: str
+
+
+FILES = {
+    "train-images-idx3-ubyte": Content(
+        47040016, "ba891046e6505d7aadcbbe25680a0738ad16aec93bde7f9b65e87a2fc25776db"
+    ),
+    "train-labels-idx1-ubyte": Content(
+        60008, "65a50cbbf4e906d70832878ad85ccda5333a97f0f4c3dd2ef09a8a9eef7101c5"
+    ),
+    "t10k-images-idx3-ubyte": Content(
+        7840016, "0fa7898d509279e482958e8ce81c8e77db3f2f8254e26661ceb7762c4d494ce7"
+    ),
+    "t10k-labels-idx1-ubyte": Content(
+        10008, "ff7bcfd416de33731a308c3f266cc351222c34898ecbeaf847f06e48f7ec33f2"
+    ),
+}
+
+# Compressing can make a file longer, by little: beyond this a download is not what it should be.
+GZIP_OVERHEAD_BYTES = 1 << 16
+PIECE_BYTES = 1 << 16
+SLOWEST_BYTES_PER_SECOND = 10_000
+FIRST_PAUSE_SECONDS = 0.5
+# No download is silent for so long: the process that wrote such a .part file is gone.
+STALE_SECONDS = 3600
+
+
+class DownloadError(CommandError):
+    """No mirror gave a file. The message has each mirror's reason and what the user can do."""
+
+
+class _MirrorError(Exception):
+    """A mirror did not give a file, and would not if asked again."""
+
+
+class _PassingError(_MirrorError):
+    """A mirror did not give a file, but might if asked again."""
+
+
+class _UnreachableError(_MirrorError):
+    """A mirror cannot be reached, for this file or for any other."""
+
+
+def find(data_dir: StrPath, name: str) -> Path | None:
+    """Return the path of a file of `FILES` in a folder, or None when it is not there.
+
+    Accepted are NAME.gz and NAME, and both with a dot before `idx`, as in
+    `train-images.idx3-ubyte`, the spelling that some archives unpack to.
+    """
+    for spelling in (name, name.replace("-idx", ".idx")):
+        for path in (Path(data_dir, f"{spelling}.gz"), Path(data_dir, spelling)):
+            # Unlike Path.is_file, this does not raise when the folder may not be searched.
+            if os.path.isfile(path):
+                return path
+    return None
+
+
+def sha256_of_decompressed(path: StrPath, limit: int = sys.maxsize) -> str:
+    """Return the SHA-256, in hexadecimal, of a raw or gzip file's first `limit` content bytes.
+
+    It is that of `FILES` for the real MNIST, however the file was compressed. Raises InputError,
+    naming the file, when it cannot be read or decompressed.
+    """
+    digest = hashlib.sha256()
+    with open_decompressed(path) as stream:
+        for piece in chunks(stream, limit):
+            digest.update(piece)
+    return digest.hexdigest()
+
+
+def fetch_missing(
+    data_dir: StrPath, mirrors: Sequence[str] = MIRRORS, timeout: float = 10.0, retries: int = 2
+) -> list[Path]:
+    """Download those of the four files that `data_dir` lacks, and return where all four are.
+
+    The order is train images, train labels, test images, test labels. The folder is made if it is
+    missing. Files that are there already are neither read nor checked.
+
+    `mirrors` are the URLs of folders, tried in order for each file; the environment variable
+    MNIST_MIRROR, when set, replaces them by the one URL that it holds. `timeout` is how many
+    seconds a server may take to answer, be silent, or be slower than 10 kB/s. `retries` is how
+    often a mirror is asked again after a failure that may pass, such as a lost connection.
+
+    Raises DownloadError when no mirror gives a file, and InputError when the folder cannot be
+    made or written to. What was downloaded until then stays, so that the next call needs less.
+    """
+    folder = Path(data_dir)
+    downloader = _Downloader(folder, _chosen(mirrors), timeout, retries)
+    with _made_folder(folder):
+        return [find(folder, name) or downloader.fetch(name) for name in FILES]
+
+
+def _chosen(mirrors: Sequence[str]) -> Sequence[str]:
+    """Return the mirrors to use: behind a firewall, the user's own instead of the public ones."""
+    own = os.environ.get("MNIST_MIRROR")
+    return [own] if own else mirrors
+
+
+@contextmanager
+def _made_folder(folder: Path) -> Iterator[None]:
+    """Make a folder for the `with` block, and unmake it afterwards if nothing was put into it.
+
+    The network's errors have types of their own (see `_MirrorError`), so that an OSError in here
+    is the disk's: the folder may not be written to, or the disk is full.
+    """
+    try:
+        made = [path for path in (folder, *folder.parents) if not path.exists()]
+        folder.mkdir(parents=True, exist_ok=True)
+        try:
+            yield
+        finally:
+            for path in made:
+                # rmdir refuses a folder that holds something, which is what keeps the data.
+                with suppress(OSError):
+                    path.rmdir()
+    except OSError as error:
+        raise InputError(
+            f"{folder}: expected a folder that can be written to, found: {error.strerror}"
+        ) from error
+
+
+class _Downloader:
+    """Downloads files into one folder, and remembers which mirrors are not worth asking again."""
+
+    def __init__(self, folder: Path, mirrors: Sequence[str], timeout: float, retries: int):
+        self.folder = folder
+        self.reachable = list(mirrors)
+        self.timeout = timeout
+        self.retries = retries
+        self.reasons: dict[str, str] = {}
+
+    def fetch(self, name: str) -> Path:
+        """Download one file from the first mirror that has it, and return its path."""
+        target = self.folder / f"{name}.gz"
+        _remove_stale_parts(target)
+        if not sys.stderr.isatty():
+            print(f"downloading {target}", file=sys.stderr)  # in place of the progress bar
+        for mirror in tuple(self.reachable):
+            try:
+                return self._fetch_from(mirror, target, FILES[name])
+            except _UnreachableError as error:
+                self.reachable.remove(mirror)
+                self.reasons[mirror] = str(error)
+            except _MirrorError as error:
+                self.reasons[mirror] = str(error)
+        tried = "; ".join(f"{mirror}: {reason}" for mirror, reason in self.reasons.items())
+        raise DownloadError(
+            f"cannot download {target.name} ({tried}): put the four MNIST files into "
+            f"{self.folder} by hand, or use --dataset=synthetic"
+        )
+
+    def _fetch_from(self, mirror: str, target: Path, content: Content) -> Path:
+        """Download one file from one mirror, asking again when a failure may pass."""
+        url = f"{mirror.rstrip('/')}/{target.name}"
+        for attempt in range(self.retries):
+            try:
+                return _fetch_once(url, target, content, self.timeout)
+            except _PassingError:
+                time.sleep(FIRST_PAUSE_SECONDS * 2**attempt)
+        return _fetch_once(url, target, content, self.timeout)
+
+
+def _remove_stale_parts(target: Path) -> None:
+    """Remove what killed processes left of this file, but not what others are downloading now."""
+    for part in target.parent.glob(f".{target.name}.*.part"):
+        if time.time() - part.stat().st_mtime > STALE_SECONDS:
+            part.unlink(missing_ok=True)
+
+
+def _fetch_once(url: str, target: Path, content: Content, timeout: float) -> Path:
+    """Download to a temporary file, check it, and only then give it its name."""
+    part = target.with_name(f".{target.name}.{os.getpid()}.part")
+    try:
+        _download(url, part, content.size + GZIP_OVERHEAD_BYTES, timeout)
+        _check(part, content)
+        return part.replace(target)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def _check(part: Path, content: Content) -> None:
+    """Raise unless a downloaded file decompresses to the content that it should have."""
+    try:
+        found = sha256_of_decompressed(part, content.size + 1)
+    except InputError as error:
+        raise _MirrorError("sent a damaged gzip file") from error
+    if found != content.sha256:
+        raise _MirrorError(f"sent wrong content: expected SHA-256 {content.sha256}, found {found}")
+
+
+def _download(url: str, part: Path, limit: int, timeout: float) -> None:
+    """Download a URL of at most `limit` bytes into a file that is then safely on the disk."""
+    # The file first: that a folder cannot be written to is then known before the network is asked.
+    with open(part, "wb") as file, _open(url, timeout) as response:
+        name = url.rpartition("/")[2]
+        length = response.headers.get("Content-Length", "")
+        total = int(length) if length.isdecimal() else None
+        # Without a terminal (disable=None) there is no bar, but the line that `fetch` prints.
+        with tqdm(
+            desc=name, total=total, unit="B", unit_scale=True, leave=False, disable=None
+        ) as bar:
+            for piece in _pieces(response, total, limit, timeout):
+                file.write(piece)
+                bar.update(len(piece))
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _pieces(
+    response: http.client.HTTPResponse, total: int | None, limit: int, timeout: float
+) -> Iterator[bytes]:
+    """Yield a response piece by piece; raise when it is cut off, too long or too slow."""
+    start = time.monotonic()
+    received = 0
+    while piece := _read_piece(response):
+        received += len(piece)
+        if received > limit:
+            raise _MirrorError(f"sent more than the {limit} bytes that the file can have")
+        # The socket's time-out starts again with every byte, and so never ends a slow drip.
+        if received < SLOWEST_BYTES_PER_SECOND * (time.monotonic() - start - timeout):
+            raise _MirrorError(f"too slow: sent {received} bytes in more than {timeout:g} s")
+        yield piece
+    if total is not None and received < total:
+        raise _PassingError(f"cut off after {received} of {total} bytes")
+
+
+def _read_piece(response: http.client.HTTPResponse) -> bytes:
+    """Read what has arrived, waiting only when nothing has; b"" at the end."""
+    try:
+        return response.read1(PIECE_BYTES)
+    except (OSError, http.client.HTTPException) as error:
+        raise _PassingError(_one_line(error)) from error
+
+
+def _open(url: str, timeout: float) -> http.client.HTTPResponse:
+    """Ask for a URL, and tell apart the ways in which that can fail."""
+    try:
+        return _answer_within(timeout, url)
+    except urllib.error.HTTPError as error:
+        error.close()
+        may_pass = error.code >= 500 or error.code in (408, 429)
+        kind = _PassingError if may_pass else _MirrorError
+        raise kind(_one_line(error)) from error
+    except (TimeoutError, futures.TimeoutError) as error:  # two types before Python 3.11
+        raise _UnreachableError(f"no answer within {timeout:g} s") from error
+    except urllib.error.URLError as error:
+        raise _UnreachableError(_one_line(error.reason)) from error
+    except (http.client.InvalidURL, ValueError) as error:
+        raise _UnreachableError(_one_line(error)) from error
+    except (OSError, http.client.HTTPException) as error:
+        raise _PassingError(_one_line(error)) from error
+
+
+def _answer_within(timeout: float, url: str) -> http.client.HTTPResponse:
+    """Ask for a URL and return the response, or raise what `urlopen` raises, or TimeoutError.
+
+    The time-out of `urlopen` itself starts again for every address of a host and for every byte
+    of a header, and does not hold for the name server. In a thread, all of that can be left alone.
+    """
+    answer: futures.Future[http.client.HTTPResponse] = futures.Future()
+
+    def ask() -> None:
+        try:
+            answer.set_result(urllib.request.urlopen(url, timeout=timeout))
+        except Exception as error:  # not swallowed: result() raises it
+            answer.set_exception(error)
+
+    threading.Thread(target=ask, daemon=True).start()
+    return answer.result(timeout)
+
+
+def _one_line(error: object) -> str:
+    """Return the message of an error, which can have several lines, as for a redirect loop."""
+    return " ".join(str(error).split()) or type(error).__name__

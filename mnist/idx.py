@@ -1,0 +1,194 @@
+"""Read the IDX files in which MNIST is published, raw or gzip-compressed.
+
+IDX is a big-endian header followed by unsigned bytes, as described at
+http://yann.lecun.com/exdb/mnist:
+
+    images: magic 0x00000803, count, rows, columns (uint32 each), then the pixels
+    labels: magic 0x00000801, count (uint32 each), then the labels
+
+A training run on half a data set looks like a training run, so nothing is repaired here: a file
+is read whole and exactly as its header announces it, or not at all.
+"""
+
+import gzip
+import io
+import math
+import os
+import struct
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import NamedTuple
+
+import numpy as np
+
+from runtime.errors import InputError
+
+StrPath = str | os.PathLike[str]
+
+GZIP_MAGIC = b"\x1f\x8b"
+CHUNK_BYTES = 1 << 20
+
+
+class _Kind(NamedTuple):
+    """What the header of one kind of IDX file has to say."""
+
+    name: str
+    magic: int
+    item_shape: tuple[int, ...]
+
+
+_IMAGES = _Kind("images", 0x00000803, (28, 28))
+_LABELS = _Kind("labels", 0x00000801, ())
+
+
+def read_images(path: StrPath) -> np.ndarray:
+    """Read the images of one IDX file.
+
+    Returns a contiguous, read-only uint8 array [n, 28, 28], n >= 1: 0 is the background and 255
+    the ink, row 0 is the top of the digit. Raises InputError, in one line that names the file,
+    when it cannot be read or is anything else than a complete file of 28x28 images.
+    """
+    return _read(path, _IMAGES)
+
+
+def read_labels(path: StrPath) -> np.ndarray:
+    """Read the labels of one IDX file.
+
+    Returns a contiguous, read-only uint8 array [n], n >= 1, of the digits 0 to 9. Raises
+    InputError, in one line that names the file, when it cannot be read or is anything else than
+    a complete file of such labels.
+    """
+    labels = _read(path, _LABELS)
+    if labels.max() > 9:
+        position = int(np.argmax(labels > 9))
+        raise InputError(
+            f"{path}: expected labels from 0 to 9, found {labels[position]} at position {position}"
+        )
+    return labels
+
+
+def read_pair(images_path: StrPath, labels_path: StrPath) -> tuple[np.ndarray, np.ndarray]:
+    """Read images and the labels that belong to them.
+
+    Returns uint8 [n, 28, 28] and uint8 [n] as `read_images` and `read_labels` do. Raises
+    InputError as they do, and when the two files differ in n.
+    """
+    images = read_images(images_path)
+    labels = read_labels(labels_path)
+    if len(images) != len(labels):
+        raise InputError(
+            f"{labels_path}: expected {len(images)} labels, one for each image in {images_path}, "
+            f"found {len(labels)}"
+        )
+    return images, labels
+
+
+@contextmanager
+def open_decompressed(path: StrPath) -> Iterator[io.BufferedIOBase]:
+    """Open a raw or gzip file as a stream of its decompressed bytes.
+
+    The content decides, not the name: browsers and archive tools decompress a file and keep the
+    `.gz`. Reading to the end also checks the gzip checksum and that nothing but zero padding,
+    which gzip itself allows, comes after the compressed data. Every failure to open, read or
+    decompress inside the `with` block is raised as InputError, in one line that names the file.
+    """
+    # Opening a named pipe would wait for a writer, perhaps forever.
+    if os.path.exists(path) and not os.path.isfile(path):
+        found = "a directory" if os.path.isdir(path) else "a device or a pipe"
+        raise InputError(f"{path}: expected a file, found {found}")
+    try:
+        with open(path, "rb") as raw:
+            is_gzip = raw.read(len(GZIP_MAGIC)) == GZIP_MAGIC
+            raw.seek(0)
+            if is_gzip:
+                with gzip.GzipFile(fileobj=raw) as decompressed:
+                    yield decompressed
+            else:
+                yield raw
+    except EOFError as error:
+        raise InputError(
+            f"{path}: expected a complete gzip file, found that it is cut off"
+        ) from error
+    except (gzip.BadGzipFile, zlib.error) as error:
+        raise InputError(
+            f"{path}: expected an intact gzip file and nothing after it, found damage: {error}"
+        ) from error
+    except OSError as error:
+        raise InputError(
+            f"{path}: expected a readable file, found: {error.strerror or error}"
+        ) from error
+
+
+def chunks(stream: io.BufferedIOBase, limit: int) -> Iterator[bytes]:
+    """Yield the next bytes of a stream piece by piece, until it ends or `limit` bytes are read.
+
+    The pieces are small whatever the limit, so that memory follows the bytes that really exist
+    and not a size that some header claims.
+    """
+    while limit > 0 and (piece := stream.read(min(limit, CHUNK_BYTES))):
+        limit -= len(piece)
+        yield piece
+
+
+def _read(path: StrPath, kind: _Kind) -> np.ndarray:
+    """Read a file of one kind into a read-only uint8 array [count, *item_shape]."""
+    with open_decompressed(path) as stream:
+        count = _read_count(path, stream, kind)
+        size = count * math.prod(kind.item_shape)
+        # The one byte too many tells a longer file from an exact one, without reading it all.
+        body = _read_up_to(stream, size + 1)
+    if len(body) != size:
+        found = "more" if len(body) > size else f"only {len(body)}"
+        raise InputError(
+            f"{path}: expected {size} bytes after the header, which announces {count} {kind.name}, "
+            f"found {found}"
+        )
+    # The array is a view of `body`; read-only, it can be shared without being changed by anyone.
+    array = np.frombuffer(body, np.uint8).reshape(count, *kind.item_shape)
+    array.flags.writeable = False
+    return array
+
+
+def _read_count(path: StrPath, stream: io.BufferedIOBase, kind: _Kind) -> int:
+    """Check the header and return the number of items that it announces."""
+    _check_magic(path, _read_header(path, stream, 1)[0], kind)
+    count, *item_shape = _read_header(path, stream, 1 + len(kind.item_shape))
+    if tuple(item_shape) != kind.item_shape:
+        expected, found = ("x".join(map(str, shape)) for shape in (kind.item_shape, item_shape))
+        raise InputError(f"{path}: expected {kind.name} of {expected} pixels, found {found}")
+    if count == 0:
+        raise InputError(f"{path}: expected at least one of its {kind.name}, found a count of 0")
+    return count
+
+
+def _check_magic(path: StrPath, magic: int, kind: _Kind) -> None:
+    """Raise InputError unless the magic number is that of the expected kind."""
+    if magic == kind.magic:
+        return
+    hint = "not an IDX file of MNIST"
+    for other in (_IMAGES, _LABELS):
+        if magic == other.magic:
+            hint = f"a file of {other.name}; are the two files swapped?"
+    raise InputError(
+        f"{path}: expected a file of {kind.name} (magic number 0x{kind.magic:08x}), "
+        f"found 0x{magic:08x}: {hint}"
+    )
+
+
+def _read_header(path: StrPath, stream: io.BufferedIOBase, words: int) -> tuple[int, ...]:
+    """Read the next uint32 words of the header."""
+    header = _read_up_to(stream, 4 * words)
+    if len(header) < 4 * words:
+        raise InputError(
+            f"{path}: expected an IDX header, found the end of the file after {stream.tell()} bytes"
+        )
+    return struct.unpack(f">{words}I", header)
+
+
+def _read_up_to(stream: io.BufferedIOBase, limit: int) -> bytearray:
+    """Read `limit` bytes, or fewer where the stream ends."""
+    data = bytearray()
+    for piece in chunks(stream, limit):
+        data += piece
+    return data
