@@ -41,7 +41,7 @@ def define_training() -> None:
     flags.DEFINE_integer("train_steps", None, "Steps, instead of --epochs.", lower_bound=1)
     flags.mark_flags_as_mutual_exclusive(["epochs", "train_steps"])
     flags.DEFINE_integer("batch_size", 128, "Images a step.", lower_bound=1)
-    flags.DEFINE_float("learning_rate", 2e-3, "Highest learning rate of the schedule, above 0.")
+    flags.DEFINE_float("learning_rate", 6e-3, "Highest learning rate of the schedule, above 0.")
     flags.DEFINE_enum(
         "lr_schedule",
         "onecycle",

@@ -118,11 +118,13 @@ def _logits(network: Network, images: tf.Tensor, phase_train: bool | None, seed:
 
     def normalize(inputs: tf.Tensor) -> tf.Tensor:
         """Batch normalization or, in a network without it, the bias that it makes needless."""
-        if not network.batch_norm:
-            return _add_bias(inputs)
-        outputs = batch_norm_wrapper(inputs, phase_train, network.bn_decay, network.bn_epsilon)
-        tf.add_to_collection(tf.GraphKeys.ACTIVATIONS, tf.identity(inputs, "before_batch_norm"))
-        tf.add_to_collection(tf.GraphKeys.ACTIVATIONS, tf.identity(outputs, "after_batch_norm"))
+        if network.batch_norm:
+            outputs = batch_norm_wrapper(inputs, phase_train, network.bn_decay, network.bn_epsilon)
+        else:
+            outputs = _add_bias(inputs)
+        what = "batch_norm" if network.batch_norm else "bias"
+        tf.add_to_collection(tf.GraphKeys.ACTIVATIONS, tf.identity(inputs, f"before_{what}"))
+        tf.add_to_collection(tf.GraphKeys.ACTIVATIONS, tf.identity(outputs, f"after_{what}"))
         return outputs
 
     with tf.name_scope("scale_pixels"):
@@ -224,7 +226,7 @@ def _predictions(logits: tf.Tensor) -> tf.Tensor:
 
 def _cross_entropy(logits: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
     # From logits, never log(softmax): that is -inf as soon as a probability underflows.
-    return tf.nn.softmax_cross_entropy_with_logits(
+    return tf.nn.softmax_cross_entropy_with_logits_v2(
         labels=tf.one_hot(labels, CLASSES), logits=logits
     )
 
@@ -255,7 +257,10 @@ OPTIMIZERS = {
 
 
 def _histograms() -> tf.Tensor:
-    """What batch normalization did: its variables, and the activations on either side of it."""
-    statistics = [v for v in tf.global_variables() if "batch_norm" in v.op.name]
+    """What batch normalization, or a bias, does: its variables, and the activations around it."""
+    variables = [v for v in tf.global_variables() if not v.op.name.endswith("weights")]
     activations = tf.get_collection(tf.GraphKeys.ACTIVATIONS)
-    return tf.summary.merge([tf.summary.histogram(t.op.name, t) for t in statistics + activations])
+    # `tf.summary.histogram` would call them `scale_1` and so on, since the names are in use.
+    return tf.summary.merge(
+        [tf.raw_ops.HistogramSummary(tag=t.op.name, values=t) for t in variables + activations]
+    )

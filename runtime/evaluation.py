@@ -39,8 +39,8 @@ class Evaluator:
     """An inference graph with a session. Its weights come from checkpoints, never from training."""
 
     def __init__(self, graph: Any):
-        """Opens a session on `graph`, a `model.InferenceGraph`."""
-        self._graph = graph
+        """Opens a session on `graph`, a `model.InferenceGraph`, and keeps it as attribute."""
+        self.graph = graph
         self._session = tf.Session(graph=graph.graph)
         with graph.graph.as_default():
             self._saver = tf.train.Saver(max_to_keep=1, save_relative_paths=True)
@@ -57,12 +57,12 @@ class Evaluator:
         Raises:
             InputError: the checkpoint is missing, damaged, or of another network.
         """
-        with self._graph.graph.as_default():
+        with self.graph.graph.as_default():
             checkpoints.restore(self._saver, self._session, checkpoint)
 
     def save_best(self, folder: str, step: int) -> None:
         """Saves the weights, without the optimizer's variables, as the folder's best checkpoint."""
-        with self._graph.graph.as_default():
+        with self.graph.graph.as_default():
             self._saver.save(
                 self._session,
                 f"{folder}/{checkpoints.BEST_CHECKPOINT}",
@@ -73,7 +73,7 @@ class Evaluator:
 
     def classify(self, images: np.ndarray, labels: np.ndarray) -> Outcome:
         """Classifies uint8 images [n, 28, 28] with labels [n]."""
-        fetches = (self._graph.predictions, self._graph.cross_entropy)
+        fetches = (self.graph.predictions, self.graph.cross_entropy)
         batches = [
             self._session.run(fetches, self._feed(images, labels, start, BATCH_SIZE))
             for start in range(0, len(labels), BATCH_SIZE)
@@ -84,11 +84,11 @@ class Evaluator:
     def histograms(self, images: np.ndarray, labels: np.ndarray) -> bytes:
         """Returns a serialized Summary of the statistics, and of the first images' activations."""
         feed = self._feed(images, labels, 0, HISTOGRAM_IMAGES)
-        return self._session.run(self._graph.histograms, feed)
+        return self._session.run(self.graph.histograms, feed)
 
     def _feed(self, images: np.ndarray, labels: np.ndarray, start: int, count: int) -> dict:
         part = slice(start, start + count)
-        return {self._graph.images: images[part], self._graph.labels: labels[part]}
+        return {self.graph.images: images[part], self.graph.labels: labels[part]}
 
 
 def confusion_matrix(outcome: Outcome, classes: int = 10) -> np.ndarray:

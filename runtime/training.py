@@ -51,7 +51,9 @@ def train(
             remove_events(summary_dir)
         with (
             EventWriter(summary_dir / "train", first_step + 1, graph.graph) as train_events,
-            EventWriter(summary_dir / "validation", run.evaluated_step + 1) as validation_events,
+            EventWriter(
+                summary_dir / "validation", run.evaluated_step + 1, evaluator.graph.graph
+            ) as validation_events,
         ):
             facts = markdown_table({**run.flags, **run.dataset})
             train_events.text(first_step + 1, "flags", facts)

@@ -1,0 +1,41 @@
+"""Shuffled batches that can be asked for by step."""
+
+import numpy as np
+
+from runtime.errors import InputError
+
+
+class Batches:
+    """Training batches: batch k of epoch e is a function of (seed, e, k) and nothing else.
+
+    So a resumed run goes on with the very batch at which it was stopped. Every batch is full:
+    each epoch, shuffled anew, leaves out the few images at its end that do not fill one, since
+    the statistics of a smaller batch are noisier.
+    """
+
+    def __init__(self, images: np.ndarray, labels: np.ndarray, batch_size: int, seed: int):
+        """Takes images [n, ...] and labels [n]; they are not copied.
+
+        Raises:
+            InputError: there are fewer than `batch_size` images.
+        """
+        if batch_size > len(labels):
+            raise InputError(
+                f"--batch_size: expected at most {len(labels)}, the number of training images, "
+                f"found {batch_size}"
+            )
+        self._images, self._labels = images, labels
+        self._batch_size = batch_size
+        self._seed = seed
+        self._epoch = -1
+        self.steps_per_epoch = len(labels) // batch_size
+
+    def batch(self, step: int) -> tuple[np.ndarray, np.ndarray]:
+        """Returns the images and labels of a step, counted from 0 over all epochs."""
+        epoch, k = divmod(step, self.steps_per_epoch)
+        if epoch != self._epoch:
+            generator = np.random.default_rng([self._seed, epoch])
+            self._order = generator.permutation(len(self._labels))
+            self._epoch = epoch
+        chosen = self._order[k * self._batch_size : (k + 1) * self._batch_size]
+        return self._images[chosen], self._labels[chosen]

@@ -1,0 +1,117 @@
+"""A data set by name, split for training, validation and test, and called what it really is."""
+
+import hashlib
+import pathlib
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from mnist import download, idx, synthetic
+from runtime.progress import note
+
+# MNIST's 60,000 become 55,000 + 5,000, as TensorFlow's own tutorial split them.
+VALIDATION_SHARE = 12
+
+SYNTHETIC_TRAIN, SYNTHETIC_TEST = 12_000, 2_000
+
+SYNTHETIC_WARNING = """
+**********************************************************************
+*  MNIST is not in {data_dir} and could not be downloaded.
+*  Training goes on with SYNTHETIC digits, drawn by this program:
+*  every figure below is labelled "synthetic" and is not MNIST's.
+*  For MNIST, put its four files into {data_dir}.
+**********************************************************************
+"""
+
+
+class Split(NamedTuple):
+    """One part of a data set."""
+
+    images: np.ndarray  # uint8 [n, 28, 28], 0 is paper and 255 is ink
+    labels: np.ndarray  # uint8 [n], 0 to 9
+
+
+class Dataset(NamedTuple):
+    """Three splits under the name that every result line shows."""
+
+    name: str
+    train: Split
+    validation: Split
+    test: Split
+
+    def description(self) -> dict[str, Any]:
+        """Returns what identifies the data: name, sizes, and a fingerprint of every byte."""
+        digest = hashlib.sha256()
+        for split in (self.train, self.validation, self.test):
+            digest.update(split.images.data)
+            digest.update(split.labels.data)
+        return {
+            "name": self.name,
+            "train": len(self.train.labels),
+            "validation": len(self.validation.labels),
+            "test": len(self.test.labels),
+            "fingerprint": digest.hexdigest(),
+        }
+
+
+def load(dataset: str, data_dir: str) -> Dataset:
+    """Loads a data set.
+
+    Args:
+        dataset: `mnist`: the four IDX files of `data_dir`; what is missing is downloaded.
+            `synthetic`: drawn digits, the same ones on every machine.
+            `auto`: as `mnist`, or, when there is no way to get it, `synthetic` with a warning.
+        data_dir: folder of the IDX files. They may be another set of 28x28 images in ten
+            classes; it then goes by the folder's name.
+
+    Raises:
+        InputError: a file is damaged, or the folder cannot be used.
+        mnist.download.DownloadError: `mnist` is neither there nor to be had.
+    """
+    if dataset == "synthetic":
+        return _draw()
+    try:
+        paths = download.fetch_missing(data_dir)
+    except download.DownloadError as error:
+        if dataset == "mnist":
+            raise
+        note(str(error))
+        note(SYNTHETIC_WARNING.format(data_dir=data_dir))
+        return _draw()
+    return _read(paths)
+
+
+def _draw() -> Dataset:
+    train = synthetic.draw_digits(SYNTHETIC_TRAIN, seed=1)
+    test = synthetic.draw_digits(SYNTHETIC_TEST, seed=2)
+    return _split("synthetic", Split(*train), Split(*test))
+
+
+def _read(paths: list[pathlib.Path]) -> Dataset:
+    train = Split(*idx.read_pair(paths[0], paths[1]))
+    test = Split(*idx.read_pair(paths[2], paths[3]))
+    name = "mnist" if _are_mnist(paths) else _name_after_folder(paths[0].parent)
+    return _split(name, train, test)
+
+
+def _are_mnist(paths: list[pathlib.Path]) -> bool:
+    return all(
+        download.sha256_of_decompressed(path) == content.sha256
+        for path, content in zip(paths, download.FILES.values(), strict=True)
+    )
+
+
+def _name_after_folder(folder: pathlib.Path) -> str:
+    name = folder.resolve().name
+    # A folder may be called what its content is not; the results may not.
+    if name.lower() in ("mnist", "synthetic"):
+        name = f"other-{name}"
+    note(f"{folder}: well-formed, but not MNIST; it is called {name!r} from here on")
+    return name
+
+
+def _split(name: str, train: Split, test: Split) -> Dataset:
+    count = len(train.labels) // VALIDATION_SHARE
+    validation = Split(train.images[:count], train.labels[:count])
+    rest = Split(train.images[count:], train.labels[count:])
+    return Dataset(name, rest, validation, test)

@@ -1,0 +1,281 @@
+"""The commands as a user runs them: processes, files, exit codes, the lines they print."""
+
+import json
+import re
+import shutil
+import signal
+import subprocess
+import time
+
+import numpy as np
+import pytest
+import tensorflow.compat.v1 as tf
+
+from tests.conftest import command, last_line, run_command
+
+UNREACHABLE = "http://127.0.0.1:9/"
+SHORT = ("--model=mlp", "--train_steps=40", "--eval_every=20", "--save_every=10")
+
+
+def variables(checkpoint):
+    """All values in a checkpoint by name: weights, statistics, optimizer."""
+    reader = tf.train.load_checkpoint(str(checkpoint))
+    return {name: reader.get_tensor(name) for name in reader.get_variable_to_shape_map()}
+
+
+def assert_same_variables(one, other):
+    one, other = variables(one), variables(other)
+    assert one.keys() == other.keys()
+    for name in one:
+        np.testing.assert_array_equal(one[name], other[name], err_msg=name)
+
+
+def assert_one_line_error(completed, exit_code, *fragments):
+    assert completed.returncode == exit_code, completed.stderr
+    (line,) = completed.stderr.splitlines()
+    assert "Traceback" not in line
+    for fragment in fragments:
+        assert fragment in line
+    assert completed.stdout == ""
+
+
+@pytest.mark.parametrize("run", ["cnn-bn", "cnn-nobn", "mlp-bn", "mlp-nobn"])
+def test_evaluate_reads_the_number_that_train_printed(trained_runs, data_name, run):
+    folder, lines = trained_runs
+    assert re.fullmatch(
+        rf"{data_name} test accuracy 0\.\d{{4}} \(\d+/\d+\) "
+        rf"at step 40, checkpoints/{run}/model\.ckpt-40",
+        lines[run],
+    )
+    evaluated = run_command("evaluate.py", f"--run={run}", "--json=result.json", cwd=folder)
+    assert last_line(evaluated) == lines[run]
+
+    result = json.loads((folder / "result.json").read_text())
+    assert f"({result['correct']}/{result['total']})" in lines[run]
+    matrix = evaluated.stdout.splitlines()[2:12]
+    diagonal = [int(row.split()[1:11][digit].replace(".", "0")) for digit, row in enumerate(matrix)]
+    assert sum(diagonal) == result["correct"]
+
+
+def test_evaluate_takes_the_run_trained_last_the_best_checkpoint_and_other_splits(trained_runs):
+    folder, lines = trained_runs
+    assert last_line(run_command("evaluate.py", cwd=folder)) == lines["mlp-nobn"]
+
+    record = json.loads((folder / "checkpoints/cnn-bn/run.json").read_text())
+    best = f"checkpoints/cnn-bn/best.ckpt-{record['best']['step']}"
+    evaluated = run_command(
+        "evaluate.py", f"--checkpoint={best}.index", "--split=validation", cwd=folder
+    )
+    accuracy = record["best"]["validation_accuracy"]
+    assert f"validation accuracy {accuracy:.4f}" in last_line(evaluated)
+    assert last_line(evaluated).endswith(f"at step {record['best']['step']}, {best}")
+
+
+def test_a_finished_run_says_so_and_repeats_its_result(trained_runs, data_flags):
+    folder, lines = trained_runs
+    again = run_command(
+        "train.py", "--model=mlp", "--train_steps=40", "--eval_every=20", *data_flags, cwd=folder
+    )
+    assert last_line(again) == lines["mlp-bn"]
+    for advice in ("finished", "--overwrite", "--run=NAME", "onecycle"):
+        assert advice in again.stderr
+
+
+def test_a_run_is_not_taken_up_with_other_flags(trained_runs, data_flags):
+    folder, _ = trained_runs
+    before = (folder / "checkpoints/mlp-bn/run.json").read_bytes()
+    refused = run_command(
+        "train.py", *SHORT, "--learning_rate=0.5", "--seed=7", *data_flags, cwd=folder
+    )
+    assert_one_line_error(
+        refused,
+        2,
+        "--learning_rate was 0.006, now 0.5",
+        "--seed was 0, now 7",
+        "--save_every was 100, now 10",
+        "--overwrite",
+    )
+    refused = run_command("train.py", "--model=mlp", "--noresume", *data_flags, cwd=folder)
+    assert_one_line_error(refused, 2, "--noresume", "checkpoints/mlp-bn")
+    assert (folder / "checkpoints/mlp-bn/run.json").read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("stop", "exit_code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGKILL, -9)]
+)
+def test_stopped_and_resumed_is_never_stopped(tmp_path, data_flags, stop, exit_code):
+    flags = ["--model=mlp", "--train_steps=600", "--eval_every=50", "--save_every=20", *data_flags]
+    whole = run_command("train.py", *flags, "--run=whole", cwd=tmp_path)
+
+    process = subprocess.Popen(
+        command("train.py", *flags, "--run=stopped"),
+        cwd=tmp_path,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    first_checkpoint = tmp_path / "checkpoints/stopped/model.ckpt-40.index"
+    while not first_checkpoint.exists() and process.poll() is None:
+        time.sleep(0.005)
+    process.send_signal(stop)
+    stdout, stderr = process.communicate(timeout=60)
+    assert process.returncode == exit_code, stderr
+    assert stdout == "", "no result before the end"
+    if stop != signal.SIGKILL:
+        assert stop.name in stderr.splitlines()[-1] and "Traceback" not in stderr
+
+    resumed = run_command("train.py", *flags, "--run=stopped", cwd=tmp_path)
+    assert "resuming" in resumed.stderr
+    assert last_line(resumed) == last_line(whole).replace("whole", "stopped")
+    assert_same_variables(
+        tmp_path / "checkpoints/stopped/model.ckpt-600",
+        tmp_path / "checkpoints/whole/model.ckpt-600",
+    )
+    assert scalars(tmp_path / "summaries/stopped/validation") == scalars(
+        tmp_path / "summaries/whole/validation"
+    )
+    points = scalars(tmp_path / "summaries/stopped/train")["loss"]
+    assert [step for step, _ in points] == list(range(10, 601, 10))
+
+
+def scalars(folder):
+    """The points of each curve, as TensorBoard shows them after a restart."""
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    events = EventAccumulator(str(folder))
+    events.Reload()
+    return {
+        tag: [(event.step, event.value) for event in events.Scalars(tag)]
+        for tag in events.Tags()["scalars"]
+    }
+
+
+def test_a_run_with_a_constant_rate_can_be_made_longer(tmp_path, data_flags):
+    flags = ["--model=mlp", "--lr_schedule=constant", "--eval_every=20", *data_flags]
+    run_command("train.py", *flags, "--train_steps=20", "--run=longer", cwd=tmp_path)
+    longer = run_command("train.py", *flags, "--train_steps=40", "--run=longer", cwd=tmp_path)
+    whole = run_command("train.py", *flags, "--train_steps=40", "--run=whole", cwd=tmp_path)
+    assert last_line(longer) == last_line(whole).replace("whole", "longer")
+
+
+def test_overwrite_starts_afresh(tmp_path, data_flags):
+    run_command("train.py", *SHORT, *data_flags, cwd=tmp_path)
+    afresh = run_command(
+        "train.py", *SHORT, "--train_steps=20", "--overwrite", *data_flags, cwd=tmp_path
+    )
+    assert "at step 20" in last_line(afresh)
+    assert not list((tmp_path / "checkpoints/mlp-bn").glob("*-40*"))
+    points = scalars(tmp_path / "summaries/mlp-bn/train")["loss"]
+    assert [step for step, _ in points] == [10, 20]
+
+
+def test_overwrite_deletes_nothing_but_a_run(tmp_path, data_flags):
+    folder = tmp_path / "checkpoints" / "thesis"
+    folder.mkdir(parents=True)
+    (folder / "chapter1.txt").write_text("irreplaceable")
+    for flag in ("--overwrite", "--resume"):
+        refused = run_command("train.py", "--run=thesis", flag, *data_flags, cwd=tmp_path)
+        assert_one_line_error(refused, 2, "checkpoints/thesis", "run.json")
+    assert (folder / "chapter1.txt").read_text() == "irreplaceable"
+
+
+def test_offline_the_first_command_works_and_is_honest(tmp_path):
+    """No MNIST, no network: drawn digits, said loudly, and on every result line."""
+    trained = run_command("train.py", *SHORT, cwd=tmp_path, MNIST_MIRROR=UNREACHABLE)
+    assert last_line(trained).startswith("synthetic test accuracy")
+    assert "SYNTHETIC" in trained.stderr
+    evaluated = run_command("evaluate.py", cwd=tmp_path, MNIST_MIRROR=UNREACHABLE)
+    assert last_line(evaluated) == last_line(trained)
+
+    missing = run_command(
+        "train.py", "--dataset=mnist", "--run=real", cwd=tmp_path, MNIST_MIRROR=UNREACHABLE
+    )
+    assert missing.returncode == 1
+    assert "--dataset=synthetic" in missing.stderr.splitlines()[-1]
+    assert not (tmp_path / "checkpoints/real").exists()
+
+
+def test_drawn_digits_teach_to_read_real_ones(tmp_path, real_mnist):
+    """The drawn digits are a credible stand-in: what is learned from them holds for MNIST."""
+    trained = run_command("train.py", "--dataset=synthetic", "--epochs=2", cwd=tmp_path)
+    assert last_line(trained).startswith("synthetic test accuracy")
+    evaluated = run_command("evaluate.py", f"--data_dir={real_mnist}", cwd=tmp_path)
+    assert "was trained on synthetic, is evaluated on mnist" in evaluated.stderr
+    accuracy = re.match(r"mnist test accuracy ([\d.]+)", last_line(evaluated))
+    assert float(accuracy[1]) >= 0.90
+
+
+@pytest.mark.parametrize(
+    ("flags", "fragments"),
+    [
+        (["--epoch=3"], ["epoch", "epochs"]),
+        (["train"], ["'train'"]),
+        (["--epochs=0"], ["epochs", "0"]),
+        (["--epochs=many"], ["epochs", "many"]),
+        (["--epochs=1", "--train_steps=1"], ["epochs", "train_steps"]),
+        (["--bn_decay=1"], ["bn_decay", "1.0", "[0, 1)"]),
+        (["--bn_epsilon=0"], ["bn_epsilon", "above 0"]),
+        (["--learning_rate=nan"], ["learning_rate", "nan"]),
+        (["--model=rnn"], ["model", "rnn", "cnn"]),
+        (["--run=../elsewhere"], ["run", "../elsewhere"]),
+        (["--batch_size=0"], ["batch_size", "0"]),
+        (["--flagfile=presets/missing.flags"], ["presets/missing.flags"]),
+    ],
+)
+def test_wrong_flags_get_one_line(tmp_path, flags, fragments):
+    assert_one_line_error(run_command("train.py", *flags, cwd=tmp_path), 2, *fragments)
+
+
+def test_wrong_input_gets_one_line_before_any_work(tmp_path, data_flags):
+    (tmp_path / "file").write_text("not a folder")
+    cases = {
+        "--json=missing/result.json": "missing/result.json",
+        "--checkpoint_dir=file": "file/cnn-bn",
+        "--batch_size=1000000": "1000000",
+    }
+    for flag, fragment in cases.items():
+        refused = run_command("train.py", flag, *data_flags, cwd=tmp_path)
+        assert_one_line_error(refused, 2, fragment)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["file"]
+
+
+def test_evaluate_refuses_what_it_cannot_read(tmp_path, trained_runs):
+    assert_one_line_error(run_command("evaluate.py", cwd=tmp_path), 2, "python train.py")
+
+    folder, _ = trained_runs
+    shutil.copytree(folder / "checkpoints/mlp-bn", tmp_path / "checkpoints/damaged")
+    with open(tmp_path / "checkpoints/damaged/model.ckpt-40.index", "r+b") as file:
+        file.truncate(100)
+    refused = run_command("evaluate.py", "--run=damaged", cwd=tmp_path)
+    assert refused.returncode == 2 and refused.stdout == ""
+    assert "model.ckpt-40" in refused.stderr and "Traceback" not in refused.stderr
+
+    refused = run_command("evaluate.py", "--checkpoint=nowhere/model.ckpt-1", cwd=tmp_path)
+    assert_one_line_error(refused, 2, "nowhere")
+
+
+def test_help_lists_every_flag(tmp_path):
+    shown = run_command("train.py", "--help", cwd=tmp_path).stdout
+    for flag in ("--[no]batch_norm", "--lr_schedule", "--[no]overwrite", "--json"):
+        assert flag in shown
+
+
+def test_presets_are_accepted(tmp_path, data_flags):
+    trained = run_command(
+        "train.py",
+        f"--flagfile={tmp_path}/blog.flags",
+        "--model=mlp",
+        "--train_steps=20",
+        *data_flags,
+        cwd=_with_preset(tmp_path, "blog.flags"),
+    )
+    assert "at step 20" in last_line(trained)
+    flags = json.loads((tmp_path / "checkpoints/mlp-bn/run.json").read_text())["flags"]
+    assert (flags["batch_size"], flags["learning_rate"], flags["optimizer"]) == (50, 1e-4, "adam")
+
+
+def _with_preset(folder, name):
+    from tests.conftest import PROJECT
+
+    shutil.copy(PROJECT / "presets" / name, folder)
+    return folder

@@ -1,0 +1,131 @@
+"""Data sets, their names and their batches."""
+
+import gzip
+import struct
+
+import numpy as np
+import pytest
+
+from mnist import datasets
+from mnist.batches import Batches
+from mnist.download import DownloadError
+from runtime.errors import InputError
+
+# Refuses connections at once, on any machine.
+UNREACHABLE = "http://127.0.0.1:9/"
+
+
+def write_idx(folder, train=120, test=20):
+    """Writes a well-formed set that is not MNIST."""
+    folder.mkdir()
+    random = np.random.default_rng(0)
+    for prefix, count in (("train", train), ("t10k", test)):
+        images = random.integers(0, 256, [count, 28, 28], np.uint8)
+        header = struct.pack(">4I", 0x803, count, 28, 28)
+        with gzip.open(folder / f"{prefix}-images-idx3-ubyte.gz", "wb") as file:
+            file.write(header + images.tobytes())
+        labels = np.arange(count, dtype=np.uint8) % 10
+        (folder / f"{prefix}-labels-idx1-ubyte").write_bytes(
+            struct.pack(">2I", 0x801, count) + labels.tobytes()
+        )
+    return folder
+
+
+@pytest.fixture
+def no_network(monkeypatch):
+    monkeypatch.setenv("MNIST_MIRROR", UNREACHABLE)
+
+
+def test_mnist_is_split_as_the_tutorial_split_it(real_mnist):
+    dataset = datasets.load("mnist", str(real_mnist))
+    assert dataset.name == "mnist"
+    sizes = [len(split.labels) for split in (dataset.train, dataset.validation, dataset.test)]
+    assert sizes == [55_000, 5_000, 10_000]
+    # The set's well-known first labels: validation comes first, test is a file of its own.
+    assert dataset.validation.labels[:5].tolist() == [5, 0, 4, 1, 9]
+    assert dataset.test.labels[:5].tolist() == [7, 2, 1, 0, 4]
+
+
+def test_other_digits_go_by_the_name_of_their_folder(tmp_path, capsys):
+    dataset = datasets.load("auto", str(write_idx(tmp_path / "fashion")))
+    assert dataset.name == "fashion"
+    assert [len(split.labels) for split in dataset[1:]] == [110, 10, 20]
+    assert len(capsys.readouterr().err.strip().splitlines()) == 1
+
+
+@pytest.mark.parametrize("name", ["mnist", "MNIST", "synthetic"])
+def test_a_folder_called_mnist_does_not_make_its_content_mnist(tmp_path, name):
+    assert datasets.load("mnist", str(write_idx(tmp_path / name))).name == f"other-{name}"
+
+
+def test_offline_auto_is_synthetic_and_says_so(tmp_path, capsys, no_network):
+    dataset = datasets.load("auto", str(tmp_path / "data"))
+    assert dataset.name == "synthetic"
+    assert [len(split.labels) for split in dataset[1:]] == [11_000, 1_000, 2_000]
+    warning = capsys.readouterr().err
+    assert "SYNTHETIC" in warning and UNREACHABLE in warning
+    assert not (tmp_path / "data").exists()
+
+
+def test_offline_mnist_is_an_error(tmp_path, no_network):
+    with pytest.raises(DownloadError, match="--dataset=synthetic"):
+        datasets.load("mnist", str(tmp_path / "data"))
+
+
+def test_a_damaged_file_is_an_error_and_no_reason_for_synthetic_digits(tmp_path):
+    folder = write_idx(tmp_path / "damaged")
+    path = folder / "train-labels-idx1-ubyte"
+    path.write_bytes(path.read_bytes()[:-1])
+    with pytest.raises(InputError, match="train-labels-idx1-ubyte.*expected 120.*found only 119"):
+        datasets.load("auto", str(folder))
+
+
+def test_the_fingerprint_tells_data_sets_apart(tmp_path):
+    one = datasets.load("mnist", str(write_idx(tmp_path / "one")))
+    path = tmp_path / "one" / "train-labels-idx1-ubyte"
+    content = bytearray(path.read_bytes())
+    content[-1] = (content[-1] + 1) % 10
+    path.write_bytes(content)
+    other = datasets.load("mnist", str(tmp_path / "one"))
+    assert one.description()["fingerprint"] != other.description()["fingerprint"]
+
+
+def numbered(count=103, batch_size=10, seed=0):
+    """Batches of images that are only their own numbers."""
+    numbers = np.arange(count)
+    return Batches(numbers, numbers % 10, batch_size, seed)
+
+
+def test_each_epoch_shows_every_image_at_most_once_in_full_batches():
+    batches = numbered()
+    assert batches.steps_per_epoch == 10
+    for epoch in range(3):
+        images = [batches.batch(epoch * 10 + k)[0] for k in range(10)]
+        assert [len(batch) for batch in images] == [10] * 10
+        assert len(set(np.concatenate(images))) == 100
+
+
+def test_labels_stay_with_their_images():
+    images, labels = numbered().batch(3)
+    np.testing.assert_array_equal(labels, images % 10)
+
+
+def test_a_batch_does_not_depend_on_the_batches_before_it():
+    in_order = numbered()
+    expected = [in_order.batch(step)[0] for step in range(25)]
+    for step in (24, 0, 11, 10, 3):
+        np.testing.assert_array_equal(numbered().batch(step)[0], expected[step])
+
+
+def test_seeds_and_epochs_shuffle_differently():
+    batches = [
+        numbered(seed=0).batch(0)[0],
+        numbered(seed=1).batch(0)[0],
+        numbered(seed=0).batch(10)[0],
+    ]
+    assert len({tuple(batch) for batch in batches}) == 3
+
+
+def test_a_batch_larger_than_the_data_is_an_error():
+    with pytest.raises(InputError, match="at most 103.*found 104"):
+        numbered(batch_size=104)

@@ -1,0 +1,182 @@
+"""The two graphs of each network."""
+
+import numpy as np
+import pytest
+import tensorflow.compat.v1 as tf
+
+import model
+
+NETWORKS = [
+    model.Network(name, batch_norm, bn_decay=0.99, bn_epsilon=1e-5, precision=precision)
+    for name in model.NETWORKS
+    for batch_norm in (True, False)
+    for precision in ("float32", "bfloat16")
+]
+WITH_BATCH_NORM = [network for network in NETWORKS if network.batch_norm]
+CNN = WITH_BATCH_NORM[0]
+BATCH = {
+    "images": np.random.default_rng(0).integers(0, 256, [16, 28, 28], np.uint8),
+    "labels": np.arange(16, dtype=np.uint8) % 10,
+}
+
+
+def training_graph(network, **settings):
+    defaults = {
+        "seed": 0,
+        "train_steps": 100,
+        "optimizer": "adam",
+        "learning_rate": 1e-3,
+        "lr_schedule": "constant",
+    }
+    return model.training_graph(network, **{**defaults, **settings})
+
+
+def shapes(graph):
+    with graph.as_default():
+        return {v.op.name: v.shape.as_list() for v in tf.global_variables()}
+
+
+def label(network):
+    return f"{network.name}-{'bn' if network.batch_norm else 'nobn'}-{network.precision}"
+
+
+@pytest.mark.parametrize("network", NETWORKS, ids=label)
+def test_the_inference_graph_holds_nothing_that_only_training_needs(network):
+    graph = model.inference_graph(network).graph
+    nodes = graph.as_graph_def().node
+    nodes = [*nodes, *(n for f in graph.as_graph_def().library.function for n in f.node_def)]
+
+    assert {n.name for n in nodes if n.op == "Placeholder"} == {"images", "labels"}
+    # Means, variances and kernels that compute them; control flow, which a phase switch would need.
+    batch_statistics = {"Mean", "SquaredDifference", "Var", "FusedBatchNorm"}
+    control_flow = {"If", "StatelessIf", "Switch", "Merge"}
+    assert not [n.name for n in nodes if n.op.rstrip("V23") in batch_statistics | control_flow]
+    assert not [n.name for n in nodes if "moments" in n.name or "gradients" in n.name]
+
+    last_parts = {name.rpartition("/")[2] for name in shapes(graph)}
+    expected = {"weights", "bias"}
+    if network.batch_norm:
+        expected |= {"scale", "beta", "pop_mean", "pop_var"}
+    assert last_parts == expected
+
+
+@pytest.mark.parametrize("network", NETWORKS, ids=label)
+def test_a_checkpoint_of_the_training_graph_has_all_that_inference_needs(network):
+    trained = shapes(training_graph(network).graph)
+    needed = shapes(model.inference_graph(network).graph)
+    assert needed.items() <= trained.items()
+
+
+def test_cnn_is_the_network_of_the_tutorial():
+    variables = shapes(model.inference_graph(CNN).graph)
+    weights = {name: shape for name, shape in variables.items() if name.endswith("weights")}
+    assert weights == {
+        "conv1/weights": [5, 5, 1, 32],
+        "conv2/weights": [5, 5, 32, 64],
+        "dense/weights": [7 * 7 * 64, 1024],
+        "logits/weights": [1024, 10],
+    }
+    # No bias where batch norm follows, which has its own in beta.
+    assert [name for name in variables if name.endswith("bias")] == ["logits/bias"]
+
+
+def test_mlp_is_the_network_of_the_paper():
+    network = CNN._replace(name="mlp")
+    variables = shapes(model.inference_graph(network).graph)
+    weights = {name: shape for name, shape in variables.items() if name.endswith("weights")}
+    assert weights == {
+        "dense1/weights": [784, 100],
+        "dense2/weights": [100, 100],
+        "dense3/weights": [100, 100],
+        "logits/weights": [100, 10],
+    }
+
+
+def test_without_batch_norm_each_layer_has_a_bias():
+    variables = shapes(model.inference_graph(CNN._replace(batch_norm=False)).graph)
+    biases = [name for name in variables if name.endswith("bias")]
+    assert biases == ["conv1/bias", "conv2/bias", "dense/bias", "logits/bias"]
+
+
+def initial_weights(network, seed):
+    graph = training_graph(network, seed=seed)
+    with tf.Session(graph=graph.graph) as session:
+        session.run(graph.initializer)
+        with graph.graph.as_default():
+            names = [v for v in tf.trainable_variables() if v.op.name.endswith("weights")]
+        return {v.op.name: values for v, values in zip(names, session.run(names), strict=True)}
+
+
+def test_initial_weights_follow_from_the_seed_and_not_from_batch_norm():
+    """So runs with and without batch norm start from the same weights."""
+    with_bn = initial_weights(CNN, seed=1)
+    without = initial_weights(CNN._replace(batch_norm=False), seed=1)
+    other_seed = initial_weights(CNN, seed=2)
+    for name, values in with_bn.items():
+        np.testing.assert_array_equal(values, without[name])
+        assert not np.allclose(values, other_seed[name])
+    # He et al.: variance 2 / fan-in.
+    assert with_bn["dense/weights"].std() == pytest.approx((2 / 3136) ** 0.5, rel=0.01)
+
+
+def learning_rates(schedule, train_steps=100):
+    graph = training_graph(CNN, lr_schedule=schedule, train_steps=train_steps, learning_rate=0.5)
+    rates = []
+    with tf.Session(graph=graph.graph) as session:
+        for step in range(train_steps):
+            graph.global_step.load(step, session)
+            rates.append(session.run(graph.learning_rate))
+    return rates
+
+
+def test_learning_rate_schedules():
+    constant, cosine, onecycle = map(learning_rates, ("constant", "cosine", "onecycle"))
+    assert set(constant) == {0.5}
+    assert cosine[0] == 0.5 and all(np.diff(cosine) < 0) and 0 < cosine[-1] < 0.001
+    assert onecycle[0] == pytest.approx(0.05)
+    assert int(np.argmax(onecycle)) == 25 and onecycle[25] == pytest.approx(0.5)
+    assert all(np.diff(onecycle[25:]) < 0) and 0 < onecycle[-1] < 0.01
+
+
+@pytest.mark.parametrize("optimizer", model.OPTIMIZERS)
+def test_every_optimizer_learns_a_batch_by_heart(optimizer):
+    rate = 1e-3 if optimizer == "adam" else 0.05
+    graph = training_graph(CNN._replace(name="mlp"), optimizer=optimizer, learning_rate=rate)
+    feed = {graph.images: BATCH["images"], graph.labels: BATCH["labels"]}
+    with tf.Session(graph=graph.graph) as session:
+        session.run(graph.initializer)
+        first = session.run(graph.loss, feed)
+        for _ in range(100):
+            session.run(graph.train_op, feed)
+        assert session.run(graph.global_step) == 100
+        assert session.run(graph.loss, feed) < 0.5 * first
+
+
+def test_the_loss_is_finite_where_log_of_softmax_is_not():
+    graph = model.inference_graph(CNN)
+    with graph.graph.as_default(), tf.Session() as session:
+        session.run(tf.global_variables_initializer())
+        (bias,) = [v for v in tf.global_variables() if v.op.name == "logits/bias"]
+        bias.load(np.eye(10)[3] * 1000, session)
+        loss = session.run(
+            graph.cross_entropy, {graph.images: BATCH["images"], graph.labels: [5] * 16}
+        )
+    np.testing.assert_allclose(loss, 1000, atol=50)
+
+
+def test_bfloat16_leaves_statistics_and_weights_in_float32():
+    """In the graph that really runs, after Grappler has rewritten it."""
+    graph = training_graph(CNN._replace(precision="bfloat16"))
+    with tf.Session(graph=graph.graph) as session:
+        session.run(graph.initializer)
+        ran = tf.RunMetadata()
+        session.run(
+            graph.train_op,
+            {graph.images: BATCH["images"], graph.labels: BATCH["labels"]},
+            options=tf.RunOptions(output_partition_graphs=True),
+            run_metadata=ran,
+        )
+    nodes = [node for partition in ran.partition_graphs for node in partition.node]
+    in_bfloat16 = [n for n in nodes if n.attr["T"].type == tf.bfloat16.as_datatype_enum]
+    assert [n.name for n in in_bfloat16 if "Conv2D" in n.op], "the products are in bfloat16"
+    assert not [n.name for n in in_bfloat16 if "batch_norm" in n.name or "Adam" in n.name]
