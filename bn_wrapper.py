@@ -22,8 +22,8 @@ def batch_norm_wrapper(inputs, phase_train=None, decay=0.99, epsilon=1e-5, name=
     including that step, so a checkpoint saved after any step is complete.
 
     Creates, in a variable scope of its own, `scale` and `beta` (trainable) and `pop_mean` and
-    `pop_var` (not trainable), each a vector [channels]; in training also the state of a
-    zero-debiased `tf.train.ExponentialMovingAverage`, which inference never reads.
+    `pop_var` (not trainable), each a vector [channels]; in training also what the moving averages
+    need to be zero-debiased (`pop_mean/biased` and the like), which inference never reads.
 
     Args:
         inputs: float tensor [batch, channels] or [batch, height, width, channels]; the number
@@ -52,7 +52,7 @@ def batch_norm_wrapper(inputs, phase_train=None, decay=0.99, epsilon=1e-5, name=
 
     dtype = inputs.dtype.base_dtype
     channels = inputs.shape.as_list()[-1]
-    with tf.variable_scope(name, "batch_norm", [inputs]) as layer:
+    with tf.variable_scope(name, "batch_norm", [inputs]):
 
         def variable(name, initial_value, trainable):
             initializer = tf.constant_initializer(initial_value)
@@ -67,14 +67,12 @@ def batch_norm_wrapper(inputs, phase_train=None, decay=0.99, epsilon=1e-5, name=
             return tf.nn.batch_normalization(inputs, mean, var, beta, scale, epsilon)
 
         def training():
-            # The absolute name scope gives the moving averages, which are named after what they
-            # average, the same names whether or not a `tf.cond` surrounds them.
-            with tf.name_scope(layer.original_name_scope):
-                all_but_channels = list(range(inputs.shape.ndims - 1))
-                mean, var = tf.nn.moments(inputs, all_but_channels)
-                batch_mean = tf.identity(mean, "batch_mean")
-                batch_var = tf.identity(var, "batch_var")
-                update = _update_population(pop_mean, pop_var, batch_mean, batch_var, decay)
+            all_but_channels = list(range(inputs.shape.ndims - 1))
+            batch_mean, batch_var = tf.nn.moments(inputs, all_but_channels)
+            update = tf.group(
+                _update_average(pop_mean, batch_mean, decay),
+                _update_average(pop_var, batch_var, decay),
+            )
             with tf.control_dependencies([update]):
                 return normalize(batch_mean, batch_var)
 
@@ -90,23 +88,25 @@ def batch_norm_wrapper(inputs, phase_train=None, decay=0.99, epsilon=1e-5, name=
         return outputs
 
 
-def _update_population(pop_mean, pop_var, batch_mean, batch_var, decay):
-    """Returns the op that takes one batch's statistics into `pop_mean` and `pop_var`.
+def _update_average(population, batch, decay):
+    """Returns the op that takes one batch's statistic into its moving average, `population`.
 
-    Zero-debiased (Kingma & Ba 2015, section 3), so that the averages are right from the first
-    step: after it they are that batch's statistics, not a hundredth of them.
+    The average is zero-debiased (Kingma & Ba 2015, section 3), so it is right from the first step:
+    after that step it is the batch's statistic, not a hundredth of it.
     """
     average = tf.train.ExponentialMovingAverage(decay, zero_debias=True)
-    # Averages are variables. TensorFlow lifts their creation out of a surrounding `tf.cond`; the
-    # root variable scope keeps their names from being prefixed twice.
-    with tf.variable_scope(tf.VariableScope(reuse=tf.AUTO_REUSE), auxiliary_name_scope=False):
-        averages_updated = average.apply([batch_mean, batch_var])
-    with tf.control_dependencies([averages_updated]):
-        # `read_value` reads after the update; the variable itself might be read before it.
-        return tf.group(
-            pop_mean.assign(average.average(batch_mean).read_value()),
-            pop_var.assign(average.average(batch_var).read_value()),
-        )
+
+    def keep_in_population(getter, name, *args, **kwargs):
+        # The average asks for a variable called after the tensor that it averages. It is given
+        # `population`: so there is no copy of the average that could be behind, and the names of
+        # the variables are the same whether or not a `tf.cond` surrounds them.
+        if name.rstrip("/").endswith(average.name):
+            return population
+        return getter(name, *args, **kwargs)
+
+    root = tf.VariableScope(reuse=tf.AUTO_REUSE, custom_getter=keep_in_population)
+    with tf.variable_scope(root, auxiliary_name_scope=False):
+        return average.apply([batch])
 
 
 def _check_arguments(inputs, phase_train, decay, epsilon):

@@ -1,25 +1,14 @@
-"""Real data, real commands: what the tests share."""
+"""What the tests share: the data, and a few trained runs."""
 
 import os
 import pathlib
-import subprocess
-import sys
 
 import pytest
 
-PROJECT = pathlib.Path(__file__).parents[1]
-# The dialect of the tests: graphs and sessions, as the suite's own.
+from tests.helpers import MNIST_DIR, last_line, run_command
+
+# Before any test imports TensorFlow.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-
-
-def _find_mnist() -> pathlib.Path | None:
-    for folder in (os.environ.get("MNIST_DIR"), PROJECT.parent / "shared" / "mnist"):
-        if folder and pathlib.Path(folder, "train-images-idx3-ubyte.gz").exists():
-            return pathlib.Path(folder).resolve()
-    return None
-
-
-MNIST_DIR = _find_mnist()
 
 
 def pytest_report_header() -> str:
@@ -49,32 +38,8 @@ def real_mnist() -> pathlib.Path:
     return MNIST_DIR
 
 
-def command(*arguments: object) -> list[str]:
-    """Returns the argument list of a command of the suite, such as `train.py --seed=1`."""
-    script, *flags = map(str, arguments)
-    return [sys.executable, str(PROJECT / script), *flags]
-
-
-def run_command(*arguments: object, cwd: pathlib.Path, **environment: str):
-    """Runs a command to its end, in a folder of the test, and returns what it printed."""
-    return subprocess.run(
-        command(*arguments),
-        cwd=cwd,
-        env={**os.environ, **environment},
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
-
-
-def last_line(completed) -> str:
-    """Returns the last line of standard output of a command that has to succeed."""
-    assert completed.returncode == 0, completed.stderr
-    return completed.stdout.splitlines()[-1]
-
-
 @pytest.fixture(scope="session")
-def trained_runs(tmp_path_factory, data_flags):
+def trained_runs(tmp_path_factory, data_flags) -> tuple[pathlib.Path, dict[str, str]]:
     """A folder in which each network was trained for a few steps, with and without batch norm.
 
     Also returns the last line that each `train.py` printed, by the run's name.

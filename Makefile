@@ -1,0 +1,20 @@
+# Both commands work on a fresh clone with nothing but python3 and make.
+PYTHON ?= python3
+VENV := .venv
+
+.PHONY: train test
+
+train: $(VENV)/installed  ## make train FLAGS="--nobatch_norm" passes flags on
+	$(VENV)/bin/python train.py $(FLAGS)
+
+test: $(VENV)/installed-dev
+	$(VENV)/bin/python -m pytest
+
+$(VENV)/installed: requirements.txt
+	$(PYTHON) -m venv $(VENV)
+	$(VENV)/bin/pip install -r requirements.txt
+	touch $@
+
+$(VENV)/installed-dev: requirements-dev.txt $(VENV)/installed
+	$(VENV)/bin/pip install -r requirements-dev.txt
+	touch $@
