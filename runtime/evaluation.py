@@ -34,6 +34,11 @@ class Outcome(NamedTuple):
         """Mean cross-entropy in nats."""
         return float(np.mean(self.cross_entropy, dtype=np.float64))
 
+    @property
+    def scalars(self) -> dict[str, float]:
+        """The points of the curves, by the tags that training and all splits share."""
+        return {"classification/loss": self.loss, "classification/accuracy": self.accuracy}
+
 
 class Evaluator:
     """An inference graph with a session. Its weights come from checkpoints, never from training."""

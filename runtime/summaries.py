@@ -97,7 +97,7 @@ def write_test_outcome(
 ) -> None:
     """Writes the test set's loss and accuracy, and a picture of what was misclassified."""
     with EventWriter(folder, first_step=0) as events:
-        events.scalars(step, {"loss": outcome.loss, "accuracy": outcome.accuracy})
+        events.scalars(step, outcome.scalars)
         grid = misclassified_grid(images, outcome.labels, outcome.predictions)
         events.image(step, "misclassified, predicted/true", grid)
 

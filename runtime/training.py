@@ -158,8 +158,8 @@ class _Loop:
         self.train_events.scalars(
             step,
             {
-                "loss": sum(self._losses) / len(self._losses),
-                "accuracy": sum(self._accuracies) / len(self._accuracies),
+                "classification/loss": sum(self._losses) / len(self._losses),
+                "classification/accuracy": sum(self._accuracies) / len(self._accuracies),
                 "training/learning_rate": learning_rate,
                 "training/images_per_second": self.images_per_second,
             },
@@ -197,7 +197,7 @@ class _Loop:
         self.evaluator.restore(checkpoint)
         outcome = self.evaluator.classify(*self.validation)
         self.validation_accuracy = outcome.accuracy
-        self.validation_events.scalars(step, {"loss": outcome.loss, "accuracy": outcome.accuracy})
+        self.validation_events.scalars(step, outcome.scalars)
         self.validation_events.serialized(step, self.evaluator.histograms(*self.validation))
         self.validation_events.flush()
         if self.run.best is None or outcome.accuracy > self.run.best["validation_accuracy"]:

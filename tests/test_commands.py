@@ -134,7 +134,7 @@ def test_stopped_and_resumed_is_never_stopped(tmp_path, data_flags, stop, exit_c
     assert scalars(tmp_path / "summaries/stopped/validation") == scalars(
         tmp_path / "summaries/whole/validation"
     )
-    points = scalars(tmp_path / "summaries/stopped/train")["loss"]
+    points = scalars(tmp_path / "summaries/stopped/train")["classification/loss"]
     assert [step for step, _ in points] == list(range(10, 601, 10))
 
 
@@ -165,7 +165,7 @@ def test_overwrite_starts_afresh(tmp_path, data_flags):
     )
     assert "at step 20" in last_line(afresh)
     assert not list((tmp_path / "checkpoints/mlp-bn").glob("*-40*"))
-    points = scalars(tmp_path / "summaries/mlp-bn/train")["loss"]
+    points = scalars(tmp_path / "summaries/mlp-bn/train")["classification/loss"]
     assert [step for step, _ in points] == [10, 20]
 
 

@@ -58,12 +58,14 @@ def _wait_for_runs(ask, count):
 def test_curves_of_the_splits_lie_over_each_other(tensorboard, run):
     tags = tensorboard("plugin/scalars/tags")
     for split in ("train", "validation", "test"):
-        assert {"loss", "accuracy"} <= tags[f"{run}/{split}"].keys()
+        assert {"classification/loss", "classification/accuracy"} <= tags[f"{run}/{split}"].keys()
     training = {"training/learning_rate", "training/images_per_second"}
     assert training <= tags[f"{run}/train"].keys()
 
     for split, steps in (("train", [10, 20, 30, 40]), ("validation", [20, 40]), ("test", [40])):
-        points = tensorboard("plugin/scalars/scalars", run=f"{run}/{split}", tag="accuracy")
+        points = tensorboard(
+            "plugin/scalars/scalars", run=f"{run}/{split}", tag="classification/accuracy"
+        )
         assert [step for _, step, _ in points] == steps
         assert all(0 < value <= 1 for _, _, value in points)
 
