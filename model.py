@@ -128,7 +128,7 @@ def _logits(network: Network, images: tf.Tensor, phase_train: bool | None, seed:
         return outputs
 
     with tf.name_scope("scale_pixels"):
-        pixels = tf.cast(images, tf.float32) / 255.0
+        pixels = tf.expand_dims(tf.cast(images, tf.float32) / 255.0, axis=-1)
     layers = _Layers(seed, tf.as_dtype(network.precision))
     return NETWORKS[network.name](pixels, layers, normalize)
 
@@ -164,7 +164,7 @@ class _Layers(NamedTuple):
 
 def _cnn(pixels: tf.Tensor, layers: _Layers, normalize: Callable) -> tf.Tensor:
     """TensorFlow's old tutorial "Deep MNIST for Experts", with batch normalization."""
-    hidden = tf.expand_dims(pixels, axis=-1)
+    hidden = pixels
     for name, channels in (("conv1", 32), ("conv2", 64)):
         with tf.variable_scope(name):
             hidden = tf.nn.relu(normalize(layers.convolve(hidden, channels, gain=2.0)))

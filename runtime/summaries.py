@@ -6,11 +6,11 @@ from typing import Any
 
 import numpy as np
 import tensorflow.compat.v1 as tf
-from PIL import Image, ImageDraw
+from PIL import Image, ImageDraw, ImageFont
 
 from runtime.evaluation import Outcome
 
-MISCLASSIFIED_COLUMNS, MISCLASSIFIED_ROWS = 10, 6
+MISCLASSIFIED_COLUMNS, MISCLASSIFIED_ROWS = 8, 8
 
 
 class EventWriter:
@@ -99,7 +99,7 @@ def write_test_outcome(
     with EventWriter(folder, first_step=0) as events:
         events.scalars(step, outcome.scalars)
         grid = misclassified_grid(images, outcome.labels, outcome.predictions)
-        events.image(step, "misclassified, predicted/true", grid)
+        events.image(step, "misclassified digits, predicted and true", grid)
 
 
 def misclassified_grid(
@@ -112,21 +112,24 @@ def misclassified_grid(
         labels: the true digits [n].
         predictions: the predicted digits [n].
     """
-    scale, caption = 2, 14
-    width, height = images.shape[2] * scale + 8, images.shape[1] * scale + caption + 4
+    scale, caption = 2, 20
+    font = ImageFont.load_default(size=caption)
+    width, height = images.shape[2] * scale + 8, images.shape[1] * scale + caption + 8
     wrong = np.flatnonzero(labels != predictions)[: MISCLASSIFIED_COLUMNS * MISCLASSIFIED_ROWS]
     rows = max(1, -(-len(wrong) // MISCLASSIFIED_COLUMNS))
     grid = Image.new("L", (width * MISCLASSIFIED_COLUMNS, height * rows), color=255)
     draw = ImageDraw.Draw(grid)
     for place, index in enumerate(wrong):
-        top, left = divmod(place, MISCLASSIFIED_COLUMNS)
-        corner = (left * width + 4, top * height + 2)
+        row, column = divmod(place, MISCLASSIFIED_COLUMNS)
+        left, top = column * width + 4, row * height + 2
         digit = Image.fromarray(255 - images[index])
-        grid.paste(digit.resize((digit.width * scale, digit.height * scale)), corner)
+        digit = digit.resize((digit.width * scale, digit.height * scale))
+        grid.paste(digit, (left, top))
         draw.text(
-            (corner[0] + digit.width * scale / 2, corner[1] + digit.height * scale),
+            (left + digit.width / 2, top + digit.height),
             f"{predictions[index]}/{labels[index]}",
             anchor="ma",
+            font=font,
             fill=0,
         )
     return grid

@@ -92,7 +92,7 @@ def test_the_flags_are_a_text_panel(tensorboard):
 
 def test_misclassified_digits_are_a_picture(tensorboard):
     ((tag, details),) = tensorboard("plugin/images/tags")["cnn-bn/test"].items()
-    assert "predicted/true" in tag
+    assert "misclassified" in tag
     (picture,) = tensorboard("plugin/images/images", run="cnn-bn/test", tag=tag, sample=0)
     png = tensorboard(
         "plugin/images/individualImage", **dict(urllib.parse.parse_qsl(picture["query"]))
