@@ -86,7 +86,7 @@ def _held_back_stderr() -> Iterator[None]:
         os.dup2(kept.fileno(), 2)
         try:
             yield
-        except BaseException:
+        except Exception:
             kept.seek(0)
             os.write(stderr, kept.read())
             raise
