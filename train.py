@@ -68,7 +68,7 @@ def main() -> None:
         return
 
     note(
-        f"{name}: {len(dataset.train.labels)} training images of {dataset.name}, "
+        f"{name}: training on {dataset.name}, {len(dataset.train.labels)} images, "
         f"{train_steps} steps of {FLAGS.batch_size}"
     )
     network = model.Network(
@@ -91,8 +91,8 @@ def main() -> None:
     run.save()
     commands.finish(run.result, FLAGS.json)
     note(
-        f"to see the curves: tensorboard --logdir={FLAGS.summary_dir}; "
-        f"to evaluate again: python evaluate.py --run={name}"
+        f"to see the curves: {commands.python()} -m tensorboard.main --logdir={FLAGS.summary_dir}\n"
+        f"to evaluate again: {commands.python()} evaluate.py --run={name}"
     )
 
 

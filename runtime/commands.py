@@ -53,6 +53,14 @@ def finish(facts: dict[str, Any], json_path: str | None) -> None:
     print(evaluation.result_line(facts), flush=True)
 
 
+def python() -> str:
+    """Returns how the user can type the Python that runs, for the next command to try."""
+    executable = pathlib.Path(sys.executable)
+    if executable.is_relative_to(pathlib.Path.cwd()):
+        return str(executable.relative_to(pathlib.Path.cwd()))
+    return executable.name
+
+
 def fail(message: str, exit_code: int) -> NoReturn:
     """Prints one line that begins with the command's name, and exits."""
     print(f"{os.path.basename(sys.argv[0])}: {message}", file=sys.stderr)
