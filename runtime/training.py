@@ -1,16 +1,18 @@
 """The training loop: steps, checkpoints, and evaluations that read those checkpoints."""
 
+import contextlib
 import dataclasses
 import pathlib
 import signal
 import time
+from collections.abc import Iterator
 from typing import Any
 
 import tensorflow.compat.v1 as tf
 
 from runtime import checkpoints
 from runtime.checkpoints import Run
-from runtime.evaluation import Evaluator
+from runtime.evaluation import Evaluator, Outcome
 from runtime.progress import Progress, note
 from runtime.session import Interrupted, StopRequest
 from runtime.summaries import EventWriter, markdown_table, remove_events
@@ -118,11 +120,11 @@ class _Loop:
         def is_evaluated(step: int) -> bool:
             return step % flags["eval_every"] == 0 or step == train_steps
 
+        self._reset_means()
         checkpoint = self.run.latest_checkpoint() or ""
         if is_evaluated(first_step) and self.run.evaluated_step < first_step:
             # The run was stopped between a checkpoint and its evaluation.
             self._evaluate(first_step, checkpoint)
-        self._reset_means()
         progress = Progress(train_steps, first_step, self.run.name)
         try:
             for step in range(first_step + 1, train_steps + 1):
@@ -183,7 +185,7 @@ class _Loop:
     def _save(self, step: int) -> str:
         # Events first: after a crash those up to the checkpoint are there, later ones are voided.
         self.train_events.flush()
-        with self.graph.graph.as_default():
+        with self.graph.graph.as_default(), self._off_the_clock():
             return self.saver.save(
                 self.session,
                 str(self.run.folder / checkpoints.CHECKPOINT),
@@ -193,9 +195,12 @@ class _Loop:
 
     def _evaluate(self, step: int, checkpoint: str) -> None:
         """Reads the checkpoint back into the inference graph, as `evaluate.py` would."""
-        paused = time.monotonic()
-        self.evaluator.restore(checkpoint)
-        outcome = self.evaluator.classify(*self.validation)
+        with self._off_the_clock():
+            self.evaluator.restore(checkpoint)
+            outcome = self.evaluator.classify(*self.validation)
+            self._record(step, outcome)
+
+    def _record(self, step: int, outcome: Outcome) -> None:
         self.validation_accuracy = outcome.accuracy
         self.validation_events.scalars(step, outcome.scalars)
         self.validation_events.serialized(step, self.evaluator.histograms(*self.validation))
@@ -205,7 +210,12 @@ class _Loop:
             self.run.best = {"step": step, "validation_accuracy": outcome.accuracy}
         self.run.evaluated_step = step
         self.run.save()
-        # Images per second are those of training.
+
+    @contextlib.contextmanager
+    def _off_the_clock(self) -> Iterator[None]:
+        """Images per second are those of training alone."""
+        paused = time.monotonic()
+        yield
         self._since += time.monotonic() - paused
 
 

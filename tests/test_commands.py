@@ -150,6 +150,18 @@ def scalars(folder):
     }
 
 
+def test_an_evaluation_that_was_cut_off_is_made_up_for(tmp_path, data_flags):
+    """Killed between the last checkpoint and its evaluation."""
+    whole = run_command("train.py", *SHORT, *data_flags, cwd=tmp_path)
+    path = tmp_path / "checkpoints/mlp-bn/run.json"
+    record = json.loads(path.read_text())
+    path.write_text(json.dumps({**record, "evaluated_step": 20, "result": None}))
+    resumed = run_command("train.py", *SHORT, *data_flags, cwd=tmp_path)
+    assert last_line(resumed) == last_line(whole)
+    points = scalars(tmp_path / "summaries/mlp-bn/validation")["classification/accuracy"]
+    assert [step for step, _ in points] == [20, 40]
+
+
 def test_a_run_with_a_constant_rate_can_be_made_longer(tmp_path, data_flags):
     flags = ["--model=mlp", "--lr_schedule=constant", "--eval_every=20", *data_flags]
     run_command("train.py", *flags, "--train_steps=20", "--run=longer", cwd=tmp_path)
