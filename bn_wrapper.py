@@ -1,15 +1,52 @@
 """Batch normalization for TF1-style graphs: the one implementation of this project.
 
 It imports nothing but TensorFlow and runs unchanged on TF 1.15 (Python 3.7) and on current
-TensorFlow through ``tf.compat.v1``, so you can copy this file into a TF1 code base.
+TensorFlow through ``tf.compat.v1``, so you can copy this file into a TF1 code base. The names
+that TF1 code calls batch norm by are in `bn_compat.py`, on top of this file.
 
     Ioffe & Szegedy (2015), Batch Normalization, https://arxiv.org/abs/1502.03167
+    Ioffe (2017), Batch Renormalization, https://arxiv.org/abs/1702.03275
+    Hoffer et al. (2017), Train longer, generalize better (ghost batches), arXiv 1705.08741
 """
+
+import collections
 
 import tensorflow.compat.v1 as tf
 
+RENORM_CLIPPING = ("rmin", "rmax", "dmax")
 
-def batch_norm_wrapper(inputs, phase_train=None, decay=0.99, epsilon=1e-5, name=None):
+# The variables of a layer. `scale`, `beta` and those that only renorm needs may be None.
+Variables = collections.namedtuple(
+    "Variables", "scale beta pop_mean pop_var pop_stddev renorm_mean renorm_stddev"
+)
+
+
+def batch_norm_wrapper(
+    inputs,
+    phase_train=None,
+    decay=0.99,
+    epsilon=1e-5,
+    axis=-1,
+    center=True,
+    scale=True,
+    initializers=None,
+    regularizers=None,
+    trainable=True,
+    fused=None,
+    updates_collections=None,
+    zero_debias=True,
+    unbiased=False,
+    batch_weights=None,
+    virtual_batch_size=None,
+    renorm=False,
+    renorm_clipping=None,
+    renorm_decay=0.99,
+    adjustment=None,
+    variables_collections=None,
+    outputs_collections=None,
+    name=None,
+    reuse=None,
+):
     """Normalizes each channel of `inputs` to mean `beta` and standard deviation `scale`.
 
     In training the mean and variance are those of the batch (Algorithm 1 of the paper), and a
@@ -24,10 +61,11 @@ def batch_norm_wrapper(inputs, phase_train=None, decay=0.99, epsilon=1e-5, name=
     Creates, in a variable scope of its own, `scale` and `beta` (trainable) and `pop_mean` and
     `pop_var` (not trainable), each a vector [channels]; in training also what the moving averages
     need to be zero-debiased (`pop_mean/biased` and the like), which inference never reads.
+    Variables are float32, float64 for float64 inputs.
 
     Args:
-        inputs: float tensor [batch, channels] or [batch, height, width, channels]; the number
-            of channels must be known when the graph is built.
+        inputs: float tensor of rank 2 to 5, such as [batch, channels] or
+            [batch, height, width, channels]. Statistics of float16 and bfloat16 are float32.
         phase_train: what the graph is for.
             None: an inference graph. Only population statistics, no batch statistics anywhere.
             True or False: training or inference, decided when the graph is built.
@@ -37,64 +75,485 @@ def batch_norm_wrapper(inputs, phase_train=None, decay=0.99, epsilon=1e-5, name=
             more batches (about 1 / (1 - decay) of them) but follows changing weights later.
         epsilon: added to the variance before the square root, > 0, so that a channel that
             never varies is not divided by zero.
+        axis: the dimension of the channels, -1 for NHWC and 1 for NCHW, or several: with
+            (1, 3) each pair of positions in those dimensions has its own statistics, and the
+            variables have the rank of the inputs. Its size must be known.
+        center: without it there is no `beta`, such as when a bias follows.
+        scale: without it there is no `scale`, such as when a linear layer or ReLU follows.
+        initializers: dict of initializers for `scale`, `beta`, `pop_mean`, `pop_var`.
+        regularizers: dict of regularizers for `scale` and `beta`.
+        trainable: False freezes `scale` and `beta` only; the statistics go on as `phase_train`
+            says. (In TF2's Keras it means inference; pass `phase_train=False` for that.)
+        fused: None takes TensorFlow's fused kernel wherever it computes the same thing, which
+            is faster; True insists on it; False takes `tf.nn.moments`.
+        updates_collections: None makes the update part of the output. The name of a collection,
+            such as `tf.GraphKeys.UPDATE_OPS`, puts the update ops there instead: then running
+            them is up to you, and a step that does not run them forgets its batch.
+        zero_debias: start the averages at the first batch. False starts them at `pop_mean` 0
+            and `pop_var` 1, as TF1's layers did, and takes hundreds of steps to forget that.
+        unbiased: average the variance times m / (m - 1), m values a channel, as the paper's
+            Algorithm 2 does. Matters for small batches of vectors, not for images.
+        batch_weights: float tensor [batch], the weight of each example in the batch's
+            statistics; 0 leaves an example out, such as padding.
+        virtual_batch_size: normalize in ghost batches of this size, which must divide the batch.
+        renorm: Batch Renormalization: normalize, in training too, with nearly the moving
+            averages, so that small batches hurt less. Adds `pop_stddev`, `renorm_mean` and
+            `renorm_stddev`.
+        renorm_clipping: dict of `rmin`, `rmax`, `dmax`, the bounds of its correction; numbers or
+            scalar tensors. The paper begins with 1, 1, 0, which is batch norm, and widens them.
+        renorm_decay: decay of `renorm_mean` and `renorm_stddev`.
+        adjustment: function of the shape of the inputs (an int32 tensor) that returns a pair
+            (factor, offset) for the normalized values, in training only.
+        variables_collections: collections for all variables besides the usual ones.
+        outputs_collections: collections for the output.
         name: variable scope of the layer; by default a unique one beginning `batch_norm`.
+        reuse: True or `tf.AUTO_REUSE` shares the variables of the layer `name`.
 
     Returns:
         A tensor of the shape and dtype of `inputs`.
 
     Raises:
         TypeError: `inputs` are not floating-point, or `phase_train` is not a bool.
-        ValueError: the rank is not 2 or 4, the number of channels is unknown, `phase_train` is
-            not a scalar, `decay` is outside [0, 1) or `epsilon` is not above 0.
+        ValueError: another argument is outside what is described here; options are given that
+            exclude each other.
     """
     inputs = tf.convert_to_tensor(inputs, name="inputs")
-    _check_arguments(inputs, phase_train, decay, epsilon)
+    check_inputs(inputs, axis)
+    _check_phase(phase_train)
+    _check_keys("initializers", initializers, ("scale", "beta", "pop_mean", "pop_var"))
+    _check_keys("regularizers", regularizers, ("scale", "beta"))
+    if not 0 <= decay < 1:
+        raise ValueError("decay must be in [0, 1), not %r" % (decay,))
+    if not epsilon > 0:
+        raise ValueError("epsilon must be above 0, not %r" % (epsilon,))
 
-    dtype = inputs.dtype.base_dtype
-    channels = inputs.shape.as_list()[-1]
-    with tf.variable_scope(name, "batch_norm", [inputs]):
-
-        def variable(name, initial_value, trainable):
-            initializer = tf.constant_initializer(initial_value)
-            return tf.get_variable(name, [channels], dtype, initializer, trainable=trainable)
-
-        scale = variable("scale", 1.0, trainable=True)
-        beta = variable("beta", 0.0, trainable=True)
-        pop_mean = variable("pop_mean", 0.0, trainable=False)
-        pop_var = variable("pop_var", 1.0, trainable=False)
-
-        def normalize(mean, var):
-            return tf.nn.batch_normalization(inputs, mean, var, beta, scale, epsilon)
-
-        def training():
-            all_but_channels = list(range(inputs.shape.ndims - 1))
-            batch_mean, batch_var = tf.nn.moments(inputs, all_but_channels)
-            update = tf.group(
-                _update_average(pop_mean, batch_mean, decay),
-                _update_average(pop_var, batch_var, decay),
-            )
-            with tf.control_dependencies([update]):
-                return normalize(batch_mean, batch_var)
-
-        def inference():
-            return normalize(pop_mean, pop_var)
-
-        if phase_train is None or phase_train is False:
-            return inference()
-        if phase_train is True:
-            return training()
-        outputs = tf.cond(phase_train, training, inference)
-        outputs.set_shape(inputs.shape)
+    with tf.variable_scope(name, "batch_norm", [inputs], reuse=reuse):
+        variables = create_variables(
+            parameter_shape(inputs, axis),
+            statistics_dtype(inputs),
+            center=center,
+            scale=scale,
+            renorm=renorm,
+            trainable=trainable,
+            initializers=initializers,
+            regularizers=regularizers,
+            collections=variables_collections,
+        )
+        outputs, updates = normalize(
+            inputs,
+            phase_train,
+            variables,
+            decay=decay,
+            epsilon=epsilon,
+            axis=axis,
+            fused=fused,
+            zero_debiased=("pop_mean", "pop_var") if zero_debias else (),
+            unbiased=unbiased,
+            batch_weights=batch_weights,
+            virtual_batch_size=virtual_batch_size,
+            renorm_clipping=renorm_clipping,
+            renorm_decay=renorm_decay,
+            adjustment=adjustment,
+        )
+        outputs = place_updates(outputs, updates, updates_collections)
+        if outputs_collections:
+            tf.add_to_collections(outputs_collections, outputs)
         return outputs
 
 
-def _update_average(population, batch, decay):
-    """Returns the op that takes one batch's statistic into its moving average, `population`.
+def create_variables(
+    shape,
+    dtype,
+    center=True,
+    scale=True,
+    renorm=False,
+    trainable=True,
+    initializers=None,
+    regularizers=None,
+    constraints=None,
+    collections=None,
+    names=None,
+):
+    """Creates a layer's variables in the current variable scope, or finds them when it is reused.
 
-    The average is zero-debiased (Kingma & Ba 2015, section 3), so it is right from the first step:
-    after that step it is the batch's statistic, not a hundredth of it.
+    Args:
+        shape: of each variable, see `parameter_shape`.
+        dtype: of each variable, see `statistics_dtype`.
+        center, scale, renorm, trainable: as of `batch_norm_wrapper`.
+        initializers, regularizers, constraints: dicts by the fields of `Variables`.
+        collections: list of collections for all variables, or a dict of lists by field.
+        names: dict of the variables' names, by field, where they differ from it.
+
+    Returns:
+        `Variables`.
     """
-    average = tf.train.ExponentialMovingAverage(decay, zero_debias=True)
+    initializers = initializers or {}
+    pop_var_initializer = initializers.get("pop_var", tf.ones_initializer())
+
+    def square_root_of_pop_var(shape, dtype=None, partition_info=None):
+        return tf.sqrt(pop_var_initializer(shape, dtype=dtype))
+
+    pop_mean_initializer = initializers.get("pop_mean", tf.zeros_initializer())
+    defaults = {
+        "scale": tf.ones_initializer(),
+        "beta": tf.zeros_initializer(),
+        "pop_stddev": square_root_of_pop_var,
+        "renorm_mean": pop_mean_initializer,
+        "renorm_stddev": square_root_of_pop_var,
+        "pop_mean": pop_mean_initializer,
+        "pop_var": pop_var_initializer,
+    }
+
+    def variable(field, is_trained=False):
+        extra = collections.get(field) if isinstance(collections, dict) else collections
+        return tf.get_variable(
+            (names or {}).get(field, field),
+            shape,
+            dtype,
+            initializers.get(field, defaults[field]),
+            regularizer=(regularizers or {}).get(field),
+            constraint=(constraints or {}).get(field),
+            collections=[tf.GraphKeys.GLOBAL_VARIABLES] + list(extra or []),
+            trainable=is_trained,
+        )
+
+    trained = {
+        field: variable(field, is_trained=trainable)
+        for field, is_wanted in (("scale", scale), ("beta", center))
+        if is_wanted
+    }
+    fields = ["pop_mean", "pop_var"]
+    if renorm:
+        fields += ["pop_stddev", "renorm_mean", "renorm_stddev"]
+    # A moving average is assigned to as a whole, so it is not partitioned.
+    with tf.variable_scope(tf.get_variable_scope()) as scope:
+        scope.set_partitioner(None)
+        averaged = {field: variable(field) for field in fields}
+    return Variables(**dict(dict.fromkeys(Variables._fields), **trained, **averaged))
+
+
+def normalize(
+    inputs,
+    phase_train,
+    variables,
+    decay,
+    epsilon,
+    axis=-1,
+    fused=None,
+    zero_debiased=(),
+    unbiased=False,
+    batch_weights=None,
+    virtual_batch_size=None,
+    renorm_clipping=None,
+    renorm_decay=0.99,
+    adjustment=None,
+    debias_scope="",
+):
+    """Normalizes with given variables: what is the same under every name of batch norm.
+
+    Args:
+        inputs, phase_train and the others: as of `batch_norm_wrapper`.
+        variables: `Variables`. With `pop_stddev`, renorm is meant.
+        zero_debiased: which of the averages `pop_mean` and `pop_var` are zero-debiased.
+        debias_scope: prefix of the names of the variables that this takes.
+
+    Returns:
+        The outputs, and a list of the two tensors that update `pop_mean` and `pop_var` and are
+        their new values. In an inference graph the list is empty.
+    """
+    axes = _positive_axes(axis, inputs.shape.ndims)
+    dtype = variables.pop_mean.dtype.base_dtype
+    is_renorm = variables.pop_stddev is not None
+    is_ghost = virtual_batch_size is not None
+    _check_keys("renorm_clipping", renorm_clipping, ("rmin", "rmax", "dmax"))
+    if is_ghost:
+        _check_ghost_batches(virtual_batch_size, axes, batch_weights, adjustment)
+    is_fused = _takes_fused_kernel(
+        fused,
+        is_cheap=axes == [inputs.shape.ndims - 1],
+        obstacles={
+            "float64 inputs": dtype == tf.float64,
+            "several axes": len(axes) > 1,
+            "batch_weights": batch_weights is not None,
+            "virtual_batch_size": is_ghost,
+            "renorm": is_renorm,
+            "adjustment": adjustment is not None,
+        },
+    )
+
+    def along_axes(parameter, in_ghost_batches=False):
+        """Gives a parameter the rank of the values, so that it meets them in `axis`."""
+        sizes = [size if i in axes else 1 for i, size in enumerate(inputs.shape.as_list())]
+        if in_ghost_batches:
+            sizes.insert(1, 1)
+        return None if parameter is None else tf.reshape(parameter, sizes)
+
+    def with_fused_kernel():
+        outputs, mean, unbiased_var = _fused_batch_norm(inputs, variables, epsilon, axes[0])
+        count = tf.cast(tf.size(inputs) // tf.size(mean), dtype)
+        return outputs, mean, unbiased_var if unbiased else unbiased_var / _bessel(count)
+
+    def with_moments():
+        values, kept = tf.cast(inputs, dtype), axes
+        if is_ghost:
+            # Example i goes to ghost batch i modulo their number, as in tf.layers.
+            ghosts = tf.concat([[virtual_batch_size, -1], tf.shape(values)[1:]], axis=0)
+            values, kept = tf.reshape(values, ghosts), [1] + [i + 1 for i in axes]
+        mean, var, count = _moments(values, kept, batch_weights)
+
+        # What the population is told: of several ghost batches, the mean.
+        seen_mean, seen_var = mean, var * _bessel(count) if unbiased else var
+        if is_ghost:
+            seen_mean = tf.reduce_mean(mean, axis=1, keepdims=True)
+            seen_var = tf.reduce_mean(seen_var, axis=1, keepdims=True)
+
+        scale, beta, renorm_mean, renorm_stddev = [
+            along_axes(parameter, in_ghost_batches=is_ghost)
+            for parameter in (
+                variables.scale,
+                variables.beta,
+                variables.renorm_mean,
+                variables.renorm_stddev,
+            )
+        ]
+        if adjustment is not None:
+            scale, beta = _compose(adjustment(tf.shape(inputs)), scale, beta)
+        if is_renorm:
+            stddev = tf.sqrt(seen_var + epsilon)
+            renorm_stddev = tf.maximum(renorm_stddev, epsilon**0.5)
+            correction = _renorm_correction(
+                stddev / renorm_stddev,
+                (seen_mean - renorm_mean) / renorm_stddev,
+                renorm_clipping or {},
+            )
+            scale, beta = _compose(correction, scale, beta)
+        outputs = tf.nn.batch_normalization(values, mean, var, beta, scale, epsilon)
+        shape = variables.pop_mean.shape
+        return (
+            tf.cast(tf.reshape(outputs, tf.shape(inputs)), inputs.dtype),
+            tf.reshape(seen_mean, shape),
+            tf.reshape(seen_var, shape),
+        )
+
+    def with_population():
+        mean, var = tf.identity(variables.pop_mean), tf.identity(variables.pop_var)
+        outputs = tf.nn.batch_normalization(
+            tf.cast(inputs, dtype),
+            *[along_axes(p) for p in (mean, var, variables.beta, variables.scale)],
+            variance_epsilon=epsilon,
+        )
+        return tf.cast(outputs, inputs.dtype), mean, var
+
+    outputs, mean, var = _choose(
+        phase_train, with_fused_kernel if is_fused else with_moments, with_population
+    )
+    outputs.set_shape(inputs.shape)
+    if phase_train is None or phase_train is False:
+        return outputs, []
+
+    def update(population, batch, rate, is_debiased=False):
+        return _update_average(population, batch, rate, is_debiased, debias_scope)
+
+    def update_renorm():
+        # The outputs were corrected with the averages as they were before this batch.
+        with tf.control_dependencies([outputs]):
+            stddev = tf.sqrt(var + epsilon)
+            return [
+                update(variables.renorm_mean, mean, renorm_decay),
+                update(variables.renorm_stddev, stddev, renorm_decay),
+            ]
+
+    def update_mean():
+        with tf.control_dependencies(update_renorm() if is_renorm else []):
+            return update(variables.pop_mean, mean, decay, "pop_mean" in zero_debiased)
+
+    def update_var():
+        is_debiased = "pop_var" in zero_debiased
+        if not is_renorm:
+            return update(variables.pop_var, var, decay, is_debiased)
+        stddev = update(variables.pop_stddev, tf.sqrt(var + epsilon), decay, is_debiased)
+        # Rounding may take a variance of 0 below 0.
+        assigned = variables.pop_var.assign(tf.nn.relu(tf.square(stddev) - epsilon))
+        with tf.control_dependencies([assigned]):
+            return variables.pop_var.read_value()
+
+    return outputs, [
+        _choose(phase_train, update_mean, variables.pop_mean.read_value),
+        _choose(phase_train, update_var, variables.pop_var.read_value),
+    ]
+
+
+def place_updates(outputs, updates, updates_collections=None):
+    """Makes the updates part of the outputs, or puts them into collections; returns the outputs."""
+    if updates_collections is not None:
+        for update in updates:
+            tf.add_to_collections(updates_collections, update)
+        return outputs
+
+    @tf.custom_gradient
+    def updated(outputs):
+        def gradient(outputs_gradient):
+            # A step that asks for gradients alone may never compute the outputs.
+            with tf.control_dependencies(updates):
+                return tf.identity(outputs_gradient)
+
+        with tf.control_dependencies(updates):
+            return tf.identity(outputs), gradient
+
+    return updated(outputs) if updates else outputs
+
+
+def population_statistics(session, layers, feeds):
+    """Computes the exact statistics of a whole data set for fixed weights.
+
+    An alternative to the moving averages (the paper's Algorithm 2): afterwards `pop_mean` is the
+    mean and `pop_var` the unbiased variance of what reaches the layer in inference over the data
+    set, whatever the decay was, and whatever the weights were when the average was taken.
+
+    Layers are done one after the other, since what reaches one depends on the statistics of
+    those before it: one pass through the data for each layer.
+
+    Args:
+        session: of an inference graph (`phase_train` None, or false in the feeds). Ops that
+            compute moments are added to its graph.
+        layers: list of (inputs of the layer, `pop_mean`, `pop_var`), in the order in which the
+            data passes them; channels are the last dimension of the inputs.
+        feeds: function that returns an iterable of feed dicts, which together are the data set.
+
+    Raises:
+        ValueError: a layer gets fewer than two values a channel.
+    """
+    for inputs, pop_mean, pop_var in layers:
+        with session.graph.as_default():
+            all_but_channels = list(range(inputs.shape.ndims - 1))
+            moments = tf.nn.moments(tf.cast(inputs, tf.float64), all_but_channels)
+            size = tf.size(inputs) // inputs.shape.as_list()[-1]
+        count, mean, squares = 0, 0.0, 0.0
+        for feed in feeds():
+            (batch_mean, batch_var), batch_count = session.run((moments, size), feed)
+            # Chan et al. (1979): merges two sets' sums of squared deviations without cancellation.
+            delta = batch_mean - mean
+            total = count + batch_count
+            mean = mean + delta * batch_count / total
+            squares = squares + batch_count * (batch_var + delta**2 * count / total)
+            count = total
+        if count < 2:
+            raise ValueError("a variance needs at least two values a channel, found %d" % count)
+        pop_mean.load(mean, session)
+        pop_var.load(squares / (count - 1), session)
+
+
+def parameter_shape(inputs, axis):
+    """Returns the shape of the variables: [channels], or with several axes of the inputs' rank."""
+    sizes = inputs.shape.as_list()
+    axes = _positive_axes(axis, len(sizes))
+    if len(axes) == 1:
+        return [sizes[axes[0]]]
+    return [size if i in axes else 1 for i, size in enumerate(sizes)]
+
+
+def statistics_dtype(inputs):
+    """Returns the dtype of the variables: float32 also for float16 and bfloat16 inputs."""
+    return tf.float64 if inputs.dtype.base_dtype == tf.float64 else tf.float32
+
+
+def check_inputs(inputs, axis):
+    """Raises TypeError or ValueError where `inputs` can't be normalized in `axis`."""
+    if not inputs.dtype.is_floating:
+        raise TypeError(
+            "inputs must be floating-point, not %s: cast them first" % inputs.dtype.name
+        )
+    rank = inputs.shape.ndims
+    if rank is None or not 2 <= rank <= 5:
+        raise ValueError(
+            "inputs must have a rank from 2 to 5, but their shape is %s" % inputs.shape
+        )
+    for dimension in _positive_axes(axis, rank):
+        if inputs.shape.as_list()[dimension] is None:
+            raise ValueError(
+                "the size of dimension %d of inputs, the channels, must be known when the graph "
+                "is built, but the shape is %s: call set_shape on inputs"
+                % (dimension, inputs.shape)
+            )
+
+
+def _choose(phase_train, training, inference):
+    if phase_train is None or phase_train is False:
+        return inference()
+    if phase_train is True:
+        return training()
+    return tf.cond(phase_train, training, inference)
+
+
+def _moments(values, kept, batch_weights):
+    """Returns mean, variance (biased) and number of values behind each, over all but `kept`."""
+    rank = values.shape.ndims
+    reduced = [i for i in range(rank) if i not in kept]
+    if batch_weights is None:
+        mean, var = tf.nn.moments(values, reduced, keepdims=True)
+        return mean, var, tf.cast(tf.size(values) // tf.size(mean), values.dtype)
+    weights = tf.reshape(tf.cast(batch_weights, values.dtype), [-1] + [1] * (rank - 1))
+    mean, var = tf.nn.weighted_moments(values, reduced, weights, keepdims=True)
+    values_an_example = tf.size(values) // tf.size(mean) // tf.size(weights)
+    return mean, var, tf.reduce_sum(weights) * tf.cast(values_an_example, values.dtype)
+
+
+def _bessel(count):
+    """Returns m / (m - 1), which takes the bias from a variance of m values; 1 for one value."""
+    return count / tf.maximum(count - 1, tf.minimum(count, 1))
+
+
+def _compose(first, then_scale, then_beta):
+    """Returns the scale and offset of one affine function applied after another."""
+    scale, beta = first
+    if then_scale is not None:
+        scale, beta = scale * then_scale, beta * then_scale
+    return scale, beta if then_beta is None else beta + then_beta
+
+
+def _renorm_correction(r, d, clipping):
+    """Clips r and d of Batch Renormalization, which are constants to the gradient."""
+    if "rmin" in clipping:
+        r = tf.maximum(r, clipping["rmin"])
+    if "rmax" in clipping:
+        r = tf.minimum(r, clipping["rmax"])
+    if "dmax" in clipping:
+        d = tf.minimum(tf.maximum(d, -clipping["dmax"]), clipping["dmax"])
+    return tf.stop_gradient(r), tf.stop_gradient(d)
+
+
+def _fused_batch_norm(inputs, variables, epsilon, axis):
+    """Returns outputs, mean and UNBIASED variance as TensorFlow's training kernel computes them."""
+    rank, channels = inputs.shape.ndims, inputs.shape.as_list()[axis]
+    others = [i for i in range(rank) if i != axis]
+    # The kernel knows rank 4 with the channels last (and NCHW, but not on every processor).
+    last = inputs if axis == rank - 1 else tf.transpose(inputs, others + [axis])
+    images = last if rank == 4 else tf.reshape(last, [-1, 1, 1, channels])
+    # Not `tf.nn.fused_batch_norm`, which silently raises an epsilon below 1.001e-5.
+    kernel = tf.raw_ops.FusedBatchNormV3(
+        x=images,
+        scale=tf.ones([channels]) if variables.scale is None else variables.scale,
+        offset=tf.zeros([channels]) if variables.beta is None else variables.beta,
+        mean=tf.zeros([0]),
+        variance=tf.zeros([0]),
+        epsilon=epsilon,
+        is_training=True,
+    )
+    outputs = kernel[0] if rank == 4 else tf.reshape(kernel[0], tf.shape(last))
+    if axis != rank - 1:
+        outputs = tf.transpose(
+            outputs, [others.index(i) if i != axis else rank - 1 for i in range(rank)]
+        )
+    return outputs, kernel[1], kernel[2]
+
+
+def _update_average(population, batch, decay, is_debiased, debias_scope):
+    """Takes one batch's statistic into its moving average, `population`; returns the new average.
+
+    Zero-debiased (Kingma & Ba 2015, section 3), it is right from the first step: after that step
+    it is the batch's statistic, not a hundredth of it.
+    """
+    average = tf.train.ExponentialMovingAverage(decay, zero_debias=is_debiased)
 
     def keep_in_population(getter, name, *args, **kwargs):
         # The average asks for a variable called after the tensor that it averages. It is given
@@ -104,26 +563,35 @@ def _update_average(population, batch, decay):
             return population
         return getter(name, *args, **kwargs)
 
-    root = tf.VariableScope(reuse=tf.AUTO_REUSE, custom_getter=keep_in_population)
-    with tf.variable_scope(root, auxiliary_name_scope=False):
-        return average.apply([batch])
+    scope = tf.VariableScope(
+        name=debias_scope, reuse=tf.AUTO_REUSE, custom_getter=keep_in_population
+    )
+    with tf.variable_scope(scope, auxiliary_name_scope=False):
+        updated = average.apply([batch])
+    with tf.control_dependencies([updated]):
+        return population.read_value()
 
 
-def _check_arguments(inputs, phase_train, decay, epsilon):
-    if not inputs.dtype.is_floating:
-        raise TypeError(
-            "inputs must be floating-point, not %s: cast them first" % inputs.dtype.name
-        )
-    if inputs.shape.ndims not in (2, 4):
-        raise ValueError(
-            "inputs must be [batch, channels] or [batch, height, width, channels], "
-            "but their shape is %s" % inputs.shape
-        )
-    if inputs.shape.as_list()[-1] is None:
-        raise ValueError(
-            "the number of channels (last dimension of inputs) must be known when the graph is "
-            "built, but the shape is %s: call set_shape on inputs" % inputs.shape
-        )
+def _takes_fused_kernel(fused, is_cheap, obstacles):
+    """Decides `fused`: None takes the kernel where nothing is in its way and no copy is needed."""
+    in_the_way = [name for name, is_there in obstacles.items() if is_there]
+    if fused and in_the_way:
+        raise ValueError("fused=True does not go with %s" % " and ".join(sorted(in_the_way)))
+    return bool(fused) or (fused is None and is_cheap and not in_the_way)
+
+
+def _positive_axes(axis, rank):
+    axes = list(axis) if isinstance(axis, (list, tuple)) else [axis]
+    for one in axes:
+        if not isinstance(one, int) or not -rank <= one < rank:
+            raise ValueError("axis must be from %d to %d, not %r" % (-rank, rank - 1, one))
+    positive = sorted(one % rank for one in axes)
+    if not positive or len(set(positive)) < len(positive):
+        raise ValueError("axis must name one dimension or several different ones, not %r" % (axis,))
+    return positive
+
+
+def _check_phase(phase_train):
     if isinstance(phase_train, (tf.Tensor, tf.Variable)):
         if phase_train.dtype.base_dtype != tf.bool:
             raise TypeError(
@@ -137,7 +605,19 @@ def _check_arguments(inputs, phase_train, decay, epsilon):
         raise TypeError(
             "phase_train must be None, True, False or a bool tensor, not %r" % (phase_train,)
         )
-    if not 0 <= decay < 1:
-        raise ValueError("decay must be in [0, 1), not %r" % (decay,))
-    if not epsilon > 0:
-        raise ValueError("epsilon must be above 0, not %r" % (epsilon,))
+
+
+def _check_ghost_batches(size, axes, batch_weights, adjustment):
+    if not isinstance(size, int) or size < 1:
+        raise ValueError("virtual_batch_size must be a positive integer, not %r" % (size,))
+    if 0 in axes:
+        raise ValueError("virtual_batch_size splits dimension 0, so axis can't have it")
+    for name, other in (("batch_weights", batch_weights), ("adjustment", adjustment)):
+        if other is not None:
+            raise ValueError("virtual_batch_size does not go with %s" % name)
+
+
+def _check_keys(name, given, known):
+    unknown = sorted(set(given or ()) - set(known))
+    if unknown:
+        raise ValueError("%s knows %s, not %s" % (name, ", ".join(known), ", ".join(unknown)))

@@ -1,0 +1,618 @@
+"""The batch norms that TF1 code calls by other names, on top of `bn_wrapper.py`.
+
+Same arguments, same variable names, same behaviour as in TF 1.15, so a program needs a new import
+and its old checkpoints go on working:
+
+    tf.contrib.layers.batch_norm             -> bn_compat.batch_norm
+    tf.layers.batch_normalization            -> bn_compat.batch_normalization
+    tf.layers.BatchNormalization             -> bn_compat.BatchNormalization
+    programs that nobody wants to edit       -> bn_compat.install()
+
+Like `bn_wrapper.py` it runs on TF 1.15 (Python 3.7) up to current TensorFlow; copy both files.
+"""
+
+import functools
+import operator
+import sys
+import types
+
+import tensorflow.compat.v1 as tf
+
+import bn_wrapper
+
+_TF1_NAMES = {
+    "scale": "gamma",
+    "pop_mean": "moving_mean",
+    "pop_var": "moving_variance",
+    "pop_stddev": "moving_stddev",
+}
+_FIELDS = dict({name: field for field, name in _TF1_NAMES.items()}, beta="beta")
+TRAINABLE_SEMANTICS = ("tf1", "tf2")
+
+
+class BatchNormalization(object):
+    """Batch normalization as a layer: `tf.layers.BatchNormalization` of TF 1.15.
+
+    The first call creates the variables `gamma`, `beta`, `moving_mean` and `moving_variance` in a
+    variable scope called `name`; later calls share them. The update ops of every call with
+    `training` go to `tf.GraphKeys.UPDATE_OPS`, and RUNNING THEM WITH THE TRAINING STEP IS UP TO
+    YOU, as it was in TF1:
+
+        with tf.control_dependencies(tf.get_collection(tf.GraphKeys.UPDATE_OPS)):
+            train_op = optimizer.minimize(loss)
+
+    Args:
+        axis: dimension of the channels, or a list of several.
+        momentum: weight of the OLD value in the moving averages; `decay` elsewhere.
+        epsilon: added to the variance.
+        center, scale: whether there is a `beta`, a `gamma`.
+        beta_initializer, gamma_initializer, moving_mean_initializer,
+            moving_variance_initializer: of the variables.
+        beta_regularizer, gamma_regularizer: functions from variable to loss, which is collected
+            in `tf.GraphKeys.REGULARIZATION_LOSSES`.
+        beta_constraint, gamma_constraint: functions that optimizers apply after each update.
+        renorm, renorm_clipping, renorm_momentum: Batch Renormalization.
+        fused: None or True takes the fused kernel where it can be used (rank 4, channels last or
+            at 1, none of the options that it does not know); False never does.
+        trainable: False freezes `gamma` and `beta`.
+        virtual_batch_size: size of ghost batches.
+        adjustment: function of the inputs' shape that returns a (scale, bias) for training.
+        name: variable scope; by default a unique one beginning `batch_normalization`.
+        trainable_semantics: what `trainable=False` means besides: "tf1" nothing; "tf2" that the
+            layer is in inference mode whatever `training` says, as in TF2's Keras.
+
+    Attributes:
+        gamma, beta, moving_mean, moving_variance: the variables, or None. After the first call.
+        updates: the update ops of all calls.
+
+    Raises:
+        ValueError, TypeError: as `bn_wrapper.batch_norm_wrapper`.
+    """
+
+    def __init__(
+        self,
+        axis=-1,
+        momentum=0.99,
+        epsilon=1e-3,
+        center=True,
+        scale=True,
+        beta_initializer=None,
+        gamma_initializer=None,
+        moving_mean_initializer=None,
+        moving_variance_initializer=None,
+        beta_regularizer=None,
+        gamma_regularizer=None,
+        beta_constraint=None,
+        gamma_constraint=None,
+        renorm=False,
+        renorm_clipping=None,
+        renorm_momentum=0.99,
+        fused=None,
+        trainable=True,
+        virtual_batch_size=None,
+        adjustment=None,
+        name=None,
+        trainable_semantics="tf1",
+        _reuse=None,
+    ):
+        if trainable_semantics not in TRAINABLE_SEMANTICS:
+            raise ValueError(
+                "trainable_semantics must be 'tf1' or 'tf2', not %r" % (trainable_semantics,)
+            )
+        self.axis = axis
+        self.momentum = momentum
+        self.epsilon = epsilon
+        self.center = center
+        self.scale = scale
+        self.initializers = _given(
+            beta=beta_initializer,
+            scale=gamma_initializer,
+            pop_mean=moving_mean_initializer,
+            pop_var=moving_variance_initializer,
+        )
+        self.regularizers = _given(beta=beta_regularizer, scale=gamma_regularizer)
+        self.constraints = _given(beta=beta_constraint, scale=gamma_constraint)
+        self.renorm = renorm
+        self.renorm_clipping = renorm_clipping
+        self.renorm_momentum = renorm_momentum
+        self.fused = fused
+        self.trainable = trainable
+        self.virtual_batch_size = virtual_batch_size
+        self.adjustment = adjustment
+        self.trainable_semantics = trainable_semantics
+        self.updates = []
+        self._name = name
+        self._reuse = _reuse
+        self._scope = None
+        self._variables = None
+
+    def __call__(self, inputs, training=False):
+        """Normalizes `inputs`, with the batch's statistics where `training` (bool or tensor)."""
+        inputs = tf.convert_to_tensor(inputs)
+        bn_wrapper.check_inputs(inputs, self.axis)
+        if self._variables is None:
+            self._create_variables(inputs)
+        phase_train = _phase(training)
+        if self.trainable_semantics == "tf2" and not self.trainable:
+            phase_train = False
+        is_fused = self._takes_fused_kernel(inputs)
+        with tf.name_scope(self._scope.original_name_scope):
+            outputs, updates = bn_wrapper.normalize(
+                inputs,
+                phase_train,
+                self._variables,
+                decay=self.momentum,
+                epsilon=self.epsilon,
+                axis=self.axis,
+                fused=is_fused,
+                # The kernel's variance is the unbiased one, and TF1 averaged what it got.
+                unbiased=is_fused,
+                virtual_batch_size=self.virtual_batch_size,
+                renorm_clipping=self.renorm_clipping,
+                renorm_decay=self.renorm_momentum,
+                adjustment=self.adjustment,
+            )
+        self.updates.extend(updates)
+        return bn_wrapper.place_updates(outputs, updates, tf.GraphKeys.UPDATE_OPS)
+
+    apply = __call__
+
+    def _create_variables(self, inputs):
+        with tf.variable_scope(self._name, "batch_normalization", reuse=self._reuse) as scope:
+            self._scope = scope
+            self._variables = bn_wrapper.create_variables(
+                self._parameter_shape(inputs),
+                bn_wrapper.statistics_dtype(inputs),
+                center=self.center,
+                scale=self.scale,
+                renorm=self.renorm,
+                trainable=self.trainable,
+                initializers=self.initializers,
+                regularizers=self.regularizers,
+                constraints=self.constraints,
+                names=_TF1_NAMES,
+            )
+
+    def _takes_fused_kernel(self, inputs):
+        """Where TF 1.15 took it."""
+        axes = self.axis if isinstance(self.axis, (list, tuple)) else [self.axis]
+        return (
+            self.fused is not False
+            and inputs.shape.ndims == 4
+            and len(axes) == 1
+            and axes[0] in (-3, -1, 1, 3)
+            and bn_wrapper.statistics_dtype(inputs) == tf.float32
+            and not self.renorm
+            and self.virtual_batch_size is None
+            and self.adjustment is None
+        )
+
+    def _parameter_shape(self, inputs):
+        if self.virtual_batch_size is None:
+            return bn_wrapper.parameter_shape(inputs, self.axis)
+        # Old checkpoints have the rank of the inputs split into ghost batches.
+        axes = self.axis if isinstance(self.axis, (list, tuple)) else [self.axis]
+        axes = [axis % inputs.shape.ndims for axis in axes]
+        sizes = [size if i in axes else 1 for i, size in enumerate(inputs.shape.as_list())]
+        return sizes[:1] + [1] + sizes[1:]
+
+    @property
+    def name(self):
+        """Name of the layer's variable scope, without the scopes around it."""
+        return self._scope.name.split("/")[-1] if self._scope else self._name
+
+    @property
+    def gamma(self):
+        """Variable that the normalized values are multiplied by."""
+        return self._variables.scale
+
+    @property
+    def beta(self):
+        """Variable that is added to them."""
+        return self._variables.beta
+
+    @property
+    def moving_mean(self):
+        """Moving average of the batch means."""
+        return self._variables.pop_mean
+
+    @property
+    def moving_variance(self):
+        """Moving average of the batch variances."""
+        return self._variables.pop_var
+
+    @property
+    def trainable_weights(self):
+        """The variables that optimizers change: gamma and beta, unless frozen."""
+        weights = [v for v in self._variables[:2] if v is not None]
+        return weights if self.trainable else []
+
+    @property
+    def non_trainable_weights(self):
+        """The other variables."""
+        frozen = [] if self.trainable else [v for v in self._variables[:2] if v is not None]
+        return frozen + [v for v in self._variables[2:] if v is not None]
+
+    @property
+    def weights(self):
+        """All variables."""
+        return self.trainable_weights + self.non_trainable_weights
+
+    trainable_variables = trainable_weights
+    non_trainable_variables = non_trainable_weights
+    variables = weights
+
+
+def batch_normalization(
+    inputs,
+    axis=-1,
+    momentum=0.99,
+    epsilon=1e-3,
+    center=True,
+    scale=True,
+    beta_initializer=None,
+    gamma_initializer=None,
+    moving_mean_initializer=None,
+    moving_variance_initializer=None,
+    beta_regularizer=None,
+    gamma_regularizer=None,
+    beta_constraint=None,
+    gamma_constraint=None,
+    training=False,
+    trainable=True,
+    name=None,
+    reuse=None,
+    renorm=False,
+    renorm_clipping=None,
+    renorm_momentum=0.99,
+    fused=None,
+    virtual_batch_size=None,
+    adjustment=None,
+    trainable_semantics="tf1",
+):
+    """Batch normalization as a function: `tf.layers.batch_normalization` of TF 1.15.
+
+    Args:
+        inputs: float tensor of rank 2 to 5.
+        training: bool, or bool scalar tensor: statistics of the batch, or the moving averages.
+            The default is inference; forgetting `training` trains a network with statistics that
+            stay at 0 and 1.
+        reuse: share the variables of an earlier layer called `name`.
+        The others are those of `BatchNormalization`.
+
+    Returns:
+        A tensor like `inputs`. The update ops are in `tf.GraphKeys.UPDATE_OPS`.
+    """
+    layer = BatchNormalization(
+        axis=axis,
+        momentum=momentum,
+        epsilon=epsilon,
+        center=center,
+        scale=scale,
+        beta_initializer=beta_initializer,
+        gamma_initializer=gamma_initializer,
+        moving_mean_initializer=moving_mean_initializer,
+        moving_variance_initializer=moving_variance_initializer,
+        beta_regularizer=beta_regularizer,
+        gamma_regularizer=gamma_regularizer,
+        beta_constraint=beta_constraint,
+        gamma_constraint=gamma_constraint,
+        renorm=renorm,
+        renorm_clipping=renorm_clipping,
+        renorm_momentum=renorm_momentum,
+        fused=fused,
+        trainable=trainable,
+        virtual_batch_size=virtual_batch_size,
+        adjustment=adjustment,
+        name=name,
+        trainable_semantics=trainable_semantics,
+        _reuse=reuse,
+    )
+    return layer(inputs, training=training)
+
+
+def batch_norm(
+    inputs,
+    decay=0.999,
+    center=True,
+    scale=False,
+    epsilon=0.001,
+    activation_fn=None,
+    param_initializers=None,
+    param_regularizers=None,
+    updates_collections=tf.GraphKeys.UPDATE_OPS,
+    is_training=True,
+    reuse=None,
+    variables_collections=None,
+    outputs_collections=None,
+    trainable=True,
+    batch_weights=None,
+    fused=None,
+    data_format="NHWC",
+    zero_debias_moving_mean=False,
+    scope=None,
+    renorm=False,
+    renorm_clipping=None,
+    renorm_decay=0.99,
+    adjustment=None,
+):
+    """Batch normalization as `tf.contrib.layers.batch_norm` of TF 1.15.
+
+    Note its defaults: no `gamma`, a decay of 0.999, and training unless told otherwise. By default
+    THE UPDATE OPS ARE YOURS TO RUN, from `updates_collections`; None makes them part of the output.
+
+    Args:
+        inputs: float tensor of rank 2 to 5.
+        decay: weight of the OLD value in the moving averages.
+        center, scale: whether there is a `beta`, a `gamma`.
+        epsilon: added to the variance.
+        activation_fn: applied to the output.
+        param_initializers, param_regularizers: dicts by variable name.
+        updates_collections: collection of the update ops, or None.
+        is_training: bool or bool scalar tensor: statistics of the batch, or the moving averages.
+        reuse: share the variables of the layer `scope`.
+        variables_collections: list of collections for the variables, or dict of lists by name.
+        outputs_collections: collections for the output.
+        trainable: False freezes `gamma` and `beta`; the moving averages go on with `is_training`.
+        batch_weights: [batch], weight of each example in the statistics.
+        fused: None or True takes the fused kernel where it can be used; False never does.
+        data_format: "NHWC" or "NCHW".
+        zero_debias_moving_mean: start `moving_mean` at the first batch.
+        scope: variable scope; by default a unique one beginning `BatchNorm`.
+        renorm, renorm_clipping, renorm_decay: Batch Renormalization.
+        adjustment: function of the inputs' shape that returns a (scale, bias) for training.
+
+    Returns:
+        A tensor like `inputs`.
+
+    Raises:
+        ValueError: `data_format` is unknown, or renorm goes with an option that excludes it.
+    """
+    if data_format not in ("NHWC", "NCHW"):
+        raise ValueError("data_format must be NHWC or NCHW, not %r" % (data_format,))
+    is_usual = updates_collections == tf.GraphKeys.UPDATE_OPS
+    if renorm and not (is_usual and batch_weights is None and not zero_debias_moving_mean):
+        raise ValueError(
+            "renorm does not go with batch_weights, updates_collections or zero_debias_moving_mean"
+        )
+    inputs = tf.convert_to_tensor(inputs)
+    axis = 1 if data_format == "NCHW" else -1
+    bn_wrapper.check_inputs(inputs, axis)
+    is_fused = (
+        fused is not False
+        and inputs.shape.ndims in (2, 4)
+        and bn_wrapper.statistics_dtype(inputs) == tf.float32
+        and batch_weights is None
+        and not renorm
+        and adjustment is None
+    )
+    with tf.variable_scope(scope, "BatchNorm", [inputs], reuse=reuse) as layer_scope:
+        variables = bn_wrapper.create_variables(
+            bn_wrapper.parameter_shape(inputs, axis),
+            bn_wrapper.statistics_dtype(inputs),
+            center=center,
+            scale=scale,
+            renorm=renorm,
+            trainable=trainable,
+            initializers=_by_field(param_initializers),
+            regularizers=_by_field(param_regularizers),
+            collections=_model_variables(variables_collections),
+            names=_TF1_NAMES,
+        )
+        outputs, updates = bn_wrapper.normalize(
+            inputs,
+            _phase(is_training),
+            variables,
+            decay=decay,
+            epsilon=epsilon,
+            axis=axis,
+            fused=is_fused,
+            zero_debiased=("pop_mean",) if zero_debias_moving_mean else (),
+            # The kernel's variance is the unbiased one, and TF1 averaged what it got.
+            unbiased=is_fused,
+            batch_weights=batch_weights,
+            renorm_clipping=renorm_clipping,
+            renorm_decay=renorm_decay,
+            adjustment=adjustment,
+            debias_scope=layer_scope.name,
+        )
+        outputs = bn_wrapper.place_updates(outputs, updates, updates_collections)
+        if activation_fn is not None:
+            outputs = activation_fn(outputs)
+        if outputs_collections:
+            tf.add_to_collections(outputs_collections, outputs)
+        return outputs
+
+
+def conv2d(
+    inputs,
+    num_outputs,
+    kernel_size,
+    stride=1,
+    padding="SAME",
+    activation_fn=tf.nn.relu,
+    normalizer_fn=None,
+    normalizer_params=None,
+    reuse=None,
+    scope=None,
+):
+    """A convolution as `tf.contrib.layers.conv2d`, just capable enough to carry a normalizer.
+
+    `normalizer_fn` is called with `normalizer_params` AND NOTHING ELSE. So a `batch_norm` without
+    `{"is_training": ...}` in them is always in training mode, in inference graphs too:
+
+        conv2d(x, 32, 5, normalizer_fn=batch_norm)                                   # the pitfall
+        conv2d(x, 32, 5, normalizer_fn=batch_norm,
+               normalizer_params={"is_training": phase_train})                       # the cure
+
+    Args:
+        inputs: float tensor [batch, height, width, channels].
+        num_outputs: number of filters.
+        kernel_size: height and width of the filters, one number or a pair.
+        stride: likewise.
+        padding: "SAME" or "VALID".
+        activation_fn: applied last, or None.
+        normalizer_fn: applied to the product in place of a bias.
+        normalizer_params: its keyword arguments.
+        reuse, scope: of the variable scope, by default a unique one beginning `Conv`.
+    """
+    inputs = tf.convert_to_tensor(inputs)
+    with tf.variable_scope(scope, "Conv", [inputs], reuse=reuse):
+        shape = _pair(kernel_size) + [inputs.shape.as_list()[-1], num_outputs]
+        strides = [1] + _pair(stride) + [1]
+        product = tf.nn.conv2d(inputs, _weights(shape), strides=strides, padding=padding)
+        return _finish(product, activation_fn, normalizer_fn, normalizer_params)
+
+
+def fully_connected(
+    inputs,
+    num_outputs,
+    activation_fn=tf.nn.relu,
+    normalizer_fn=None,
+    normalizer_params=None,
+    reuse=None,
+    scope=None,
+):
+    """A dense layer as `tf.contrib.layers.fully_connected`; see `conv2d` for the normalizer.
+
+    Args:
+        inputs: float tensor [batch, channels].
+        num_outputs: number of units.
+        activation_fn, normalizer_fn, normalizer_params: as of `conv2d`.
+        reuse, scope: of the variable scope, by default a unique one beginning `fully_connected`.
+    """
+    inputs = tf.convert_to_tensor(inputs)
+    with tf.variable_scope(scope, "fully_connected", [inputs], reuse=reuse):
+        product = tf.matmul(inputs, _weights([inputs.shape.as_list()[-1], num_outputs]))
+        return _finish(product, activation_fn, normalizer_fn, normalizer_params)
+
+
+def _weights(shape):
+    return tf.get_variable(
+        "weights",
+        shape,
+        initializer=tf.glorot_uniform_initializer(),
+        collections=[tf.GraphKeys.GLOBAL_VARIABLES, tf.GraphKeys.MODEL_VARIABLES],
+    )
+
+
+def _finish(product, activation_fn, normalizer_fn, normalizer_params):
+    if normalizer_fn is not None:
+        outputs = normalizer_fn(product, **(normalizer_params or {}))
+    else:
+        biases = tf.get_variable(
+            "biases",
+            product.shape.as_list()[-1:],
+            initializer=tf.zeros_initializer(),
+            collections=[tf.GraphKeys.GLOBAL_VARIABLES, tf.GraphKeys.MODEL_VARIABLES],
+        )
+        outputs = tf.nn.bias_add(product, biases)
+    return outputs if activation_fn is None else activation_fn(outputs)
+
+
+def _pair(size):
+    return list(size) if isinstance(size, (list, tuple)) else [size, size]
+
+
+def _phase(training):
+    """Decides when the graph is built what can be decided then; a tensor decides at every run."""
+    if isinstance(training, (tf.Tensor, tf.Variable)):
+        static = tf.get_static_value(training) if isinstance(training, tf.Tensor) else None
+        return training if static is None else bool(static)
+    if training is None:
+        raise TypeError("training must be a bool or a bool tensor, not None")
+    return bool(training)
+
+
+def _given(**arguments):
+    return {name: value for name, value in arguments.items() if value is not None}
+
+
+def _by_field(parameters):
+    """Takes a dict by TF1's names of the variables to one by the fields of `Variables`."""
+    unknown = sorted(set(parameters or ()) - set(_FIELDS))
+    if unknown:
+        raise ValueError(
+            "expected parameters of %s, not of %s"
+            % (", ".join(sorted(_FIELDS)), ", ".join(unknown))
+        )
+    return {_FIELDS[name]: value for name, value in (parameters or {}).items()}
+
+
+def _model_variables(variables_collections):
+    """Adds the collection that contrib's variables were in; a dict or a list stays what it was."""
+    model = [tf.GraphKeys.MODEL_VARIABLES]
+    if not isinstance(variables_collections, dict):
+        return model + list(variables_collections or [])
+    wanted = _by_field({name: list(names or []) for name, names in variables_collections.items()})
+    return {field: model + wanted.get(field, []) for field in bn_wrapper.Variables._fields}
+
+
+class _Overlay(types.ModuleType):
+    """A module that has some names of its own, and for all others looks in what it lies over."""
+
+    def __init__(self, name, below, **own):
+        super(_Overlay, self).__init__(name)
+        self._below = below
+        self.__dict__.update(own)
+
+    def __getattr__(self, name):
+        return getattr(self._below, name)
+
+
+_undo = []
+
+
+def install():
+    """Puts batch norm where old programs look for it, for those that nobody wants to edit.
+
+    Afterwards `tf.layers.batch_normalization`, `tf.layers.BatchNormalization` and
+    `tf.contrib.layers.batch_norm` are this module's, with `tf` being `tensorflow.compat.v1` or, on
+    TF 1, `tensorflow`; `from tensorflow.contrib.layers import batch_norm` works too. All that is
+    not batch norm stays what it was. Calling it again changes nothing; `uninstall` undoes it.
+    """
+    if _undo:
+        return
+    import tensorflow
+
+    is_tf1 = tensorflow.__version__.startswith("1.")
+    for root in [tf, tensorflow] if is_tf1 else [tf]:
+        former_contrib = getattr(root, "contrib", None)
+        contrib_layers = _Overlay(
+            "tensorflow.contrib.layers",
+            getattr(former_contrib, "layers", None),
+            batch_norm=batch_norm,
+        )
+        contrib = _Overlay("tensorflow.contrib", former_contrib, layers=contrib_layers)
+        layers = _Overlay(
+            "tensorflow.layers",
+            getattr(root, "layers", None),
+            batch_normalization=batch_normalization,
+            BatchNormalization=BatchNormalization,
+        )
+        _set_attribute(root, "layers", layers)
+        _set_attribute(root, "contrib", contrib)
+    _set_module("tensorflow.contrib", contrib)
+    _set_module("tensorflow.contrib.layers", contrib_layers)
+
+
+def uninstall():
+    """Undoes `install`."""
+    while _undo:
+        _undo.pop()()
+
+
+def _set_attribute(module, name, value):
+    if hasattr(module, name):
+        _undo.append(functools.partial(setattr, module, name, getattr(module, name)))
+    else:
+        _undo.append(functools.partial(delattr, module, name))
+    setattr(module, name, value)
+
+
+def _set_module(name, module):
+    if name in sys.modules:
+        _undo.append(functools.partial(operator.setitem, sys.modules, name, sys.modules[name]))
+    else:
+        _undo.append(functools.partial(operator.delitem, sys.modules, name))
+    sys.modules[name] = module
