@@ -567,7 +567,9 @@ def _update_average(population, batch, decay, is_debiased, debias_scope):
         name=debias_scope, reuse=tf.AUTO_REUSE, custom_getter=keep_in_population
     )
     with tf.variable_scope(scope, auxiliary_name_scope=False):
-        updated = average.apply([batch])
+        # Not before the batch is known: what the batch waits for may update the average, too.
+        with tf.control_dependencies([batch]):
+            updated = average.apply([batch])
     with tf.control_dependencies([updated]):
         return population.read_value()
 
