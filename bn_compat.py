@@ -560,7 +560,8 @@ class _Overlay(types.ModuleType):
         return getattr(self._below, name)
 
 
-_undo = []
+# What `uninstall` calls, last first.
+_undo = []  # type: list
 
 
 def install():

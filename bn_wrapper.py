@@ -423,24 +423,23 @@ def population_statistics(session, layers, feeds):
     Raises:
         ValueError: a layer gets fewer than two values a channel.
     """
-    for inputs, pop_mean, pop_var in layers:
-        with session.graph.as_default():
+    with session.graph.as_default():
+        for inputs, pop_mean, pop_var in layers:
             all_but_channels = list(range(inputs.shape.ndims - 1))
             moments = tf.nn.moments(tf.cast(inputs, tf.float64), all_but_channels)
             size = tf.size(inputs) // inputs.shape.as_list()[-1]
-        count, mean, squares = 0, 0.0, 0.0
-        for feed in feeds():
-            (batch_mean, batch_var), batch_count = session.run((moments, size), feed)
-            # Chan et al. (1979): merges two sets' sums of squared deviations without cancellation.
-            delta = batch_mean - mean
-            total = count + batch_count
-            mean = mean + delta * batch_count / total
-            squares = squares + batch_count * (batch_var + delta**2 * count / total)
-            count = total
-        if count < 2:
-            raise ValueError("a variance needs at least two values a channel, found %d" % count)
-        pop_mean.load(mean, session)
-        pop_var.load(squares / (count - 1), session)
+            count, mean, squares = 0, 0.0, 0.0
+            for feed in feeds():
+                (batch_mean, batch_var), batch_count = session.run((moments, size), feed)
+                # Chan et al. (1979): merges sums of squared deviations without cancellation.
+                delta, total = batch_mean - mean, count + batch_count
+                mean = mean + delta * batch_count / total
+                squares = squares + batch_count * (batch_var + delta**2 * count / total)
+                count = total
+            if count < 2:
+                raise ValueError("a variance needs two values a channel or more, found %d" % count)
+            pop_mean.load(mean, session)
+            pop_var.load(squares / (count - 1), session)
 
 
 def parameter_shape(inputs, axis):

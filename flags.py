@@ -33,6 +33,13 @@ def define_training() -> None:
         0.9,
         "Weight of the old value in the moving averages, in [0, 1).",
     )
+    flags.DEFINE_enum(
+        "population",
+        "ema",
+        ["ema", "exact"],
+        "Statistics for inference. ema: moving averages over the steps; exact: computed from all "
+        "training images, with the final weights.",
+    )
     flags.DEFINE_float("bn_epsilon", 1e-5, "Added to the variance, above 0.")
 
     flags.DEFINE_integer(
@@ -67,6 +74,11 @@ def define_training() -> None:
     )
     flags.DEFINE_integer("save_every", 100, "Steps between checkpoints.", lower_bound=1)
 
+    flags.register_multi_flags_validator(
+        ["batch_norm", "population"],
+        lambda values: values["batch_norm"] or values["population"] == "ema",
+        "--population=exact needs --batch_norm",
+    )
     flags.register_validator("bn_decay", lambda decay: 0 <= decay < 1, "must be in [0, 1)")
     for name in ("bn_epsilon", "learning_rate"):
         flags.register_validator(

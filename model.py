@@ -15,6 +15,8 @@ from bn_wrapper import batch_norm_wrapper
 
 IMAGE_SIZE = 28
 CLASSES = 10
+# The collection of (inputs, pop_mean, pop_var) of every batch norm in a graph.
+BATCH_NORMS = "batch_norms"
 
 
 class Network(NamedTuple):
@@ -49,6 +51,7 @@ class InferenceGraph(NamedTuple):
     labels: tf.Tensor  # placeholder, uint8 [batch]
     predictions: tf.Tensor  # int64 [batch]: the likeliest class
     cross_entropy: tf.Tensor  # float32 [batch], in nats
+    batch_norms: list  # of (inputs, pop_mean, pop_var), in the order in which data passes them
     histograms: tf.Tensor  # string scalar: a serialized Summary of statistics and activations
 
 
@@ -104,7 +107,10 @@ def inference_graph(network: Network) -> InferenceGraph:
         with tf.name_scope("loss"):
             cross_entropy = _cross_entropy(logits, labels)
         histograms = _histograms()
-    return InferenceGraph(graph, images, labels, predictions, cross_entropy, histograms)
+        batch_norms = tf.get_collection(BATCH_NORMS)
+    return InferenceGraph(
+        graph, images, labels, predictions, cross_entropy, batch_norms, histograms
+    )
 
 
 def _placeholders() -> tuple[tf.Tensor, tf.Tensor]:
@@ -120,6 +126,9 @@ def _logits(network: Network, images: tf.Tensor, phase_train: bool | None, seed:
         """Batch normalization or, in a network without it, the bias that it makes needless."""
         if network.batch_norm:
             outputs = batch_norm_wrapper(inputs, phase_train, network.bn_decay, network.bn_epsilon)
+            scope = f"{tf.get_variable_scope().name}/batch_norm/pop_"
+            population = tf.get_collection(tf.GraphKeys.GLOBAL_VARIABLES, scope)[:2]
+            tf.add_to_collection(BATCH_NORMS, (inputs, *population))
         else:
             outputs = _add_bias(inputs)
         what = "batch_norm" if network.batch_norm else "bias"

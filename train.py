@@ -23,6 +23,7 @@ RECIPE = (
     "batch_norm",
     "bn_decay",
     "bn_epsilon",
+    "population",
     "batch_size",
     "learning_rate",
     "lr_schedule",
@@ -84,6 +85,10 @@ def main() -> None:
     )
     with evaluation.Evaluator(model.inference_graph(network)) as evaluator:
         checkpoint = training.train(graph, run, batches, dataset.validation, evaluator, summary_dir)
+        if FLAGS.population == "exact":
+            checkpoint = evaluation.save_exact_population(
+                model.inference_graph(network), checkpoint, dataset.train
+            )
         evaluator.restore(checkpoint)
         outcome = evaluator.classify(*dataset.test)
     summaries.write_test_outcome(summary_dir / "test", train_steps, dataset.test.images, outcome)

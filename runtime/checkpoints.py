@@ -18,10 +18,10 @@ from runtime.errors import InputError
 RUN_FILE = "run.json"
 FORMAT = 1
 CHECKPOINT = "model.ckpt"
-BEST_CHECKPOINT = "best.ckpt"
-# The Saver's own list of checkpoints is called `checkpoint`; the best one has a list of its own.
-BEST_LIST = "best"
 CHECKPOINTS_KEPT = 3
+# Checkpoints for inference only, each kind in a list of its own beside the Saver's `checkpoint`.
+BEST = "best"  # by validation accuracy
+EXACT = "exact"  # with the statistics of all training images in place of moving averages
 
 
 class Run:
@@ -78,9 +78,12 @@ class Run:
         """Returns the path of the newest checkpoint, or None before the first."""
         return tf.train.latest_checkpoint(str(self.folder))
 
-    def best_checkpoint(self) -> str | None:
-        """Returns the path of the checkpoint with the best validation accuracy, if there is one."""
-        return tf.train.latest_checkpoint(str(self.folder), latest_filename=BEST_LIST)
+    def checkpoint_to_evaluate(self) -> str | None:
+        """Returns the newest checkpoint, with exact population statistics if the run has them."""
+        return (
+            tf.train.latest_checkpoint(str(self.folder), latest_filename=EXACT)
+            or self.latest_checkpoint()
+        )
 
 
 def load_run(folder: pathlib.Path) -> Run:
@@ -179,7 +182,7 @@ def find(checkpoint_dir: str, name: str | None, checkpoint: str | None) -> tuple
         return load_run(pathlib.Path(checkpoint).parent), checkpoint
     folder = pathlib.Path(checkpoint_dir)
     run = load_run(folder / name) if name else _newest_run(folder)
-    latest = run.latest_checkpoint()
+    latest = run.checkpoint_to_evaluate()
     if latest is None:
         raise InputError(
             f"{run.folder}: expected a checkpoint, found none: it was stopped too soon"

@@ -1,11 +1,16 @@
 """Classifying a data split with the weights of a checkpoint, and saying how well it went."""
 
+import itertools
+import pathlib
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
 import tensorflow.compat.v1 as tf
 
+from bn_wrapper import population_statistics
 from runtime import checkpoints
+from runtime.progress import Progress
 
 BATCH_SIZE = 500
 # Enough images for a smooth histogram, few enough to keep the events file small.
@@ -65,16 +70,31 @@ class Evaluator:
         with self.graph.graph.as_default():
             checkpoints.restore(self._saver, self._session, checkpoint)
 
-    def save_best(self, folder: str, step: int) -> None:
-        """Saves the weights, without the optimizer's variables, as the folder's best checkpoint."""
+    def save(self, kind: str, folder: pathlib.Path, step: int) -> str:
+        """Saves what inference needs, as `checkpoints.BEST` or `checkpoints.EXACT`."""
         with self.graph.graph.as_default():
-            self._saver.save(
+            return self._saver.save(
                 self._session,
-                f"{folder}/{checkpoints.BEST_CHECKPOINT}",
+                f"{folder}/{kind}.ckpt",
                 global_step=step,
-                latest_filename=checkpoints.BEST_LIST,
+                latest_filename=kind,
                 write_meta_graph=False,
             )
+
+    def compute_population(self, images: np.ndarray, labels: np.ndarray) -> None:
+        """Replaces the moving averages by the exact statistics of all these images."""
+        layers = self.graph.batch_norms
+        starts = range(0, len(labels), BATCH_SIZE)
+        progress = Progress(len(layers) * len(starts), 0, "population statistics")
+        passes = itertools.count(1)
+
+        def feeds() -> Iterator[dict]:
+            for start in starts:
+                yield self._feed(images, labels, start, BATCH_SIZE)
+                progress.update(next(passes), f"{len(layers)} layers")
+
+        population_statistics(self._session, layers, feeds)
+        progress.close()
 
     def classify(self, images: np.ndarray, labels: np.ndarray) -> Outcome:
         """Classifies uint8 images [n, 28, 28] with labels [n]."""
@@ -94,6 +114,21 @@ class Evaluator:
     def _feed(self, images: np.ndarray, labels: np.ndarray, start: int, count: int) -> dict:
         part = slice(start, start + count)
         return {self.graph.images: images[part], self.graph.labels: labels[part]}
+
+
+def save_exact_population(graph: Any, checkpoint: str, split: Any) -> str:
+    """Saves a checkpoint beside `checkpoint`, with the exact statistics of the images of `split`.
+
+    Args:
+        graph: a `model.InferenceGraph` for this alone, since ops are added to it.
+        checkpoint: the weights.
+        split: a `mnist.datasets.Split`.
+    """
+    with Evaluator(graph) as evaluator:
+        evaluator.restore(checkpoint)
+        evaluator.compute_population(*split)
+        folder = pathlib.Path(checkpoint).parent
+        return evaluator.save(checkpoints.EXACT, folder, checkpoints.step_of(checkpoint))
 
 
 def confusion_matrix(outcome: Outcome, classes: int = 10) -> np.ndarray:

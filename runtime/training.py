@@ -206,7 +206,7 @@ class _Loop:
         self.validation_events.serialized(step, self.evaluator.histograms(*self.validation))
         self.validation_events.flush()
         if self.run.best is None or outcome.accuracy > self.run.best["validation_accuracy"]:
-            self.evaluator.save_best(str(self.run.folder), step)
+            self.evaluator.save(checkpoints.BEST, self.run.folder, step)
             self.run.best = {"step": step, "validation_accuracy": outcome.accuracy}
         self.run.evaluated_step = step
         self.run.save()

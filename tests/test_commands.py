@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import tensorflow.compat.v1 as tf
 
+from mnist import datasets
 from tests.helpers import PROJECT, command, last_line, run_command
 
 UNREACHABLE = "http://127.0.0.1:9/"
@@ -191,6 +192,24 @@ def test_overwrite_deletes_nothing_but_a_run(tmp_path, data_flags):
     assert (folder / "chapter1.txt").read_text() == "irreplaceable"
 
 
+def test_exact_population_statistics_are_those_of_all_training_images(tmp_path, data_flags):
+    flags = (*SHORT, "--population=exact", "--bn_decay=0.5", *data_flags)
+    trained = run_command("train.py", *flags, cwd=tmp_path)
+    assert last_line(trained).endswith("checkpoints/mlp-bn/exact.ckpt-40")
+    assert last_line(run_command("evaluate.py", cwd=tmp_path)) == last_line(trained)
+
+    exact = variables(tmp_path / "checkpoints/mlp-bn/exact.ckpt-40")
+    averaged = variables(tmp_path / "checkpoints/mlp-bn/model.ckpt-40")
+    kind, folder = [flag.partition("=")[2] for flag in (*data_flags, "--data_dir=")][:2]
+    images = datasets.load(kind, folder).train.images.reshape(-1, 784)
+    inputs = images.astype(np.float64) / 255 @ exact["dense1/weights"]
+    for name, expected in (("pop_mean", inputs.mean(0)), ("pop_var", inputs.var(0, ddof=1))):
+        name = f"dense1/batch_norm/{name}"
+        np.testing.assert_allclose(exact[name], expected, rtol=1e-3, atol=1e-3)
+        assert not np.allclose(averaged[name], expected, rtol=1e-3, atol=1e-3)
+    np.testing.assert_array_equal(exact["logits/weights"], averaged["logits/weights"])
+
+
 def test_offline_the_first_command_works_and_is_honest(tmp_path):
     """No MNIST, no network: drawn digits, said loudly, and on every result line."""
     trained = run_command("train.py", *SHORT, cwd=tmp_path, MNIST_MIRROR=UNREACHABLE)
@@ -228,6 +247,7 @@ def test_drawn_digits_teach_to_read_real_ones(tmp_path, real_mnist):
         (["--bn_decay=1"], ["bn_decay", "1.0", "[0, 1)"]),
         (["--bn_epsilon=0"], ["bn_epsilon", "above 0"]),
         (["--learning_rate=nan"], ["learning_rate", "nan"]),
+        (["--population=exact", "--nobatch_norm"], ["population=exact", "batch_norm"]),
         (["--model=rnn"], ["model", "rnn", "cnn"]),
         (["--run=../elsewhere"], ["run", "../elsewhere"]),
         (["--batch_size=0"], ["batch_size", "0"]),
