@@ -52,6 +52,7 @@ def main() -> None:
 
     name = FLAGS.run or f"{FLAGS.model}-{'bn' if FLAGS.batch_norm else 'nobn'}"
     summary_dir = pathlib.Path(FLAGS.summary_dir, name)
+    checkpoints.make_folder(summary_dir)
     run = checkpoints.open_run(
         pathlib.Path(FLAGS.checkpoint_dir, name),
         {**{flag: FLAGS[flag].value for flag in RECIPE}, "train_steps": train_steps},

@@ -122,7 +122,7 @@ def open_run(
     """
     if overwrite:
         remove_run(folder)
-    _make_folder(folder)
+    make_folder(folder)
     if not any(folder.iterdir()):
         run = Run(folder, flags, dataset, data_dir)
         run.save()
@@ -228,7 +228,12 @@ def restore(saver: tf.train.Saver, session: tf.Session, checkpoint: str) -> None
         raise InputError(f"{checkpoint}: can't be restored into this network: {reason}") from error
 
 
-def _make_folder(folder: pathlib.Path) -> None:
+def make_folder(folder: pathlib.Path) -> None:
+    """Makes a folder, unless it is there.
+
+    Raises:
+        InputError: it can't be made.
+    """
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:

@@ -262,13 +262,14 @@ def test_wrong_input_gets_one_line_before_any_work(tmp_path, data_flags):
     (tmp_path / "file").write_text("not a folder")
     cases = {
         "--json=missing/result.json": "missing/result.json",
-        "--checkpoint_dir=file": "file/cnn-bn",
         "--batch_size=1000000": "1000000",
+        "--summary_dir=file": "file/cnn-bn",
+        "--checkpoint_dir=file": "file/cnn-bn",
     }
     for flag, fragment in cases.items():
         refused = run_command("train.py", flag, *data_flags, cwd=tmp_path)
         assert_one_line_error(refused, 2, fragment)
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["file"]
+    assert not list(tmp_path.glob("**/*.ckpt*")) and not list(tmp_path.glob("**/events*"))
 
 
 def test_evaluate_refuses_what_it_cannot_read(tmp_path, trained_runs):
