@@ -26,8 +26,13 @@ _TF1_NAMES = {
     "pop_var": "moving_variance",
     "pop_stddev": "moving_stddev",
 }
-_FIELDS = dict({name: field for field, name in _TF1_NAMES.items()}, beta="beta")
-TRAINABLE_SEMANTICS = ("tf1", "tf2")
+_FIELDS = {
+    "beta": "beta",
+    "gamma": "scale",
+    "moving_mean": "pop_mean",
+    "moving_variance": "pop_var",
+}
+TRAINABLE_SEMANTICS = ("tf1.15", "tf1", "tf2")
 
 
 class BatchNormalization(object):
@@ -58,8 +63,10 @@ class BatchNormalization(object):
         virtual_batch_size: size of ghost batches.
         adjustment: function of the inputs' shape that returns a (scale, bias) for training.
         name: variable scope; by default a unique one beginning `batch_normalization`.
-        trainable_semantics: what `trainable=False` means besides: "tf1" nothing; "tf2" that the
-            layer is in inference mode whatever `training` says, as in TF2's Keras.
+        trainable_semantics: what `trainable=False` means for the statistics where `training`.
+            "tf1.15": normalize with the batch, and make no update ops: what that layer did.
+            "tf1": normalize with the batch, and update: what its documentation said.
+            "tf2": inference mode, whatever `training` says: what TF2's Keras does.
 
     Attributes:
         gamma, beta, moving_mean, moving_variance: the variables, or None. After the first call.
@@ -92,13 +99,16 @@ class BatchNormalization(object):
         virtual_batch_size=None,
         adjustment=None,
         name=None,
-        trainable_semantics="tf1",
+        trainable_semantics="tf1.15",
         _reuse=None,
     ):
         if trainable_semantics not in TRAINABLE_SEMANTICS:
             raise ValueError(
-                "trainable_semantics must be 'tf1' or 'tf2', not %r" % (trainable_semantics,)
+                "trainable_semantics must be one of %s, not %r"
+                % (", ".join(TRAINABLE_SEMANTICS), trainable_semantics)
             )
+        if renorm:
+            bn_wrapper.check_renorm_clipping(renorm_clipping)
         self.axis = axis
         self.momentum = momentum
         self.epsilon = epsilon
@@ -113,7 +123,7 @@ class BatchNormalization(object):
         self.regularizers = _given(beta=beta_regularizer, scale=gamma_regularizer)
         self.constraints = _given(beta=beta_constraint, scale=gamma_constraint)
         self.renorm = renorm
-        self.renorm_clipping = renorm_clipping
+        self.renorm_clipping = renorm_clipping if renorm else None
         self.renorm_momentum = renorm_momentum
         self.fused = fused
         self.trainable = trainable
@@ -124,13 +134,13 @@ class BatchNormalization(object):
         self._name = name
         self._reuse = _reuse
         self._scope = None
-        self._variables = None
+        self._variables = bn_wrapper.Variables(*[None] * len(bn_wrapper.Variables._fields))
 
     def __call__(self, inputs, training=False):
         """Normalizes `inputs`, with the batch's statistics where `training` (bool or tensor)."""
         inputs = tf.convert_to_tensor(inputs)
         bn_wrapper.check_inputs(inputs, self.axis)
-        if self._variables is None:
+        if self._scope is None:
             self._create_variables(inputs)
         phase_train = _phase(training)
         if self.trainable_semantics == "tf2" and not self.trainable:
@@ -152,6 +162,8 @@ class BatchNormalization(object):
                 renorm_decay=self.renorm_momentum,
                 adjustment=self.adjustment,
             )
+        if self.trainable_semantics == "tf1.15" and not self.trainable:
+            updates = []
         self.updates.extend(updates)
         return bn_wrapper.place_updates(outputs, updates, tf.GraphKeys.UPDATE_OPS)
 
@@ -268,7 +280,7 @@ def batch_normalization(
     fused=None,
     virtual_batch_size=None,
     adjustment=None,
-    trainable_semantics="tf1",
+    trainable_semantics="tf1.15",
 ):
     """Batch normalization as a function: `tf.layers.batch_normalization` of TF 1.15.
 
@@ -353,7 +365,10 @@ def batch_norm(
         reuse: share the variables of the layer `scope`.
         variables_collections: list of collections for the variables, or dict of lists by name.
         outputs_collections: collections for the output.
-        trainable: False freezes `gamma` and `beta`; the moving averages go on with `is_training`.
+        trainable: False freezes `gamma` and `beta`; and the moving averages, where contrib left the
+            work to the layer of tf.layers: with the usual `updates_collections` and neither
+            `batch_weights` nor `zero_debias_moving_mean`, unless a fused kernel of its own took
+            inputs of rank 2.
         batch_weights: [batch], weight of each example in the statistics.
         fused: None or True takes the fused kernel where it can be used; False never does.
         data_format: "NHWC" or "NCHW".
@@ -386,6 +401,12 @@ def batch_norm(
         and not renorm
         and adjustment is None
     )
+    is_layers_work = (
+        is_usual
+        and batch_weights is None
+        and not zero_debias_moving_mean
+        and not (is_fused and inputs.shape.ndims == 2)
+    )
     with tf.variable_scope(scope, "BatchNorm", [inputs], reuse=reuse) as layer_scope:
         variables = bn_wrapper.create_variables(
             bn_wrapper.parameter_shape(inputs, axis),
@@ -411,11 +432,15 @@ def batch_norm(
             # The kernel's variance is the unbiased one, and TF1 averaged what it got.
             unbiased=is_fused,
             batch_weights=batch_weights,
-            renorm_clipping=renorm_clipping,
+            renorm_clipping=renorm_clipping if renorm else None,
             renorm_decay=renorm_decay,
             adjustment=adjustment,
             debias_scope=layer_scope.name,
         )
+        if is_layers_work and not trainable:
+            updates = []
+        if zero_debias_moving_mean and not is_fused:
+            _add_debiasing_to_model_variables(variables.pop_mean)
         outputs = bn_wrapper.place_updates(outputs, updates, updates_collections)
         if activation_fn is not None:
             outputs = activation_fn(outputs)
@@ -516,12 +541,13 @@ def _pair(size):
 
 def _phase(training):
     """Decides when the graph is built what can be decided then; a tensor decides at every run."""
-    if isinstance(training, (tf.Tensor, tf.Variable)):
-        static = tf.get_static_value(training) if isinstance(training, tf.Tensor) else None
-        return training if static is None else bool(static)
-    if training is None:
+    if training in (0, 1) and not tf.is_tensor(training):
+        return bool(training)
+    phase = bn_wrapper.check_phase(training)
+    static = tf.get_static_value(phase) if tf.is_tensor(phase) else phase
+    if static is None and phase is None:
         raise TypeError("training must be a bool or a bool tensor, not None")
-    return bool(training)
+    return phase if static is None else bool(static)
 
 
 def _given(**arguments):
@@ -548,6 +574,15 @@ def _model_variables(variables_collections):
     return {field: model + wanted.get(field, []) for field in bn_wrapper.Variables._fields}
 
 
+def _add_debiasing_to_model_variables(moving_mean):
+    """Contrib's legacy path got all its variables by a getter that did this; its kernel did not."""
+    known = [v.op.name for v in tf.get_collection(tf.GraphKeys.MODEL_VARIABLES)]
+    for variable in tf.global_variables():
+        name = variable.op.name
+        if "/" + moving_mean.op.name + "/" in name and name not in known:
+            tf.add_to_collection(tf.GraphKeys.MODEL_VARIABLES, variable)
+
+
 class _Overlay(types.ModuleType):
     """A module that has some names of its own, and for all others looks in what it lies over."""
 
@@ -557,7 +592,15 @@ class _Overlay(types.ModuleType):
         self.__dict__.update(own)
 
     def __getattr__(self, name):
+        if self._below is None:
+            raise AttributeError(
+                "%s has no %s: this TensorFlow has no such module, and bn_compat.install() put "
+                "nothing but batch norm there" % (self.__name__, name)
+            )
         return getattr(self._below, name)
+
+    def __dir__(self):
+        return sorted(set(super(_Overlay, self).__dir__()) | set(dir(self._below)))
 
 
 # What `uninstall` calls, last first.

@@ -119,7 +119,7 @@ def batch_norm_wrapper(
     """
     inputs = tf.convert_to_tensor(inputs, name="inputs")
     check_inputs(inputs, axis)
-    _check_phase(phase_train)
+    phase_train = check_phase(phase_train)
     _check_keys("initializers", initializers, ("scale", "beta", "pop_mean", "pop_var"))
     _check_keys("regularizers", regularizers, ("scale", "beta"))
     if not 0 <= decay < 1:
@@ -265,7 +265,7 @@ def normalize(
     dtype = variables.pop_mean.dtype.base_dtype
     is_renorm = variables.pop_stddev is not None
     is_ghost = virtual_batch_size is not None
-    _check_keys("renorm_clipping", renorm_clipping, ("rmin", "rmax", "dmax"))
+    check_renorm_clipping(renorm_clipping)
     if is_ghost:
         _check_ghost_batches(virtual_batch_size, axes, batch_weights, adjustment)
     is_fused = _takes_fused_kernel(
@@ -476,6 +476,27 @@ def check_inputs(inputs, axis):
             )
 
 
+def check_phase(phase_train):
+    """Returns `phase_train` as None, a bool or a tensor; raises where it is something else."""
+    if phase_train is None or isinstance(phase_train, bool):
+        return phase_train
+    if not tf.is_tensor(phase_train):
+        raise TypeError(
+            "phase_train must be None, True, False or a bool tensor, not %r" % (phase_train,)
+        )
+    phase_train = tf.convert_to_tensor(phase_train)
+    if phase_train.dtype.base_dtype != tf.bool:
+        raise TypeError("phase_train must be bool, but its dtype is %s" % phase_train.dtype.name)
+    if phase_train.shape.ndims not in (0, None):
+        raise ValueError("phase_train must be a scalar, but its shape is %s" % phase_train.shape)
+    return phase_train
+
+
+def check_renorm_clipping(renorm_clipping):
+    """Raises ValueError where a key is unknown."""
+    _check_keys("renorm_clipping", renorm_clipping, ("rmin", "rmax", "dmax"))
+
+
 def _choose(phase_train, training, inference):
     if phase_train is None or phase_train is False:
         return inference()
@@ -590,22 +611,6 @@ def _positive_axes(axis, rank):
     if not positive or len(set(positive)) < len(positive):
         raise ValueError("axis must name one dimension or several different ones, not %r" % (axis,))
     return positive
-
-
-def _check_phase(phase_train):
-    if isinstance(phase_train, (tf.Tensor, tf.Variable)):
-        if phase_train.dtype.base_dtype != tf.bool:
-            raise TypeError(
-                "phase_train must be a bool tensor, but its dtype is %s" % phase_train.dtype.name
-            )
-        if phase_train.shape.ndims not in (0, None):
-            raise ValueError(
-                "phase_train must be a scalar, but its shape is %s" % phase_train.shape
-            )
-    elif phase_train is not None and not isinstance(phase_train, bool):
-        raise TypeError(
-            "phase_train must be None, True, False or a bool tensor, not %r" % (phase_train,)
-        )
 
 
 def _check_ghost_batches(size, axes, batch_weights, adjustment):
