@@ -1,0 +1,68 @@
+"""The results of the originals, kept in a file for where there is no TF 1.15 to ask."""
+
+import json
+import pathlib
+
+import numpy as np
+
+from tests.originals import cases, runner
+
+FOLDER = pathlib.Path(__file__).resolve().parents[1] / "golden"
+RESULTS = FOLDER / "results.npz"
+
+
+def save(results):
+    """Writes a dict of `Result`s by the name of the case.
+
+    All values are one vector: equal stretches, of which there are many, take no room in a
+    compressed file, but thousands of small arrays would.
+    """
+    contents = {
+        name: {
+            "facts": result.facts,
+            "values": [[key, np.shape(result.values[key])] for key in sorted(result.values)],
+        }
+        for name, result in results.items()
+    }
+    vector = np.concatenate(
+        [
+            np.asarray(results[name].values[key], np.float64).ravel()
+            for name in sorted(contents)
+            for key, _ in contents[name]["values"]
+        ]
+    )
+    np.savez_compressed(
+        str(RESULTS), contents=json.dumps(contents, sort_keys=True), values=vector, inputs=inputs()
+    )
+
+
+def load():
+    """Returns what `save` was given."""
+    with np.load(str(RESULTS)) as stored:
+        contents, rest = json.loads(str(stored["contents"])), stored["values"]
+    results = {}
+    for name in sorted(contents):
+        values = {}
+        for key, shape in contents[name]["values"]:
+            size = int(np.prod(shape))
+            values[key], rest = rest[:size].reshape(shape), rest[size:]
+        results[name] = runner.Result(contents[name]["facts"], values)
+    return results
+
+
+def inputs():
+    """Returns what all cases are given, as one vector."""
+    return np.concatenate(
+        [
+            cases.batch(shape, dtype, step).ravel()
+            for shape in cases.SHAPES.values()
+            for dtype in ("float16", "float32", "float64")
+            for step in range(1, runner.INFERENCE_STEP + 1)
+        ]
+    )
+
+
+def saved_inputs():
+    """Returns what `inputs` was when the file was written."""
+    with np.load(str(RESULTS)) as stored:
+        return stored["inputs"]
