@@ -187,12 +187,10 @@ class BatchNormalization(object):
 
     def _takes_fused_kernel(self, inputs):
         """Where TF 1.15 took it."""
-        axes = self.axis if isinstance(self.axis, (list, tuple)) else [self.axis]
         return (
             self.fused is not False
             and inputs.shape.ndims == 4
-            and len(axes) == 1
-            and axes[0] in (-3, -1, 1, 3)
+            and bn_wrapper.positive_axes(self.axis, 4) in ([1], [3])
             and bn_wrapper.statistics_dtype(inputs) == tf.float32
             and not self.renorm
             and self.virtual_batch_size is None
@@ -203,9 +201,7 @@ class BatchNormalization(object):
         if self.virtual_batch_size is None:
             return bn_wrapper.parameter_shape(inputs, self.axis)
         # Old checkpoints have the rank of the inputs split into ghost batches.
-        axes = self.axis if isinstance(self.axis, (list, tuple)) else [self.axis]
-        axes = [axis % inputs.shape.ndims for axis in axes]
-        sizes = [size if i in axes else 1 for i, size in enumerate(inputs.shape.as_list())]
+        sizes = bn_wrapper.sizes_along(inputs, self.axis)
         return sizes[:1] + [1] + sizes[1:]
 
     @property
@@ -541,13 +537,13 @@ def _pair(size):
 
 def _phase(training):
     """Decides when the graph is built what can be decided then; a tensor decides at every run."""
-    if training in (0, 1) and not tf.is_tensor(training):
-        return bool(training)
-    phase = bn_wrapper.check_phase(training)
-    static = tf.get_static_value(phase) if tf.is_tensor(phase) else phase
-    if static is None and phase is None:
-        raise TypeError("training must be a bool or a bool tensor, not None")
-    return phase if static is None else bool(static)
+    if tf.is_tensor(training):
+        phase = bn_wrapper.check_phase(training)
+        static = tf.get_static_value(phase)
+        return phase if static is None else bool(static)
+    if training not in (0, 1):
+        raise TypeError("training must be a bool or a bool tensor, not %r" % (training,))
+    return bool(training)
 
 
 def _given(**arguments):

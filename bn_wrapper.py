@@ -261,7 +261,7 @@ def normalize(
         The outputs, and a list of the two tensors that update `pop_mean` and `pop_var` and are
         their new values. In an inference graph the list is empty.
     """
-    axes = _positive_axes(axis, inputs.shape.ndims)
+    axes = positive_axes(axis, inputs.shape.ndims)
     dtype = variables.pop_mean.dtype.base_dtype
     is_renorm = variables.pop_stddev is not None
     is_ghost = virtual_batch_size is not None
@@ -283,7 +283,7 @@ def normalize(
 
     def along_axes(parameter, in_ghost_batches=False):
         """Gives a parameter the rank of the values, so that it meets them in `axis`."""
-        sizes = [size if i in axes else 1 for i, size in enumerate(inputs.shape.as_list())]
+        sizes = sizes_along(inputs, axes)
         if in_ghost_batches:
             sizes.insert(1, 1)
         return None if parameter is None else tf.reshape(parameter, sizes)
@@ -444,11 +444,33 @@ def population_statistics(session, layers, feeds):
 
 def parameter_shape(inputs, axis):
     """Returns the shape of the variables: [channels], or with several axes of the inputs' rank."""
-    sizes = inputs.shape.as_list()
-    axes = _positive_axes(axis, len(sizes))
+    axes = positive_axes(axis, inputs.shape.ndims)
     if len(axes) == 1:
-        return [sizes[axes[0]]]
+        return [inputs.shape.as_list()[axes[0]]]
+    return sizes_along(inputs, axes)
+
+
+def sizes_along(inputs, axis):
+    """Returns the sizes of the dimensions of `inputs`, with 1 for those that are not in `axis`."""
+    sizes = inputs.shape.as_list()
+    axes = positive_axes(axis, len(sizes))
     return [size if i in axes else 1 for i, size in enumerate(sizes)]
+
+
+def positive_axes(axis, rank):
+    """Returns `axis`, an int or several, as a sorted list of dimensions counted from 0.
+
+    Raises:
+        ValueError: there is no such dimension, or one is named twice, or none.
+    """
+    axes = list(axis) if isinstance(axis, (list, tuple)) else [axis]
+    for one in axes:
+        if not isinstance(one, int) or not -rank <= one < rank:
+            raise ValueError("axis must be from %d to %d, not %r" % (-rank, rank - 1, one))
+    positive = sorted(one % rank for one in axes)
+    if not positive or len(set(positive)) < len(positive):
+        raise ValueError("axis must name one dimension or several different ones, not %r" % (axis,))
+    return positive
 
 
 def statistics_dtype(inputs):
@@ -467,7 +489,7 @@ def check_inputs(inputs, axis):
         raise ValueError(
             "inputs must have a rank from 2 to 5, but their shape is %s" % inputs.shape
         )
-    for dimension in _positive_axes(axis, rank):
+    for dimension in positive_axes(axis, rank):
         if inputs.shape.as_list()[dimension] is None:
             raise ValueError(
                 "the size of dimension %d of inputs, the channels, must be known when the graph "
@@ -600,17 +622,6 @@ def _takes_fused_kernel(fused, is_cheap, obstacles):
     if fused and in_the_way:
         raise ValueError("fused=True does not go with %s" % " and ".join(sorted(in_the_way)))
     return bool(fused) or (fused is None and is_cheap and not in_the_way)
-
-
-def _positive_axes(axis, rank):
-    axes = list(axis) if isinstance(axis, (list, tuple)) else [axis]
-    for one in axes:
-        if not isinstance(one, int) or not -rank <= one < rank:
-            raise ValueError("axis must be from %d to %d, not %r" % (-rank, rank - 1, one))
-    positive = sorted(one % rank for one in axes)
-    if not positive or len(set(positive)) < len(positive):
-        raise ValueError("axis must name one dimension or several different ones, not %r" % (axis,))
-    return positive
 
 
 def _check_ghost_batches(size, axes, batch_weights, adjustment):

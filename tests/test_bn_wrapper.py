@@ -160,7 +160,7 @@ def test_gradients_follow_the_batch_statistics():
     np.testing.assert_allclose((gradient * (values - values.mean(0))).sum(axis=0), 0, atol=1e-3)
 
 
-def test_a_checkpoint_of_either_training_graph_goes_on_in_the_other(tmp_path):
+def test_a_checkpoint_of_either_training_graph_goes_on_in_the_other():
     """The moving averages must be called the same, with a `tf.cond` around them or without."""
     names = []
     for is_placeholder in (False, True):
