@@ -289,7 +289,7 @@ def normalize(
         return None if parameter is None else tf.reshape(parameter, sizes)
 
     def with_fused_kernel():
-        outputs, mean, unbiased_var = _fused_batch_norm(inputs, variables, epsilon, axes[0])
+        outputs, mean, unbiased_var = _fused_batch_norm(inputs, axes[0], variables, epsilon)
         count = tf.cast(tf.size(inputs) // tf.size(mean), dtype)
         return outputs, mean, unbiased_var if unbiased else unbiased_var / _bessel(count)
 
@@ -327,7 +327,10 @@ def normalize(
                 renorm_clipping or {},
             )
             scale, beta = _compose(correction, scale, beta)
-        outputs = tf.nn.batch_normalization(values, mean, var, beta, scale, epsilon)
+        if batch_weights is None and adjustment is None:
+            outputs = _normalize_with_own_moments(values, mean, var, count, beta, scale, epsilon)
+        else:
+            outputs = tf.nn.batch_normalization(values, mean, var, beta, scale, epsilon)
         shape = variables.pop_mean.shape
         return (
             tf.cast(tf.reshape(outputs, tf.shape(inputs)), inputs.dtype),
@@ -337,6 +340,9 @@ def normalize(
 
     def with_population():
         mean, var = tf.identity(variables.pop_mean), tf.identity(variables.pop_var)
+        if is_fused:
+            outputs, _, _ = _fused_batch_norm(inputs, axes[0], variables, epsilon, mean, var)
+            return outputs, mean, var
         outputs = tf.nn.batch_normalization(
             tf.cast(inputs, dtype),
             *[along_axes(p) for p in (mean, var, variables.beta, variables.scale)],
@@ -442,6 +448,27 @@ def population_statistics(session, layers, feeds):
             pop_var.load(squares / (count - 1), session)
 
 
+def fold_batch_norm(weights, scale, beta, pop_mean, pop_var, epsilon):
+    """Folds inference's batch norm into the layer before it, a product or a convolution.
+
+    Population statistics are constants, so inference's batch norm is one affine function of each
+    channel; and that after a linear layer is a linear layer with a bias.
+
+    Args:
+        weights: of the linear layer, which has no bias; output channels are the last dimension.
+        scale, beta, pop_mean, pop_var: of the batch norm that follows, each [channels].
+        epsilon: of that batch norm.
+
+    All of them may be tensors, or all numpy arrays.
+
+    Returns:
+        Weights of the same shape, and a bias [channels]. With them the linear layer alone computes
+        what the two layers did.
+    """
+    factor = scale * (pop_var + epsilon) ** -0.5
+    return weights * factor, beta - pop_mean * factor
+
+
 def parameter_shape(inputs, axis):
     """Returns the shape of the variables: [channels], or with several axes of the inputs' rank."""
     axes = positive_axes(axis, inputs.shape.ndims)
@@ -540,6 +567,46 @@ def _moments(values, kept, batch_weights):
     return mean, var, tf.reduce_sum(weights) * tf.cast(values_an_example, values.dtype)
 
 
+def _normalize_with_own_moments(values, mean, var, count, beta, scale, epsilon):
+    """`tf.nn.batch_normalization` where `mean` and `var` are the moments of these very values.
+
+    The gradient is the closed form of the chain rule in section 3 of the paper, which passes over
+    the batch about half as often as the derivatives of `tf.nn.moments`, op by op.
+
+    Args:
+        values: float32 or float64 tensor.
+        mean, var: of the rank of `values`, with size 1 in the dimensions they were taken over.
+        count: how many values each of them was taken over, a float scalar.
+        beta, scale: None, or broadcastable to the shape of `mean`.
+    """
+    reduced = [i for i, size in enumerate(mean.shape.as_list()) if size == 1]
+    # To the full shape, which differs in ghost batches: the sum over them is left to TensorFlow.
+    scale = tf.ones_like(mean) if scale is None else scale + tf.zeros_like(mean)
+    beta = tf.zeros_like(mean) if beta is None else beta + tf.zeros_like(mean)
+
+    # In a branch of a `tf.cond`, a tensor from outside must not be what the gradient reads.
+    values = tf.identity(values)
+
+    @tf.custom_gradient
+    def normalized(values, mean, var, beta, scale):
+        def gradient(outputs_gradient):
+            inverse_stddev = tf.math.rsqrt(var + epsilon)
+            beta_gradient = tf.reduce_sum(outputs_gradient, reduced, keepdims=True)
+            products = tf.reduce_sum(outputs_gradient * values, reduced, keepdims=True)
+            scale_gradient = inverse_stddev * (products - mean * beta_gradient)
+            # scale / stddev * (gradient - its mean - normalized * mean of gradient * normalized)
+            factor = scale * inverse_stddev
+            slope = -factor * scale_gradient * inverse_stddev / count
+            offset = -factor * beta_gradient / count - slope * mean
+            values_gradient = factor * outputs_gradient + (slope * values + offset)
+            # What `values` do by way of `mean` and `var` is in their own gradient.
+            return values_gradient, None, None, beta_gradient, scale_gradient
+
+        return tf.nn.batch_normalization(values, mean, var, beta, scale, epsilon), gradient
+
+    return normalized(values, mean, var, beta, scale)
+
+
 def _bessel(count):
     """Returns m / (m - 1), which takes the bias from a variance of m values; 1 for one value."""
     return count / tf.maximum(count - 1, tf.minimum(count, 1))
@@ -564,8 +631,11 @@ def _renorm_correction(r, d, clipping):
     return tf.stop_gradient(r), tf.stop_gradient(d)
 
 
-def _fused_batch_norm(inputs, variables, epsilon, axis):
-    """Returns outputs, mean and UNBIASED variance as TensorFlow's training kernel computes them."""
+def _fused_batch_norm(inputs, axis, variables, epsilon, pop_mean=None, pop_var=None):
+    """Returns outputs, mean and UNBIASED variance as TensorFlow's kernel computes them.
+
+    With population statistics these normalize, and the returned statistics mean nothing.
+    """
     rank, channels = inputs.shape.ndims, inputs.shape.as_list()[axis]
     others = [i for i in range(rank) if i != axis]
     # The kernel knows rank 4 with the channels last (and NCHW, but not on every processor).
@@ -576,10 +646,10 @@ def _fused_batch_norm(inputs, variables, epsilon, axis):
         x=images,
         scale=tf.ones([channels]) if variables.scale is None else variables.scale,
         offset=tf.zeros([channels]) if variables.beta is None else variables.beta,
-        mean=tf.zeros([0]),
-        variance=tf.zeros([0]),
+        mean=tf.zeros([0]) if pop_mean is None else pop_mean,
+        variance=tf.zeros([0]) if pop_var is None else pop_var,
         epsilon=epsilon,
-        is_training=True,
+        is_training=pop_mean is None,
     )
     outputs = kernel[0] if rank == 4 else tf.reshape(kernel[0], tf.shape(last))
     if axis != rank - 1:

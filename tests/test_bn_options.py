@@ -6,7 +6,7 @@ import tensorflow.compat.v1 as tf
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bn_wrapper import batch_norm_wrapper, population_statistics
+from bn_wrapper import batch_norm_wrapper, fold_batch_norm, population_statistics
 from tests.test_bn_wrapper import batch_of, moments, normalized, variable
 
 
@@ -54,15 +54,67 @@ def test_the_fused_kernel_and_the_moments_agree(shape, axis, unbiased, dtype):
         np.testing.assert_allclose(fused_variables[name], value, rtol=2e-5, atol=1e-6)
 
 
+@pytest.mark.parametrize("dtype", ["float32", "float16", "bfloat16"])
+@pytest.mark.parametrize(
+    ("shape", "axis"), [((16, 5), -1), ((4, 6, 7, 5), -1), ((0, 6, 7, 5), -1), ((4, 5, 6, 7), 1)]
+)
+def test_the_fused_kernel_and_the_formula_agree_in_inference(shape, axis, dtype):
+    values = batch_of(shape).astype(tf.as_dtype(dtype).as_numpy_dtype)
+    initializers = {
+        name: tf.random_uniform_initializer(0.5, 2, seed=i)
+        for i, name in enumerate(("scale", "beta", "pop_mean", "pop_var"))
+    }
+
+    def infer(fused):
+        with tf.Graph().as_default(), tf.Session() as session:
+            outputs = batch_norm_wrapper(
+                tf.constant(values), fused=fused, axis=axis, initializers=initializers
+            )
+            session.run(tf.global_variables_initializer())
+            return session.run(outputs).astype(np.float64)
+
+    tolerance = {"float32": 1e-6, "float16": 2e-3, "bfloat16": 1e-2}[dtype]
+    formula = infer(False)
+    largest = max(1, np.abs(formula).max(initial=0))
+    np.testing.assert_allclose(infer(True), formula, atol=tolerance * largest)
+
+
+@pytest.mark.parametrize("options", [{}, {"renorm": True}, {"scale": False}])
+def test_the_closed_form_is_the_derivative_of_the_moments(options):
+    """First and second derivatives, beside those of the same formula left to TensorFlow.
+
+    With weights of one the moments are the same, and their derivatives are TensorFlow's own.
+    """
+    values = batch_of((12, 3)).astype(np.float64)
+    direction = batch_of((12, 3), seed=1)
+
+    def derivatives(**options):
+        with tf.Graph().as_default(), tf.Session() as session:
+            inputs = tf.constant(values)
+            outputs = batch_norm_wrapper(inputs, True, fused=False, **options)
+            over = [inputs, *tf.trainable_variables()]
+            first = tf.gradients(tf.reduce_sum(tf.tanh(outputs) * direction), over)
+            second = tf.gradients(tf.reduce_sum(tf.square(first[0])), over)
+            session.run(tf.global_variables_initializer())
+            return session.run((first, second))
+
+    closed = derivatives(**options)
+    left_to_tensorflow = derivatives(batch_weights=[1.0] * 12, **options)
+    for one, other in zip(closed, left_to_tensorflow, strict=True):
+        for a, b in zip(one, other, strict=True):
+            np.testing.assert_allclose(a, b, rtol=1e-9, atol=1e-9)
+
+
 def test_the_kernel_is_taken_where_it_computes_the_same_thing():
-    def kernels(values, **options):
+    def kernels(values, phase_train=True, **options):
         with tf.Graph().as_default() as graph:
-            batch_norm_wrapper(tf.constant(values), phase_train=True, **options)
+            batch_norm_wrapper(tf.constant(values), phase_train, **options)
             return sum(op.type.startswith("FusedBatchNorm") for op in graph.get_operations())
 
     images = batch_of((4, 6, 7, 5))
     assert kernels(images) == kernels(images[0, 0]) == 1
-    assert kernels(images, fused=False) == 0
+    assert kernels(images, phase_train=None) == kernels(images, phase_train=False) == 1
+    assert kernels(images, fused=False) == kernels(images, fused=False, phase_train=None) == 0
     assert kernels(images.astype(np.float64)) == 0
     for options in (
         {"axis": (1, 3)},
@@ -401,3 +453,21 @@ def test_population_statistics_are_those_of_the_whole_set():
 def test_wrong_options_are_refused_with_the_offending_value(options, message):
     with tf.Graph().as_default(), pytest.raises(ValueError, match=message):
         batch_norm_wrapper(tf.zeros([8, 3]), True, **options)
+
+
+def test_folded_into_the_weights_it_computes_the_same():
+    generator = np.random.default_rng(0)
+    images = generator.normal(size=(2, 6, 6, 3))
+    weights = generator.normal(size=(3, 3, 3, 4))
+    parameters = dict(
+        zip(("scale", "beta", "pop_mean"), generator.normal(size=(3, 4)), strict=True)
+    )
+    parameters["pop_var"] = generator.uniform(0.1, 2, size=4)
+    with tf.Graph().as_default(), tf.Session() as session:
+        convolved = tf.nn.conv2d(images, weights, 1, "SAME")
+        initializers = {name: tf.constant_initializer(p) for name, p in parameters.items()}
+        outputs = batch_norm_wrapper(convolved, epsilon=1e-3, initializers=initializers)
+        folded_weights, bias = fold_batch_norm(weights, **parameters, epsilon=1e-3)
+        folded = tf.nn.bias_add(tf.nn.conv2d(images, folded_weights, 1, "SAME"), bias)
+        session.run(tf.global_variables_initializer())
+        np.testing.assert_allclose(*session.run((folded, outputs)), rtol=1e-12, atol=1e-12)

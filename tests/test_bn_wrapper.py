@@ -135,8 +135,10 @@ def test_an_inference_graph_has_four_variables_and_no_batch_statistics(phase_tra
             "layer/pop_mean",
             "layer/pop_var",
         }
-        kinds = {op.type for op in graph.get_operations()}
-    assert not kinds & {"Mean", "SquaredDifference", "FusedBatchNormV3", "If", "Switch"}
+        ops = graph.get_operations()
+    assert not {op.type for op in ops} & {"Mean", "SquaredDifference", "If", "Switch"}
+    kernels = [op for op in ops if op.type == "FusedBatchNormV3"]
+    assert [op.get_attr("is_training") for op in kernels] == [False]
 
 
 def test_scale_and_beta_are_trained_and_population_statistics_are_not():
