@@ -47,10 +47,11 @@ def test_the_inference_graph_holds_nothing_that_only_training_needs(network):
     nodes = [*nodes, *(n for f in graph.as_graph_def().library.function for n in f.node_def)]
 
     assert {n.name for n in nodes if n.op == "Placeholder"} == {"images", "labels"}
-    # Means, variances and kernels that compute them; control flow, which a phase switch would need.
-    batch_statistics = {"Mean", "SquaredDifference", "Var", "FusedBatchNorm"}
+    # Means and variances; control flow, which a phase switch would need; a kernel in training.
+    batch_statistics = {"Mean", "SquaredDifference", "Var"}
     control_flow = {"If", "StatelessIf", "Switch", "Merge"}
-    assert not [n.name for n in nodes if n.op.rstrip("V23") in batch_statistics | control_flow]
+    assert not [n.name for n in nodes if n.op in batch_statistics | control_flow]
+    assert not [n.name for n in nodes if "is_training" in n.attr and n.attr["is_training"].b]
     assert not [n.name for n in nodes if "moments" in n.name or "gradients" in n.name]
 
     last_parts = {name.rpartition("/")[2] for name in shapes(graph)}
@@ -178,7 +179,37 @@ def test_bfloat16_leaves_statistics_and_weights_in_float32():
         )
     nodes = [node for partition in ran.partition_graphs for node in partition.node]
     in_bfloat16 = [n for n in nodes if n.attr["T"].type == tf.bfloat16.as_datatype_enum]
-    assert [n.name for n in in_bfloat16 if "Conv2D" in n.op], "the products are in bfloat16"
-    # A cast may be moved past a reshape, which changes no value.
-    in_bfloat16 = [n.name for n in in_bfloat16 if n.op != "Reshape"]
-    assert not [name for name in in_bfloat16 if "batch_norm" in name or "Adam" in name]
+    kinds = " ".join(n.op for n in in_bfloat16)
+    assert all(kind in kinds for kind in ("Conv2DBackpropFilter", "MatMul", "FusedBatchNorm"))
+    # U is the type of the kernel's scale, offset, mean and variance.
+    kernels = [n for n in in_bfloat16 if "FusedBatchNorm" in n.op]
+    assert {n.attr["U"].type for n in kernels} == {tf.float32.as_datatype_enum}
+    averages = [n.name for n in in_bfloat16 if "MovingAverage" in n.name]
+    updates = [n.name for n in in_bfloat16 if "Adam" in n.name or "Assign" in n.op]
+    losses = [n.name for n in in_bfloat16 if "CrossEntropy" in n.op]
+    assert not averages + updates + losses
+
+
+@pytest.mark.parametrize("network", WITH_BATCH_NORM, ids=label)
+def test_folded_it_is_the_same_function(network):
+    generator = np.random.default_rng(0)
+
+    def answers(graph, variables):
+        with tf.Session(graph=graph.graph) as session, graph.graph.as_default():
+            for variable in tf.global_variables():
+                variable.load(variables[variable.op.name], session)
+            feed = {graph.images: BATCH["images"], graph.labels: BATCH["labels"]}
+            return session.run(graph.logits, feed)
+
+    graph = model.inference_graph(network)
+    variables = {
+        name: np.abs(1 + generator.normal(size=shape)) / np.prod(shape[:-1])
+        for name, shape in shapes(graph.graph).items()
+    }
+    plain = answers(graph, variables)
+    folded_graph = model.folded_inference_graph(network)
+    folded = answers(folded_graph, model.fold_batch_norms(variables, network.bn_epsilon))
+
+    assert not [name for name in shapes(folded_graph.graph) if "batch_norm" in name]
+    tolerance = {"float32": 1e-4, "bfloat16": 0.05}[network.precision]
+    np.testing.assert_allclose(folded, plain, atol=tolerance, rtol=tolerance)
