@@ -2,13 +2,16 @@
 PYTHON ?= python3
 VENV := .venv
 
-.PHONY: train test
+.PHONY: train test bench
 
 train: $(VENV)/installed  ## make train FLAGS="--nobatch_norm" passes flags on
 	$(VENV)/bin/python train.py $(FLAGS)
 
 test: $(VENV)/installed-dev
 	$(VENV)/bin/python -m pytest
+
+bench: $(VENV)/installed-bench  ## needs MNIST: make bench FLAGS="--data_dir=data"
+	$(VENV)/bin/python -m benchmarks.speed $(FLAGS)
 
 $(VENV)/installed: requirements.txt
 	$(PYTHON) -m venv $(VENV)
@@ -17,4 +20,8 @@ $(VENV)/installed: requirements.txt
 
 $(VENV)/installed-dev: requirements-dev.txt $(VENV)/installed
 	$(VENV)/bin/pip install -r requirements-dev.txt
+	touch $@
+
+$(VENV)/installed-bench: benchmarks/requirements.txt $(VENV)/installed
+	$(VENV)/bin/pip install -r benchmarks/requirements.txt
 	touch $@

@@ -2,7 +2,8 @@
 
 python evaluate.py                                            the run trained last, test images
 python evaluate.py --run=cnn-nobn --split=validation
-python evaluate.py --checkpoint=checkpoints/cnn-bn/best.ckpt-1200
+python evaluate.py --checkpoint=checkpoints/cnn-bn/best.ckpt-1287
+python evaluate.py --fold_batch_norm                          as one would deploy it
 """
 
 from absl import flags as absl_flags
@@ -20,6 +21,7 @@ def main() -> None:
     import model
     from mnist import datasets
     from runtime import checkpoints, evaluation
+    from runtime.errors import InputError
     from runtime.progress import note
 
     commands.check_json_flag(FLAGS.json)
@@ -40,8 +42,15 @@ def main() -> None:
         trained["bn_epsilon"],
         trained["precision"],
     )
-    with evaluation.Evaluator(model.inference_graph(network)) as evaluator:
-        evaluator.restore(checkpoint)
+    if FLAGS.fold_batch_norm and not network.batch_norm:
+        raise InputError(f"--fold_batch_norm: {run.folder} was trained without batch norm")
+    build = model.folded_inference_graph if FLAGS.fold_batch_norm else model.inference_graph
+    with evaluation.Evaluator(build(network)) as evaluator:
+        if FLAGS.fold_batch_norm:
+            variables = checkpoints.read(checkpoint)
+            evaluator.load(model.fold_batch_norms(variables, network.bn_epsilon))
+        else:
+            evaluator.restore(checkpoint)
         outcome = evaluator.classify(*getattr(dataset, FLAGS.split))
     print(evaluation.report(outcome))
     commands.finish(evaluation.result(outcome, dataset.name, FLAGS.split, checkpoint), FLAGS.json)

@@ -122,7 +122,7 @@ def fold_batch_norms(variables: dict[str, np.ndarray], bn_epsilon: float) -> dic
         variables: values by name. Those that only training needs are left out.
         bn_epsilon: of the network.
     """
-    folded = {}
+    folded: dict[str, np.ndarray] = {}
     for name, weights in variables.items():
         layer, _, kind = name.rpartition("/")
         if kind != "weights":
@@ -130,14 +130,11 @@ def fold_batch_norms(variables: dict[str, np.ndarray], bn_epsilon: float) -> dic
         if f"{layer}/bias" in variables:
             bias = variables[f"{layer}/bias"]
         else:
-            weights, bias = fold_batch_norm(
-                weights,
-                *(
-                    variables[f"{layer}/batch_norm/{p}"]
-                    for p in ("scale", "beta", "pop_mean", "pop_var")
-                ),
-                bn_epsilon,
+            scale, beta, pop_mean, pop_var = (
+                variables[f"{layer}/batch_norm/{parameter}"]
+                for parameter in ("scale", "beta", "pop_mean", "pop_var")
             )
+            weights, bias = fold_batch_norm(weights, scale, beta, pop_mean, pop_var, bn_epsilon)
         folded |= {f"{layer}/weights": weights, f"{layer}/bias": bias}
     return folded
 
@@ -234,14 +231,29 @@ class _Layers:
 
 def _cnn(pixels: tf.Tensor, layers: _Layers, normalize: Callable) -> tf.Tensor:
     """TensorFlow's old tutorial "Deep MNIST for Experts", with batch normalization."""
+    return _convolutional(pixels, layers, normalize, channels=(32, 64), units=1024)
+
+
+def _small(pixels: tf.Tensor, layers: _Layers, normalize: Callable) -> tf.Tensor:
+    """The tutorial's with half the channels and an eighth of the units: a quarter of the work."""
+    return _convolutional(pixels, layers, normalize, channels=(16, 32), units=128)
+
+
+def _convolutional(
+    pixels: tf.Tensor,
+    layers: _Layers,
+    normalize: Callable,
+    channels: tuple[int, int],
+    units: int,
+) -> tf.Tensor:
     hidden = pixels
-    for name, channels in (("conv1", 32), ("conv2", 64)):
+    for name, channels_out in zip(("conv1", "conv2"), channels, strict=True):
         with tf.variable_scope(name):
-            hidden = normalize(layers.convolve(hidden, channels, gain=2.0))
+            hidden = normalize(layers.convolve(hidden, channels_out, gain=2.0))
             # ReLU after pooling is the same function, and has a quarter of the values to do.
             hidden = tf.nn.relu(tf.nn.max_pool2d(hidden, ksize=2, strides=2, padding="SAME"))
     with tf.variable_scope("dense"):
-        hidden = tf.nn.relu(normalize(layers.multiply(_flatten(hidden), 1024, gain=2.0)))
+        hidden = tf.nn.relu(normalize(layers.multiply(_flatten(hidden), units, gain=2.0)))
     return layers.logits(hidden)
 
 
@@ -254,7 +266,7 @@ def _mlp(pixels: tf.Tensor, layers: _Layers, normalize: Callable) -> tf.Tensor:
     return layers.logits(hidden)
 
 
-NETWORKS = {"cnn": _cnn, "mlp": _mlp}
+NETWORKS = {"cnn": _cnn, "small": _small, "mlp": _mlp}
 
 
 def _add_bias(inputs: tf.Tensor) -> tf.Tensor:

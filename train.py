@@ -30,8 +30,6 @@ RECIPE = (
     "optimizer",
     "precision",
     "seed",
-    "eval_every",
-    "save_every",
 )
 
 
@@ -41,7 +39,7 @@ def main() -> None:
     import model
     from mnist import datasets
     from mnist.batches import Batches
-    from runtime import checkpoints, evaluation, summaries, training
+    from runtime import checkpoints, evaluation, processor, summaries, training
     from runtime.progress import note
 
     commands.check_json_flag(FLAGS.json)
@@ -55,7 +53,12 @@ def main() -> None:
     checkpoints.make_folder(summary_dir)
     run = checkpoints.open_run(
         pathlib.Path(FLAGS.checkpoint_dir, name),
-        {**{flag: FLAGS[flag].value for flag in RECIPE}, "train_steps": train_steps},
+        {
+            **{flag: FLAGS[flag].value for flag in RECIPE},
+            "train_steps": train_steps,
+            "eval_every": FLAGS.eval_every or batches.steps_per_epoch,
+            "save_every": FLAGS.save_every or batches.steps_per_epoch,
+        },
         dataset.description(),
         FLAGS.data_dir,
         resume=FLAGS.resume,
@@ -73,6 +76,9 @@ def main() -> None:
         f"{name}: training on {dataset.name}, {len(dataset.train.labels)} images, "
         f"{train_steps} steps of {FLAGS.batch_size}"
     )
+    hint = processor.precision_hint(FLAGS.precision, processor.features())
+    if hint:
+        note(hint)
     network = model.Network(
         FLAGS.model, FLAGS.batch_norm, FLAGS.bn_decay, FLAGS.bn_epsilon, FLAGS.precision
     )

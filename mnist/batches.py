@@ -1,5 +1,8 @@
 """Shuffled batches that can be asked for by step."""
 
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 
 from runtime.errors import InputError
@@ -39,3 +42,16 @@ class Batches:
             self._epoch = epoch
         chosen = self._order[k * self._batch_size : (k + 1) * self._batch_size]
         return self._images[chosen], self._labels[chosen]
+
+    def ahead(self, first_step: int, end: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """Yields the batches of steps `first_step` to `end` - 1.
+
+        Each is gathered by a thread while the caller is busy with the one before it.
+        """
+        with ThreadPoolExecutor(max_workers=1) as gatherer:
+            upcoming = gatherer.submit(self.batch, first_step)
+            for next_step in range(first_step + 1, end + 1):
+                ready = upcoming.result()
+                if next_step < end:
+                    upcoming = gatherer.submit(self.batch, next_step)
+                yield ready

@@ -219,13 +219,32 @@ def restore(saver: tf.train.Saver, session: tf.Session, checkpoint: str) -> None
     Raises:
         InputError: the checkpoint is missing, damaged, or of another network.
     """
-    if not tf.train.checkpoint_exists(checkpoint):
-        raise InputError(f"{checkpoint}: expected a checkpoint, found no such file")
+    _check_existence(checkpoint)
     try:
         saver.restore(session, checkpoint)
     except (tf.errors.OpError, ValueError) as error:
         reason = str(error).strip().splitlines()[0]
         raise InputError(f"{checkpoint}: can't be restored into this network: {reason}") from error
+
+
+def read(checkpoint: str) -> dict[str, np.ndarray]:
+    """Returns the values of all variables in a checkpoint, by name.
+
+    Raises:
+        InputError: the checkpoint is missing or damaged.
+    """
+    _check_existence(checkpoint)
+    try:
+        reader = tf.train.load_checkpoint(checkpoint)
+        return {name: reader.get_tensor(name) for name in reader.get_variable_to_shape_map()}
+    except (tf.errors.OpError, ValueError) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise InputError(f"{checkpoint}: can't be read: {reason}") from error
+
+
+def _check_existence(checkpoint: str) -> None:
+    if not tf.train.checkpoint_exists(checkpoint):
+        raise InputError(f"{checkpoint}: expected a checkpoint, found no such file")
 
 
 def make_folder(folder: pathlib.Path) -> None:

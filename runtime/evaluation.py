@@ -13,8 +13,8 @@ from runtime import checkpoints
 from runtime.progress import Progress
 
 BATCH_SIZE = 500
-# Enough images for a smooth histogram, few enough to keep the events file small.
-HISTOGRAM_IMAGES = 100
+# Enough images for a smooth histogram, few enough to take no time.
+HISTOGRAM_IMAGES = 20
 
 
 class Outcome(NamedTuple):
@@ -70,6 +70,12 @@ class Evaluator:
         with self.graph.graph.as_default():
             checkpoints.restore(self._saver, self._session, checkpoint)
 
+    def load(self, variables: dict[str, np.ndarray]) -> None:
+        """Takes the values of all variables, by name."""
+        with self.graph.graph.as_default():
+            for variable in tf.global_variables():
+                variable.load(variables[variable.op.name], self._session)
+
     def save(self, kind: str, folder: pathlib.Path, step: int) -> str:
         """Saves what inference needs, as `checkpoints.BEST` or `checkpoints.EXACT`."""
         with self.graph.graph.as_default():
@@ -105,6 +111,10 @@ class Evaluator:
         ]
         predictions, cross_entropy = map(np.concatenate, zip(*batches, strict=True))
         return Outcome(labels.astype(np.int64), predictions, cross_entropy)
+
+    def logits(self, images: np.ndarray) -> np.ndarray:
+        """Returns the logits, float32 [n, 10], of uint8 images [n, 28, 28] in a single run."""
+        return self._session.run(self.graph.logits, {self.graph.images: images})
 
     def histograms(self, images: np.ndarray, labels: np.ndarray) -> bytes:
         """Returns a serialized Summary of the statistics, and of the first images' activations."""

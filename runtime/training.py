@@ -1,5 +1,6 @@
 """The training loop: steps, checkpoints, and evaluations that read those checkpoints."""
 
+import collections
 import contextlib
 import dataclasses
 import pathlib
@@ -73,6 +74,15 @@ def train(
             return loop.run_until_done(first_step, stop)
 
 
+def take_step(session: tf.Session, graph: Any, images: Any, labels: Any) -> tuple:
+    """Trains on one batch; returns its loss, its accuracy, and the learning rate of the step."""
+    _, loss, accuracy, rate = session.run(
+        (graph.train_op, graph.loss, graph.accuracy, graph.learning_rate),
+        {graph.images: images, graph.labels: labels},
+    )
+    return loss, accuracy, rate
+
+
 def _saver(graph: Any, run: Run) -> tf.train.Saver:
     with graph.graph.as_default():
         saver = tf.train.Saver(max_to_keep=checkpoints.CHECKPOINTS_KEPT, save_relative_paths=True)
@@ -120,6 +130,8 @@ class _Loop:
         def is_evaluated(step: int) -> bool:
             return step % flags["eval_every"] == 0 or step == train_steps
 
+        self._started = time.monotonic()
+        self._seconds: dict[str, float] = collections.defaultdict(float)
         self._reset_means()
         checkpoint = self.run.latest_checkpoint() or ""
         if is_evaluated(first_step) and self.run.evaluated_step < first_step:
@@ -127,8 +139,10 @@ class _Loop:
             self._evaluate(first_step, checkpoint)
         progress = Progress(train_steps, first_step, self.run.name)
         try:
-            for step in range(first_step + 1, train_steps + 1):
-                facts = self._take_step(step, *self.batches.batch(step - 1))
+            for step, batch in enumerate(
+                self.batches.ahead(first_step, train_steps), first_step + 1
+            ):
+                facts = self._take_step(step, *batch)
                 stopped_by = stop.signal_number
                 if is_evaluated(step):
                     checkpoint = self._save(step)
@@ -140,14 +154,11 @@ class _Loop:
                     raise _interruption(stopped_by, checkpoint)
         finally:
             progress.close()
+        note(self._time_spent())
         return checkpoint
 
     def _take_step(self, step: int, images: Any, labels: Any) -> str:
-        graph = self.graph
-        _, loss, accuracy, rate = self.session.run(
-            (graph.train_op, graph.loss, graph.accuracy, graph.learning_rate),
-            {graph.images: images, graph.labels: labels},
-        )
+        loss, accuracy, rate = take_step(self.session, self.graph, images, labels)
         self._losses.append(loss)
         self._accuracies.append(accuracy)
         self._images += len(labels)
@@ -185,7 +196,7 @@ class _Loop:
     def _save(self, step: int) -> str:
         # Events first: after a crash those up to the checkpoint are there, later ones are voided.
         self.train_events.flush()
-        with self.graph.graph.as_default(), self._off_the_clock():
+        with self.graph.graph.as_default(), self._off_the_clock("saving"):
             return self.saver.save(
                 self.session,
                 str(self.run.folder / checkpoints.CHECKPOINT),
@@ -195,7 +206,7 @@ class _Loop:
 
     def _evaluate(self, step: int, checkpoint: str) -> None:
         """Reads the checkpoint back into the inference graph, as `evaluate.py` would."""
-        with self._off_the_clock():
+        with self._off_the_clock("evaluating"):
             self.evaluator.restore(checkpoint)
             outcome = self.evaluator.classify(*self.validation)
             self._record(step, outcome)
@@ -212,11 +223,19 @@ class _Loop:
         self.run.save()
 
     @contextlib.contextmanager
-    def _off_the_clock(self) -> Iterator[None]:
+    def _off_the_clock(self, activity: str) -> Iterator[None]:
         """Images per second are those of training alone."""
         paused = time.monotonic()
         yield
-        self._since += time.monotonic() - paused
+        seconds = time.monotonic() - paused
+        self._since += seconds
+        self._seconds[activity] += seconds
+
+    def _time_spent(self) -> str:
+        """Where the time since the first step went, other than into steps."""
+        total = time.monotonic() - self._started
+        shares = [f"{100 * s / total:.1f} % {activity}" for activity, s in self._seconds.items()]
+        return f"{self.run.name}: {total:.1f} s of training, of it {' and '.join(shares)}"
 
 
 def _interruption(signal_number: int, checkpoint: str) -> Interrupted:

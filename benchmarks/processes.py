@@ -1,0 +1,79 @@
+"""Whole commands: how long they take to start, and the memory that they take."""
+
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from typing import NamedTuple
+
+from benchmarks.report import table
+
+ROUNDS = 5
+ALONE = "`import tensorflow` alone"
+IMPORT = ["-c", "from runtime.commands import import_tensorflow_quietly as f; f()"]
+
+
+class Usage(NamedTuple):
+    """What one process took."""
+
+    seconds: float
+    peak_mib: float
+
+
+def usage(*arguments: str) -> Usage:
+    """Runs this Python with arguments to its end.
+
+    Raises:
+        RuntimeError: it failed.
+    """
+    started = time.perf_counter()
+    process = subprocess.Popen(
+        [sys.executable, *arguments],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    _, status, resources = os.wait4(process.pid, 0)
+    process.returncode = os.waitstatus_to_exitcode(status)
+    if process.returncode:
+        raise RuntimeError(f"{' '.join(arguments)}: exit code {process.returncode}")
+    return Usage(time.perf_counter() - started, resources.ru_maxrss / 1024)
+
+
+def section(data_dir: str) -> str:
+    """Returns the table of seconds and of memory, each beside `import tensorflow` alone."""
+    with tempfile.TemporaryDirectory() as folder:
+        folders = [f"--checkpoint_dir={folder}/c"]
+        train = ["train.py", f"--data_dir={data_dir}", f"--summary_dir={folder}/s", *folders]
+        commands = {
+            ALONE: IMPORT,
+            "`train.py --train_steps=1`": [*train, "--train_steps=1", "--overwrite"],
+            "`evaluate.py`": ["evaluate.py", *folders],
+        }
+        rounds = [{name: usage(*c) for name, c in commands.items()} for _ in range(ROUNDS)]
+        whole_run = usage(*train, "--overwrite")
+
+    baseline = statistics.median(r[ALONE].peak_mib for r in rounds)
+    rows = []
+    for name in commands:
+        seconds = statistics.median(r[name].seconds for r in rounds)
+        beyond = statistics.median(r[name].seconds - r[ALONE].seconds for r in rounds)
+        peak = statistics.median(r[name].peak_mib for r in rounds)
+        rows.append([name, f"{seconds:.1f}", f"+{beyond:.1f}", f"{peak:.0f}"])
+        rows[-1].append(f"+{peak - baseline:.0f}")
+    rows.append(
+        [
+            "`train.py`, three epochs",
+            f"{whole_run.seconds:.1f}",
+            "",
+            f"{whole_run.peak_mib:.0f}",
+            f"+{whole_run.peak_mib - baseline:.0f}",
+        ]
+    )
+    header = ["command", "seconds", "beyond the import", "peak MiB", "beyond the import"]
+    return (
+        "Each from the start of the process to its end, so the first step of `train.py` is taken "
+        "sooner than its row says, which has an evaluation of 15,000 images in it.\n\n"
+        + table(header, rows)
+    )
