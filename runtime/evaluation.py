@@ -12,9 +12,9 @@ from bn_wrapper import population_statistics
 from runtime import checkpoints
 from runtime.progress import Progress
 
-BATCH_SIZE = 500
+BATCH_SIZE = 1000
 # Enough images for a smooth histogram, few enough to take no time.
-HISTOGRAM_IMAGES = 20
+HISTOGRAM_IMAGES = 10
 
 
 class Outcome(NamedTuple):

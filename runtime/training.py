@@ -168,15 +168,14 @@ class _Loop:
 
     def _write_point(self, step: int, learning_rate: float) -> None:
         self.images_per_second = self._images / (time.monotonic() - self._since)
-        self.train_events.scalars(
-            step,
-            {
-                "classification/loss": sum(self._losses) / len(self._losses),
-                "classification/accuracy": sum(self._accuracies) / len(self._accuracies),
-                "training/learning_rate": learning_rate,
-                "training/images_per_second": self.images_per_second,
-            },
-        )
+        points = {
+            "classification/loss": sum(self._losses) / len(self._losses),
+            "classification/accuracy": sum(self._accuracies) / len(self._accuracies),
+            "training/learning_rate": learning_rate,
+            "training/images_per_second": self.images_per_second,
+        }
+        with self._off_the_clock("evaluation and summaries"):
+            self.train_events.scalars(step, points)
         self._reset_means()
 
     def _reset_means(self) -> None:
@@ -196,7 +195,7 @@ class _Loop:
     def _save(self, step: int) -> str:
         # Events first: after a crash those up to the checkpoint are there, later ones are voided.
         self.train_events.flush()
-        with self.graph.graph.as_default(), self._off_the_clock("saving"):
+        with self.graph.graph.as_default(), self._off_the_clock("checkpoints"):
             return self.saver.save(
                 self.session,
                 str(self.run.folder / checkpoints.CHECKPOINT),
@@ -206,16 +205,17 @@ class _Loop:
 
     def _evaluate(self, step: int, checkpoint: str) -> None:
         """Reads the checkpoint back into the inference graph, as `evaluate.py` would."""
-        with self._off_the_clock("evaluating"):
+        with self._off_the_clock("evaluation and summaries"):
             self.evaluator.restore(checkpoint)
             outcome = self.evaluator.classify(*self.validation)
+            self.validation_accuracy = outcome.accuracy
+            self.validation_events.scalars(step, outcome.scalars)
+            self.validation_events.serialized(step, self.evaluator.histograms(*self.validation))
+            self.validation_events.flush()
+        with self._off_the_clock("checkpoints"):
             self._record(step, outcome)
 
     def _record(self, step: int, outcome: Outcome) -> None:
-        self.validation_accuracy = outcome.accuracy
-        self.validation_events.scalars(step, outcome.scalars)
-        self.validation_events.serialized(step, self.evaluator.histograms(*self.validation))
-        self.validation_events.flush()
         if self.run.best is None or outcome.accuracy > self.run.best["validation_accuracy"]:
             self.evaluator.save(checkpoints.BEST, self.run.folder, step)
             self.run.best = {"step": step, "validation_accuracy": outcome.accuracy}
@@ -234,8 +234,8 @@ class _Loop:
     def _time_spent(self) -> str:
         """Where the time since the first step went, other than into steps."""
         total = time.monotonic() - self._started
-        shares = [f"{100 * s / total:.1f} % {activity}" for activity, s in self._seconds.items()]
-        return f"{self.run.name}: {total:.1f} s of training, of it {' and '.join(shares)}"
+        shares = [f", {100 * s / total:.1f} % {activity}" for activity, s in self._seconds.items()]
+        return f"{self.run.name}: {total:.1f} s of training{''.join(shares)}"
 
 
 def _interruption(signal_number: int, checkpoint: str) -> Interrupted:

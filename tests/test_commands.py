@@ -72,6 +72,27 @@ def test_evaluate_takes_the_run_trained_last_the_best_checkpoint_and_other_split
     assert last_line(evaluated).endswith(f"at step {record['best']['step']}, {best}")
 
 
+def test_folded_into_the_weights_batch_norm_changes_no_prediction(trained_runs):
+    folder, lines = trained_runs
+    folded = run_command("evaluate.py", "--run=cnn-bn", "--fold_batch_norm", cwd=folder)
+    assert last_line(folded) == lines["cnn-bn"]
+    plain = run_command("evaluate.py", "--run=cnn-bn", cwd=folder)
+    assert folded.stdout == plain.stdout, "not one digit moved in the confusion matrix"
+
+    refused = run_command("evaluate.py", "--run=cnn-nobn", "--fold_batch_norm", cwd=folder)
+    assert_one_line_error(refused, 2, "--fold_batch_norm", "checkpoints/cnn-nobn")
+
+
+def test_a_run_says_what_its_time_went_into_and_evaluates_every_epoch(tmp_path, real_mnist):
+    trained = run_command(
+        "train.py", "--model=mlp", "--epochs=2", f"--data_dir={real_mnist}", cwd=tmp_path
+    )
+    assert last_line(trained).startswith("mnist test accuracy")
+    assert re.search(r"mlp-bn: [\d.]+ s of training, .*% evaluation and summaries", trained.stderr)
+    checkpoints = sorted(p.name for p in (tmp_path / "checkpoints/mlp-bn").glob("model.*.index"))
+    assert checkpoints == ["model.ckpt-429.index", "model.ckpt-858.index"]
+
+
 def test_a_finished_run_says_so_and_repeats_its_result(trained_runs, data_flags):
     folder, lines = trained_runs
     again = run_command(
@@ -93,7 +114,7 @@ def test_a_run_is_not_taken_up_with_other_flags(trained_runs, data_flags):
         2,
         "--learning_rate was 0.006, now 0.5",
         "--seed was 0, now 7",
-        "--save_every was 100, now 10",
+        "--save_every was",
         "--overwrite",
     )
     refused = run_command("train.py", "--model=mlp", "--noresume", *data_flags, cwd=folder)

@@ -117,6 +117,16 @@ def test_a_batch_does_not_depend_on_the_batches_before_it():
         np.testing.assert_array_equal(numbered().batch(step)[0], expected[step])
 
 
+def test_batches_gathered_ahead_are_the_batches_of_their_steps():
+    batches = numbered()
+    ahead = list(batches.ahead(7, 23))
+    assert len(ahead) == 16
+    for step, (images, labels) in enumerate(ahead, 7):
+        np.testing.assert_array_equal(images, batches.batch(step)[0])
+        np.testing.assert_array_equal(labels, batches.batch(step)[1])
+    assert list(batches.ahead(5, 5)) == []
+
+
 def test_seeds_and_epochs_shuffle_differently():
     batches = [
         numbered(seed=0).batch(0)[0],

@@ -1,0 +1,38 @@
+"""The benchmarks' contestants that need nothing beyond what the suite needs."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+from tests.helpers import PROJECT
+
+
+@pytest.mark.parametrize("module", ["ours", "tutorial"])
+def test_a_contestant_trains_a_burst_when_it_is_told_to(real_mnist, module):
+    arguments = ["--batch_size=256", "--precision=float32", f"--data_dir={real_mnist}"]
+    completed = subprocess.run(
+        [sys.executable, "-m", f"benchmarks.{module}", *arguments],
+        cwd=PROJECT,
+        input="go\n",
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert completed.returncode == 0, completed.stderr
+    ready, seconds = completed.stdout.splitlines()
+    assert ready == "ready" and 0 < json.loads(seconds) < 100
+
+
+def test_the_way_to_an_accuracy_is_read_at_the_last_step(real_mnist):
+    flags = ["--model=mlp", "--train_steps=30", f"--data_dir={real_mnist}"]
+    completed = subprocess.run(
+        [sys.executable, "-m", "benchmarks.time_to_accuracy", *flags],
+        cwd=PROJECT,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    (reading,) = json.loads(completed.stdout)
+    assert reading["step"] == 30 and reading["seconds"] > 0 and 0.1 < reading["accuracy"] < 1

@@ -1,0 +1,46 @@
+"""What the suite says about the processor it finds."""
+
+import pathlib
+
+import pytest
+
+from runtime import processor
+
+CPUINFO = """processor\t: 0
+model name\t: Some processor
+flags\t\t: fpu avx512f {feature} sse
+bugs\t\t: none
+
+processor\t: 1
+flags\t\t: fpu
+"""
+
+
+@pytest.mark.parametrize(
+    ("feature", "precision", "expected"),
+    [
+        ("amx_bf16", "float32", "AMX_BF16: --precision=bfloat16"),
+        ("avx512_bf16", "float32", "AVX512_BF16: --precision=bfloat16"),
+        ("avx2", "float32", None),
+        ("amx_bf16", "bfloat16", None),
+        ("avx512_bf16", "bfloat16", None),
+        ("avx2", "bfloat16", "will not be faster"),
+    ],
+)
+def test_hints_fit_the_processor(tmp_path, feature, precision, expected):
+    path = tmp_path / "cpuinfo"
+    path.write_text(CPUINFO.format(feature=feature))
+    features = processor.features(path)
+    assert features == {"fpu", "avx512f", feature, "sse"}
+    hint = processor.precision_hint(precision, features)
+    if expected is None:
+        assert hint is None
+    else:
+        assert expected in hint and "\n" not in hint
+
+
+def test_where_the_system_does_not_tell_nothing_is_claimed(tmp_path):
+    (tmp_path / "arm").write_text("processor\t: 0\nFeatures\t: fp asimd\n")
+    for path in (tmp_path / "arm", pathlib.Path("/nowhere/cpuinfo")):
+        assert processor.features(path) is None
+        assert processor.precision_hint("bfloat16", processor.features(path)) is None
