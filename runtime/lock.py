@@ -1,0 +1,43 @@
+"""One process a run: a lock that the operating system lets go of when its holder ends."""
+
+import contextlib
+import fcntl
+import os
+import pathlib
+import socket
+from collections.abc import Iterator
+
+from runtime.errors import InputError
+
+
+@contextlib.contextmanager
+def only_process(run_folder: pathlib.Path) -> Iterator[None]:
+    """Keeps other processes from training the run in `run_folder` while the block runs.
+
+    The lock is a file beside the folder, which may be deleted and made anew meanwhile. A file that
+    a killed process left behind is no lock.
+
+    Raises:
+        InputError: another process holds the lock, or the file can't be written.
+    """
+    path = run_folder.parent / f".{run_folder.name}.lock"
+    try:
+        file = open(path, "a+")  # noqa: SIM115, closed below, after the lock is let go of
+    except OSError as error:
+        raise InputError(
+            f"{path}: expected a file that can be written: {error.strerror}"
+        ) from error
+    with file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            file.seek(0)
+            holder = file.read().strip() or "another process"
+            raise InputError(
+                f"{run_folder} is being trained by {holder}; wait for it, stop it, "
+                "or train another run: --run=NAME"
+            ) from None
+        file.truncate(0)
+        file.write(f"process {os.getpid()} on {socket.gethostname()}\n")
+        file.flush()
+        yield
