@@ -8,7 +8,15 @@ train: $(VENV)/installed  ## make train FLAGS="--nobatch_norm" passes flags on
 	$(VENV)/bin/python train.py $(FLAGS)
 
 test: $(VENV)/installed-dev
-	$(VENV)/bin/python -m pytest
+	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/mypy
+	rm -f .coverage .coverage.*
+	$(VENV)/bin/coverage run -m pytest
+	$(VENV)/bin/coverage combine --quiet
+	for room in "*.py" "mnist/*" "runtime/*"; do \
+	  $(VENV)/bin/coverage report --include="$$room" --fail-under=90 || exit 1; \
+	done
 
 bench: $(VENV)/installed-bench  ## needs MNIST: make bench FLAGS="--data_dir=data"
 	$(VENV)/bin/python -m benchmarks.speed $(FLAGS)

@@ -299,10 +299,14 @@ def normalize(
             # Example i goes to ghost batch i modulo their number, as in tf.layers.
             ghosts = tf.concat([[virtual_batch_size, -1], tf.shape(values)[1:]], axis=0)
             values, kept = tf.reshape(values, ghosts), [1] + [i + 1 for i in axes]
+        # Float32 sums of many values far from zero are off by more than the values' spread. So the
+        # moments are those of the distances to a first estimate of the mean.
+        origin = tf.stop_gradient(tf.reduce_mean(values, _all_but(kept, values), keepdims=True))
+        values = values - origin
         mean, var, count = _moments(values, kept, batch_weights)
 
         # What the population is told: of several ghost batches, the mean.
-        seen_mean, seen_var = mean, var * _bessel(count) if unbiased else var
+        seen_mean, seen_var = origin + mean, var * _bessel(count) if unbiased else var
         if is_ghost:
             seen_mean = tf.reduce_mean(mean, axis=1, keepdims=True)
             seen_var = tf.reduce_mean(seen_var, axis=1, keepdims=True)
@@ -556,15 +560,19 @@ def _choose(phase_train, training, inference):
 
 def _moments(values, kept, batch_weights):
     """Returns mean, variance (biased) and number of values behind each, over all but `kept`."""
-    rank = values.shape.ndims
-    reduced = [i for i in range(rank) if i not in kept]
+    reduced = _all_but(kept, values)
     if batch_weights is None:
         mean, var = tf.nn.moments(values, reduced, keepdims=True)
         return mean, var, tf.cast(tf.size(values) // tf.size(mean), values.dtype)
-    weights = tf.reshape(tf.cast(batch_weights, values.dtype), [-1] + [1] * (rank - 1))
+    each = [-1] + [1] * (values.shape.ndims - 1)
+    weights = tf.reshape(tf.cast(batch_weights, values.dtype), each)
     mean, var = tf.nn.weighted_moments(values, reduced, weights, keepdims=True)
     values_an_example = tf.size(values) // tf.size(mean) // tf.size(weights)
     return mean, var, tf.reduce_sum(weights) * tf.cast(values_an_example, values.dtype)
+
+
+def _all_but(kept, values):
+    return [i for i in range(values.shape.ndims) if i not in kept]
 
 
 def _normalize_with_own_moments(values, mean, var, count, beta, scale, epsilon):
@@ -583,9 +591,6 @@ def _normalize_with_own_moments(values, mean, var, count, beta, scale, epsilon):
     # To the full shape, which differs in ghost batches: the sum over them is left to TensorFlow.
     scale = tf.ones_like(mean) if scale is None else scale + tf.zeros_like(mean)
     beta = tf.zeros_like(mean) if beta is None else beta + tf.zeros_like(mean)
-
-    # In a branch of a `tf.cond`, a tensor from outside must not be what the gradient reads.
-    values = tf.identity(values)
 
     @tf.custom_gradient
     def normalized(values, mean, var, beta, scale):

@@ -20,12 +20,12 @@ def main() -> None:
     # Not at the top of the file: TensorFlow takes seconds to import, a mistyped flag should not.
     import model
     from mnist import datasets
-    from runtime import checkpoints, evaluation
+    from runtime import checkpoints, evaluation, runs
     from runtime.errors import InputError
     from runtime.progress import note
 
     commands.check_json_flag(FLAGS.json)
-    run, checkpoint = checkpoints.find(FLAGS.checkpoint_dir, FLAGS.run, FLAGS.checkpoint)
+    run, checkpoint = runs.find(FLAGS.checkpoint_dir, FLAGS.run, FLAGS.checkpoint)
     is_synthetic = run.dataset["name"] == "synthetic" and not FLAGS.data_dir
     dataset = datasets.load(
         FLAGS.dataset or ("synthetic" if is_synthetic else "mnist"),
@@ -34,14 +34,10 @@ def main() -> None:
     if dataset.description() != run.dataset:
         note(f"{run.folder} was trained on {run.dataset['name']}, is evaluated on {dataset.name}")
 
-    trained = run.flags
-    network = model.Network(
-        trained["model"],
-        trained["batch_norm"],
-        trained["bn_decay"],
-        trained["bn_epsilon"],
-        trained["precision"],
-    )
+    try:
+        network = model.recorded_network(run.flags)
+    except ValueError as error:
+        raise InputError(f"{run.folder / runs.RUN_FILE}: {error}") from None
     if FLAGS.fold_batch_norm and not network.batch_norm:
         raise InputError(f"--fold_batch_norm: {run.folder} was trained without batch norm")
     build = model.folded_inference_graph if FLAGS.fold_batch_norm else model.inference_graph

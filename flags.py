@@ -66,6 +66,13 @@ def define_training() -> None:
         ["float32", "bfloat16"],
         "Of activations and products; weights, statistics and loss are always float32.",
     )
+    flags.DEFINE_enum(
+        "on_nan",
+        "stop",
+        ["stop", "rollback"],
+        "When the loss is not finite. stop: end the run; rollback: go on from the last checkpoint "
+        "with half the learning rate.",
+    )
     flags.DEFINE_integer("seed", 0, "Seed of initial weights and of batches.", lower_bound=0)
     flags.DEFINE_integer(
         "eval_every",

@@ -7,7 +7,7 @@ the two is a checkpoint: the variables that they share have the same names.
 
 import zlib
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import tensorflow.compat.v1 as tf
@@ -30,6 +30,25 @@ class Network(NamedTuple):
     precision: str  # of activations, float32 or bfloat16; variables, statistics, loss are float32
 
 
+def recorded_network(flags: dict[str, Any]) -> Network:
+    """Returns the network that a run was trained with, from the flags in its record.
+
+    Raises:
+        ValueError: a flag is missing, or it is not one that `train.py` takes.
+    """
+    sound: dict[str, Callable[[Any], bool]] = {
+        "model": lambda name: isinstance(name, str) and name in NETWORKS,
+        "batch_norm": lambda is_there: isinstance(is_there, bool),
+        "bn_decay": lambda decay: isinstance(decay, float | int) and 0 <= decay < 1,
+        "bn_epsilon": lambda epsilon: isinstance(epsilon, float | int) and epsilon > 0,
+        "precision": lambda precision: precision in ("float32", "bfloat16"),
+    }
+    for name, is_sound in sound.items():
+        if not is_sound(flags.get(name)):
+            raise ValueError(f"expected a value that --{name} takes, found {flags.get(name)!r}")
+    return Network(*(flags[name] for name in sound))
+
+
 class TrainingGraph(NamedTuple):
     """A graph that learns. Its placeholders take one batch; a run of `train_op` is one step."""
 
@@ -39,8 +58,10 @@ class TrainingGraph(NamedTuple):
     loss: tf.Tensor  # float32 scalar: mean cross-entropy of the batch, in nats
     accuracy: tf.Tensor  # float32 scalar: share of the batch that is classified right
     learning_rate: tf.Tensor  # float32 scalar: the rate of the step
+    rate_factor: tf.Tensor  # float32 scalar, 1 unless fed: the rate is multiplied by it
     train_op: tf.Operation  # takes the step; `loss` and `accuracy` are from before it
     global_step: tf.Variable  # int64 scalar: steps taken so far
+    is_finite: tf.Tensor  # bool scalar: whether no variable is infinite or not a number
     initializer: tf.Operation
 
 
@@ -87,12 +108,26 @@ def training_graph(
         global_step = tf.train.get_or_create_global_step()
         with tf.name_scope("learning_rate"):
             progress = tf.cast(global_step, tf.float32) / train_steps
-            rate = learning_rate * LR_SCHEDULES[lr_schedule](progress)
+            factor = tf.placeholder_with_default(1.0, [], name="factor")
+            rate = factor * learning_rate * LR_SCHEDULES[lr_schedule](progress)
         with tf.name_scope("train"):
             train_op = OPTIMIZERS[optimizer](rate).minimize(loss, global_step)
+        with tf.name_scope("is_finite"):
+            floats = [v for v in tf.global_variables() if v.dtype.is_floating]
+            is_finite = tf.reduce_all([tf.reduce_all(tf.is_finite(v)) for v in floats])
         initializer = tf.global_variables_initializer()
     return TrainingGraph(
-        graph, images, labels, loss, accuracy, rate, train_op, global_step, initializer
+        graph,
+        images,
+        labels,
+        loss,
+        accuracy,
+        rate,
+        factor,
+        train_op,
+        global_step,
+        is_finite,
+        initializer,
     )
 
 

@@ -8,6 +8,7 @@ tensorboard --logdir=summaries                  the curves
 """
 
 import pathlib
+from typing import Any
 
 from absl import flags as absl_flags
 
@@ -29,6 +30,7 @@ RECIPE = (
     "lr_schedule",
     "optimizer",
     "precision",
+    "on_nan",
     "seed",
 )
 
@@ -36,10 +38,9 @@ RECIPE = (
 def main() -> None:
     """Trains, as the flags say."""
     # Not at the top of the file: TensorFlow takes seconds to import, a mistyped flag should not.
-    import model
     from mnist import datasets
     from mnist.batches import Batches
-    from runtime import checkpoints, evaluation, processor, summaries, training
+    from runtime import files, lock, runs
     from runtime.progress import note
 
     commands.check_json_flag(FLAGS.json)
@@ -49,31 +50,49 @@ def main() -> None:
     train_steps = FLAGS.train_steps or epochs * batches.steps_per_epoch
 
     name = FLAGS.run or f"{FLAGS.model}-{'bn' if FLAGS.batch_norm else 'nobn'}"
+    folder = pathlib.Path(FLAGS.checkpoint_dir, name)
     summary_dir = pathlib.Path(FLAGS.summary_dir, name)
-    checkpoints.make_folder(summary_dir)
-    run = checkpoints.open_run(
-        pathlib.Path(FLAGS.checkpoint_dir, name),
-        {
-            **{flag: FLAGS[flag].value for flag in RECIPE},
-            "train_steps": train_steps,
-            "eval_every": FLAGS.eval_every or batches.steps_per_epoch,
-            "save_every": FLAGS.save_every or batches.steps_per_epoch,
-        },
-        dataset.description(),
-        FLAGS.data_dir,
-        resume=FLAGS.resume,
-        overwrite=FLAGS.overwrite,
-    )
-    if run.result:
-        note(
-            f"{run.folder} is finished at step {train_steps}. To start afresh: --overwrite; "
-            f"to train another: --run=NAME; to go on: {checkpoints.how_to_go_on(run)}"
+    files.make_folder(summary_dir)
+    files.make_folder(folder.parent)
+    with lock.only_process(folder):
+        run = runs.open_run(
+            folder,
+            {
+                **{flag: FLAGS[flag].value for flag in RECIPE},
+                "train_steps": train_steps,
+                "eval_every": FLAGS.eval_every or batches.steps_per_epoch,
+                "save_every": FLAGS.save_every or batches.steps_per_epoch,
+            },
+            {flag: FLAGS[flag].default for flag in RECIPE},
+            dataset.description(),
+            FLAGS.data_dir,
+            resume=FLAGS.resume,
+            overwrite=FLAGS.overwrite,
         )
-        commands.finish(run.result, FLAGS.json)
-        return
-
+        if run.result:
+            note(
+                f"{folder} is finished at step {run.flags['train_steps']}. To start afresh: "
+                f"--overwrite; to train another: --run=NAME; to go on: {runs.how_to_go_on(run)}"
+            )
+        else:
+            run.result = train(run, dataset, batches, summary_dir)
+            run.save()
+    commands.finish(run.result, FLAGS.json)
     note(
-        f"{name}: training on {dataset.name}, {len(dataset.train.labels)} images, "
+        f"to see the curves: {commands.python()} -m tensorboard.main --logdir={FLAGS.summary_dir}\n"
+        f"to evaluate again: {commands.python()} evaluate.py --run={name}"
+    )
+
+
+def train(run: Any, dataset: Any, batches: Any, summary_dir: pathlib.Path) -> dict[str, Any]:
+    """Trains a run to its end; returns what it reaches on the test images."""
+    import model
+    from runtime import evaluation, processor, summaries, training
+    from runtime.progress import note
+
+    train_steps = run.flags["train_steps"]
+    note(
+        f"{run.name}: training on {dataset.name}, {len(dataset.train.labels)} images, "
         f"{train_steps} steps of {FLAGS.batch_size}"
     )
     hint = processor.precision_hint(FLAGS.precision, processor.features())
@@ -96,16 +115,11 @@ def main() -> None:
             checkpoint = evaluation.save_exact_population(
                 model.inference_graph(network), checkpoint, dataset.train
             )
+            run.add_checkpoint(checkpoint)
         evaluator.restore(checkpoint)
         outcome = evaluator.classify(*dataset.test)
     summaries.write_test_outcome(summary_dir / "test", train_steps, dataset.test.images, outcome)
-    run.result = evaluation.result(outcome, dataset.name, "test", checkpoint)
-    run.save()
-    commands.finish(run.result, FLAGS.json)
-    note(
-        f"to see the curves: {commands.python()} -m tensorboard.main --logdir={FLAGS.summary_dir}\n"
-        f"to evaluate again: {commands.python()} evaluate.py --run={name}"
-    )
+    return evaluation.result(outcome, dataset.name, "test", checkpoint)
 
 
 if __name__ == "__main__":

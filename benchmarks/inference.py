@@ -12,7 +12,7 @@ import numpy as np
 import model
 from benchmarks.report import table
 from mnist import datasets
-from runtime import checkpoints
+from runtime import checkpoints, runs
 from runtime.evaluation import Evaluator
 
 ROUNDS = 10
@@ -45,7 +45,7 @@ def _train(precision: str, data_dir: str, folder: pathlib.Path) -> str:
     command += [f"--data_dir={data_dir}", f"--run={precision}"]
     command += [f"--checkpoint_dir={folder}/checkpoints", f"--summary_dir={folder}/summaries"]
     subprocess.run(command, check=True, capture_output=True)
-    return checkpoints.find(f"{folder}/checkpoints", precision, None)[1]
+    return runs.find(f"{folder}/checkpoints", precision, None)[1]
 
 
 def _race(plain: Evaluator, folded: Evaluator, test: datasets.Split, batch_size: int) -> list[str]:

@@ -24,7 +24,8 @@ def run(main: Callable[[], None]) -> NoReturn:
 
     def checked_main(_: list[str]) -> None:
         try:
-            import_tensorflow_quietly()
+            if absl_flags.FLAGS.verbosity < 1:
+                import_tensorflow_quietly()
             main()
         except CommandError as error:
             fail(str(error), error.exit_code)
@@ -46,10 +47,11 @@ def check_json_flag(path: str | None) -> None:
 
 def finish(facts: dict[str, Any], json_path: str | None) -> None:
     """Prints the result line, the command's last on standard output, and writes it as JSON."""
-    from runtime import checkpoints, evaluation
+    from runtime import evaluation
+    from runtime.files import write_json
 
     if json_path:
-        checkpoints.write_json(pathlib.Path(json_path), facts)
+        write_json(pathlib.Path(json_path), facts)
     print(evaluation.result_line(facts), flush=True)
 
 

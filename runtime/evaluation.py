@@ -10,6 +10,7 @@ import tensorflow.compat.v1 as tf
 
 from bn_wrapper import population_statistics
 from runtime import checkpoints
+from runtime.files import writing
 from runtime.progress import Progress
 
 BATCH_SIZE = 1000
@@ -78,12 +79,13 @@ class Evaluator:
 
     def save(self, kind: str, folder: pathlib.Path, step: int) -> str:
         """Saves what inference needs, as `checkpoints.BEST` or `checkpoints.EXACT`."""
-        with self.graph.graph.as_default():
+        with self.graph.graph.as_default(), writing(folder / kind):
             return self._saver.save(
                 self._session,
-                f"{folder}/{kind}.ckpt",
+                str(folder / kind),
                 global_step=step,
-                latest_filename=kind,
+                # The file named `checkpoint` is the training Saver's.
+                latest_filename=f"{kind}.latest",
                 write_meta_graph=False,
             )
 

@@ -1,22 +1,34 @@
 """What the processor can do, as far as it decides which precision is fast."""
 
 import pathlib
+import platform
 
+CPUINFO = pathlib.Path("/proc/cpuinfo")
 # Instructions that multiply in bfloat16; without them it is emulated in float32.
 BFLOAT16_FEATURES = ("amx_bf16", "avx512_bf16")
 
 
-def features(cpuinfo: pathlib.Path = pathlib.Path("/proc/cpuinfo")) -> frozenset[str] | None:
+def features(cpuinfo: pathlib.Path = CPUINFO) -> frozenset[str] | None:
     """Returns the names of the first processor's features, as Linux spells them.
 
     None where the system does not tell: on Windows and macOS, and on other architectures.
     """
+    flags = _value("flags", cpuinfo)
+    return None if flags is None else frozenset(flags.split())
+
+
+def name(cpuinfo: pathlib.Path = CPUINFO) -> str:
+    """Returns the name of the processor, or of its architecture where the system does not tell."""
+    return _value("model name", cpuinfo) or platform.machine()
+
+
+def _value(wanted: str, cpuinfo: pathlib.Path) -> str | None:
     if not cpuinfo.exists():
         return None
     for line in cpuinfo.read_text().splitlines():
         name, _, value = line.partition(":")
-        if name.strip() == "flags":
-            return frozenset(value.split())
+        if name.strip() == wanted:
+            return value.strip()
     return None
 
 

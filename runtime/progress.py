@@ -33,6 +33,12 @@ class Progress:
         self._initial = initial
         self._last_line = self._started
 
+    def __enter__(self) -> "Progress":
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
     def update(self, step: int, facts: str) -> None:
         """Shows that `step` steps are done, and `facts`, such as `loss 0.0312`."""
         if self._is_terminal:

@@ -28,14 +28,17 @@ class EventWriter:
         # The writer refuses to work eagerly, which is what TensorFlow does outside of graphs.
         with (graph or tf.Graph()).as_default():
             self._writer = tf.summary.FileWriter(str(folder), graph)
-        start = tf.SessionLog(status=tf.SessionLog.START)
-        self._writer.add_session_log(start, first_step)
+        self.void_from(first_step)
 
     def __enter__(self) -> "EventWriter":
         return self
 
     def __exit__(self, *exception: object) -> None:
         self._writer.close()
+
+    def void_from(self, step: int) -> None:
+        """Voids what was written for `step` and later ones: TensorBoard drops it."""
+        self._writer.add_session_log(tf.SessionLog(status=tf.SessionLog.START), step)
 
     def scalars(self, step: int, values: dict[str, float]) -> None:
         """Adds one point to each of the curves that `values` names."""

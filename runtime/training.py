@@ -3,8 +3,10 @@
 import collections
 import contextlib
 import dataclasses
+import math
 import pathlib
 import signal
+import statistics
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -12,14 +14,26 @@ from typing import Any
 import tensorflow.compat.v1 as tf
 
 from runtime import checkpoints
-from runtime.checkpoints import Run
+from runtime.errors import CommandError
 from runtime.evaluation import Evaluator, Outcome
+from runtime.files import writing
 from runtime.progress import Progress, note
+from runtime.runs import Run
 from runtime.session import Interrupted, StopRequest
 from runtime.summaries import EventWriter, markdown_table, remove_events
 
 # The training curves show the mean over this many steps.
 STEPS_PER_POINT = 10
+# Each rollback halves the learning rate; after this many it is not the learning rate's fault.
+MOST_ROLLBACKS = 5
+
+
+class Diverged(Exception):
+    """The loss or a variable is not a finite number any more."""
+
+    def __init__(self, step: int, learning_rate: float, what: str):
+        super().__init__(f"step {step}: {what}, at a learning rate of {learning_rate:.3g}")
+        self.step = step
 
 
 def train(
@@ -44,14 +58,20 @@ def train(
         The path of the last checkpoint.
 
     Raises:
-        InputError: the last checkpoint can't be restored.
+        InputError: no checkpoint of the run can be restored.
         Interrupted: Ctrl-C or SIGTERM; a checkpoint has been saved.
+        CommandError: the loss is not finite, and the run may not, or not again, go back; or a
+            checkpoint can't be written.
     """
     with tf.Session(graph=graph.graph) as session, StopRequest() as stop:
-        saver = _saver(graph, run)
-        first_step = _restore_or_initialize(graph, session, saver, run)
+        weights = _Weights(graph, session, run)
+        first_step = weights.restore_or_initialize()
         if first_step == 0:
             remove_events(summary_dir)
+        else:
+            note(f"resuming {run.folder} at step {first_step} of {run.flags['train_steps']}")
+        # Where a damaged checkpoint was passed over, evaluations after the one before are undone.
+        run.evaluated_step = min(run.evaluated_step, first_step)
         with (
             EventWriter(summary_dir / "train", first_step + 1, graph.graph) as train_events,
             EventWriter(
@@ -61,58 +81,71 @@ def train(
             facts = markdown_table({**run.flags, **run.dataset})
             train_events.text(first_step + 1, "flags", facts)
             loop = _Loop(
-                graph,
-                session,
-                saver,
-                run,
-                batches,
-                validation,
-                evaluator,
-                train_events,
-                validation_events,
+                weights, run, batches, validation, evaluator, train_events, validation_events
             )
             return loop.run_until_done(first_step, stop)
 
 
-def take_step(session: tf.Session, graph: Any, images: Any, labels: Any) -> tuple:
+def take_step(
+    session: tf.Session, graph: Any, images: Any, labels: Any, rate_factor: float = 1.0
+) -> tuple[float, float, float]:
     """Trains on one batch; returns its loss, its accuracy, and the learning rate of the step."""
     _, loss, accuracy, rate = session.run(
         (graph.train_op, graph.loss, graph.accuracy, graph.learning_rate),
-        {graph.images: images, graph.labels: labels},
+        {graph.images: images, graph.labels: labels, graph.rate_factor: rate_factor},
     )
     return loss, accuracy, rate
 
 
-def _saver(graph: Any, run: Run) -> tf.train.Saver:
-    with graph.graph.as_default():
-        saver = tf.train.Saver(max_to_keep=checkpoints.CHECKPOINTS_KEPT, save_relative_paths=True)
-    # A resumed run's Saver has to know the older checkpoints, or it would never delete them.
-    state = tf.train.get_checkpoint_state(str(run.folder))
-    if state:
-        saver.recover_last_checkpoints(state.all_model_checkpoint_paths)
-    return saver
+class _Weights:
+    """The variables of the training graph, on their way from and to checkpoints."""
 
+    def __init__(self, graph: Any, session: tf.Session, run: Run):
+        self.graph = graph
+        self.session = session
+        self._run = run
+        with graph.graph.as_default():
+            self._saver = tf.train.Saver(max_to_keep=checkpoints.KEPT, save_relative_paths=True)
+        checkpoints.remove_strays(run.folder, run.checkpoints)
+        # A resumed run's Saver has to know the older checkpoints, or it would never delete them.
+        self._saver.recover_last_checkpoints(run.newest()[::-1])
 
-def _restore_or_initialize(graph: Any, session: tf.Session, saver: tf.train.Saver, run: Run) -> int:
-    """Returns the number of steps that the weights have been trained for."""
-    checkpoint = run.latest_checkpoint()
-    if checkpoint is None:
-        session.run(graph.initializer)
-        return 0
-    with graph.graph.as_default():
-        checkpoints.restore(saver, session, checkpoint)
-    step = int(session.run(graph.global_step))
-    note(f"resuming {run.folder} at step {step} of {run.flags['train_steps']}")
-    return step
+    def restore_or_initialize(self) -> int:
+        """Returns the number of steps that the weights have been trained for."""
+        checkpoint = self._run.newest_sound()
+        if checkpoint is None:
+            self.session.run(self.graph.initializer)
+            return 0
+        with self.graph.graph.as_default():
+            checkpoints.restore(self._saver, self.session, checkpoint)
+        return int(self.session.run(self.graph.global_step))
+
+    def save(self, step: int, unfinished_point: list[list[float]]) -> str:
+        """Returns the path of the checkpoint.
+
+        Args:
+            step: how many steps the weights have been trained for.
+            unfinished_point: loss and accuracy of the steps since the last point of the curves.
+        """
+        prefix = self._run.folder / checkpoints.MODEL
+        with self.graph.graph.as_default(), writing(prefix):
+            checkpoint = self._saver.save(
+                self.session, str(prefix), global_step=step, write_meta_graph=False
+            )
+            self._run.unfinished_points[pathlib.Path(checkpoint).name] = unfinished_point
+            self._run.add_checkpoint(checkpoint)
+        return checkpoint
+
+    def are_finite(self) -> bool:
+        """Whether there is no variable that is infinite or not a number."""
+        return bool(self.session.run(self.graph.is_finite))
 
 
 @dataclasses.dataclass
 class _Loop:
     """What the steps of one training share."""
 
-    graph: Any
-    session: tf.Session
-    saver: tf.train.Saver
+    weights: _Weights
     run: Run
     batches: Any
     validation: Any
@@ -124,43 +157,57 @@ class _Loop:
 
     def run_until_done(self, first_step: int, stop: StopRequest) -> str:
         """Takes the steps after `first_step` and returns the last checkpoint."""
-        flags = self.run.flags
-        train_steps = flags["train_steps"]
-
-        def is_evaluated(step: int) -> bool:
-            return step % flags["eval_every"] == 0 or step == train_steps
-
+        train_steps = self.run.flags["train_steps"]
         self._started = time.monotonic()
         self._seconds: dict[str, float] = collections.defaultdict(float)
-        self._reset_means()
-        checkpoint = self.run.latest_checkpoint() or ""
-        if is_evaluated(first_step) and self.run.evaluated_step < first_step:
+        step = first_step
+        self._go_on_at(step)
+        if self._is_evaluated(step) and self.run.evaluated_step < step:
             # The run was stopped between a checkpoint and its evaluation.
-            self._evaluate(first_step, checkpoint)
-        progress = Progress(train_steps, first_step, self.run.name)
-        try:
-            for step, batch in enumerate(
-                self.batches.ahead(first_step, train_steps), first_step + 1
-            ):
-                facts = self._take_step(step, *batch)
-                stopped_by = stop.signal_number
-                if is_evaluated(step):
-                    checkpoint = self._save(step)
-                    self._evaluate(step, checkpoint)
-                elif step % flags["save_every"] == 0 or stopped_by:
-                    checkpoint = self._save(step)
-                progress.update(step, facts)
-                if stopped_by and step < train_steps:
-                    raise _interruption(stopped_by, checkpoint)
-        finally:
-            progress.close()
+            self._evaluate(step)
+        with Progress(train_steps, first_step, self.run.name) as progress:
+            while step < train_steps:
+                try:
+                    self._take_steps(step, progress, stop)
+                    step = train_steps
+                except Diverged as divergence:
+                    step = self._roll_back(divergence)
         note(self._time_spent())
-        return checkpoint
+        return self._checkpoint
+
+    def _go_on_at(self, step: int) -> None:
+        """Takes up the checkpoint of a step, which may lie between two points of the curves."""
+        self._checkpoint = str(self.run.folder / f"{checkpoints.MODEL}-{step}") if step else ""
+        self._start_point()
+        self._seen += self.run.unfinished_points.get(pathlib.Path(self._checkpoint).name, [])
+
+    def _is_evaluated(self, step: int) -> bool:
+        flags = self.run.flags
+        return step > 0 and (step % flags["eval_every"] == 0 or step == flags["train_steps"])
+
+    def _take_steps(self, first_step: int, progress: Progress, stop: StopRequest) -> None:
+        flags = self.run.flags
+        batches = self.batches.ahead(first_step, flags["train_steps"])
+        for step, batch in enumerate(batches, first_step + 1):
+            facts = self._take_step(step, *batch)
+            stopped_by = stop.signal_number
+            if self._is_evaluated(step):
+                self._save(step)
+                self._evaluate(step)
+            elif step % flags["save_every"] == 0 or stopped_by:
+                self._save(step)
+            progress.update(step, facts)
+            if stopped_by and step < flags["train_steps"]:
+                raise _interruption(stopped_by, self._checkpoint)
 
     def _take_step(self, step: int, images: Any, labels: Any) -> str:
-        loss, accuracy, rate = take_step(self.session, self.graph, images, labels)
-        self._losses.append(loss)
-        self._accuracies.append(accuracy)
+        loss, accuracy, rate = take_step(
+            self.weights.session, self.weights.graph, images, labels, self._rate_factor()
+        )
+        self._learning_rate = rate
+        if not math.isfinite(loss):
+            raise Diverged(step, rate, f"the loss is {loss}")
+        self._seen.append([float(loss), float(accuracy)])
         self._images += len(labels)
         if step % STEPS_PER_POINT == 0:
             self._write_point(step, rate)
@@ -169,18 +216,17 @@ class _Loop:
     def _write_point(self, step: int, learning_rate: float) -> None:
         self.images_per_second = self._images / (time.monotonic() - self._since)
         points = {
-            "classification/loss": sum(self._losses) / len(self._losses),
-            "classification/accuracy": sum(self._accuracies) / len(self._accuracies),
+            "classification/loss": statistics.fmean(loss for loss, _ in self._seen),
+            "classification/accuracy": statistics.fmean(accuracy for _, accuracy in self._seen),
             "training/learning_rate": learning_rate,
             "training/images_per_second": self.images_per_second,
         }
         with self._off_the_clock("evaluation and summaries"):
             self.train_events.scalars(step, points)
-        self._reset_means()
+        self._start_point()
 
-    def _reset_means(self) -> None:
-        self._losses: list[float] = []
-        self._accuracies: list[float] = []
+    def _start_point(self) -> None:
+        self._seen: list[list[float]] = []
         self._images = 0
         self._since = time.monotonic()
 
@@ -192,21 +238,22 @@ class _Loop:
             facts.append(f"{self.images_per_second:.0f} images/s")
         return ", ".join(facts)
 
-    def _save(self, step: int) -> str:
-        # Events first: after a crash those up to the checkpoint are there, later ones are voided.
-        self.train_events.flush()
-        with self.graph.graph.as_default(), self._off_the_clock("checkpoints"):
-            return self.saver.save(
-                self.session,
-                str(self.run.folder / checkpoints.CHECKPOINT),
-                global_step=step,
-                write_meta_graph=False,
-            )
+    def _rate_factor(self) -> float:
+        return 0.5 ** len(self.run.rollbacks)
 
-    def _evaluate(self, step: int, checkpoint: str) -> None:
+    def _save(self, step: int) -> None:
+        # Events first: after a crash those up to the checkpoint are there, later ones are voided.
+        with self._off_the_clock("checkpoints"):
+            self.train_events.flush()
+            # A checkpoint is there to go back to, so it has to be good.
+            if not self.weights.are_finite():
+                raise Diverged(step, self._learning_rate, "a variable is infinite or not a number")
+            self._checkpoint = self.weights.save(step, list(self._seen))
+
+    def _evaluate(self, step: int) -> None:
         """Reads the checkpoint back into the inference graph, as `evaluate.py` would."""
         with self._off_the_clock("evaluation and summaries"):
-            self.evaluator.restore(checkpoint)
+            self.evaluator.restore(self._checkpoint)
             outcome = self.evaluator.classify(*self.validation)
             self.validation_accuracy = outcome.accuracy
             self.validation_events.scalars(step, outcome.scalars)
@@ -216,11 +263,34 @@ class _Loop:
             self._record(step, outcome)
 
     def _record(self, step: int, outcome: Outcome) -> None:
-        if self.run.best is None or outcome.accuracy > self.run.best["validation_accuracy"]:
-            self.evaluator.save(checkpoints.BEST, self.run.folder, step)
-            self.run.best = {"step": step, "validation_accuracy": outcome.accuracy}
         self.run.evaluated_step = step
+        if self.run.best is None or outcome.accuracy > self.run.best["validation_accuracy"]:
+            self.run.best = {"step": step, "validation_accuracy": outcome.accuracy}
+            self.run.add_checkpoint(self.evaluator.save(checkpoints.BEST, self.run.folder, step))
         self.run.save()
+
+    def _roll_back(self, divergence: Diverged) -> int:
+        """Goes back to the last checkpoint with half the learning rate; returns its step."""
+        rollbacks = self.run.rollbacks
+        good = self._checkpoint or "not written yet"
+        if self.run.flags["on_nan"] == "stop":
+            raise CommandError(
+                f"{divergence}; the last good checkpoint is {good}. Lower --learning_rate, "
+                "or let --on_nan=rollback go back and halve it"
+            )
+        if len(rollbacks) == MOST_ROLLBACKS:
+            raise CommandError(
+                f"{divergence}, after going back {MOST_ROLLBACKS} times; "
+                f"the last good checkpoint is {good}"
+            )
+        rollbacks.append(divergence.step)
+        self.run.save()
+        step = self.weights.restore_or_initialize()
+        for events in (self.train_events, self.validation_events):
+            events.void_from(step + 1)
+        self._go_on_at(step)
+        note(f"{divergence}; back to step {step} with {self._rate_factor():g} of the learning rate")
+        return step
 
     @contextlib.contextmanager
     def _off_the_clock(self, activity: str) -> Iterator[None]:

@@ -5,6 +5,8 @@ import pathlib
 import subprocess
 import sys
 
+import numpy as np
+
 PROJECT = pathlib.Path(__file__).parents[1]
 
 
@@ -40,3 +42,39 @@ def last_line(completed: subprocess.CompletedProcess) -> str:
     """Returns the last line of standard output of a command that has to succeed."""
     assert completed.returncode == 0, completed.stderr
     return completed.stdout.splitlines()[-1]
+
+
+def variables(checkpoint):
+    """All values in a checkpoint by name: weights, statistics, optimizer."""
+    import tensorflow.compat.v1 as tf
+
+    reader = tf.train.load_checkpoint(str(checkpoint))
+    return {name: reader.get_tensor(name) for name in reader.get_variable_to_shape_map()}
+
+
+def assert_same_variables(one, other):
+    one, other = variables(one), variables(other)
+    assert one.keys() == other.keys()
+    for name in one:
+        np.testing.assert_array_equal(one[name], other[name], err_msg=name)
+
+
+def assert_one_line_error(completed, exit_code, *fragments):
+    assert completed.returncode == exit_code, completed.stderr
+    (line,) = completed.stderr.splitlines()
+    assert "Traceback" not in line
+    for fragment in fragments:
+        assert fragment in line
+    assert completed.stdout == ""
+
+
+def scalars(folder):
+    """The points of each curve, as TensorBoard shows them after a restart."""
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    events = EventAccumulator(str(folder))
+    events.Reload()
+    return {
+        tag: [(event.step, event.value) for event in events.Scalars(tag)]
+        for tag in events.Tags()["scalars"]
+    }

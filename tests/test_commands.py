@@ -9,35 +9,21 @@ import time
 
 import numpy as np
 import pytest
-import tensorflow.compat.v1 as tf
 
 from mnist import datasets
-from tests.helpers import PROJECT, command, last_line, run_command
+from tests.helpers import (
+    PROJECT,
+    assert_one_line_error,
+    assert_same_variables,
+    command,
+    last_line,
+    run_command,
+    scalars,
+    variables,
+)
 
 UNREACHABLE = "http://127.0.0.1:9/"
 SHORT = ("--model=mlp", "--train_steps=40", "--eval_every=20", "--save_every=10")
-
-
-def variables(checkpoint):
-    """All values in a checkpoint by name: weights, statistics, optimizer."""
-    reader = tf.train.load_checkpoint(str(checkpoint))
-    return {name: reader.get_tensor(name) for name in reader.get_variable_to_shape_map()}
-
-
-def assert_same_variables(one, other):
-    one, other = variables(one), variables(other)
-    assert one.keys() == other.keys()
-    for name in one:
-        np.testing.assert_array_equal(one[name], other[name], err_msg=name)
-
-
-def assert_one_line_error(completed, exit_code, *fragments):
-    assert completed.returncode == exit_code, completed.stderr
-    (line,) = completed.stderr.splitlines()
-    assert "Traceback" not in line
-    for fragment in fragments:
-        assert fragment in line
-    assert completed.stdout == ""
 
 
 @pytest.mark.parametrize("run", ["cnn-bn", "cnn-nobn", "mlp-bn", "mlp-nobn"])
@@ -114,7 +100,6 @@ def test_a_run_is_not_taken_up_with_other_flags(trained_runs, data_flags):
         2,
         "--learning_rate was 0.006, now 0.5",
         "--seed was 0, now 7",
-        "--save_every was",
         "--overwrite",
     )
     refused = run_command("train.py", "--model=mlp", "--noresume", *data_flags, cwd=folder)
@@ -158,18 +143,6 @@ def test_stopped_and_resumed_is_never_stopped(tmp_path, data_flags, stop, exit_c
     )
     points = scalars(tmp_path / "summaries/stopped/train")["classification/loss"]
     assert [step for step, _ in points] == list(range(10, 601, 10))
-
-
-def scalars(folder):
-    """The points of each curve, as TensorBoard shows them after a restart."""
-    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
-
-    events = EventAccumulator(str(folder))
-    events.Reload()
-    return {
-        tag: [(event.step, event.value) for event in events.Scalars(tag)]
-        for tag in events.Tags()["scalars"]
-    }
 
 
 def test_an_evaluation_that_was_cut_off_is_made_up_for(tmp_path, data_flags):
@@ -285,7 +258,7 @@ def test_wrong_input_gets_one_line_before_any_work(tmp_path, data_flags):
         "--json=missing/result.json": "missing/result.json",
         "--batch_size=1000000": "1000000",
         "--summary_dir=file": "file/cnn-bn",
-        "--checkpoint_dir=file": "file/cnn-bn",
+        "--checkpoint_dir=file": "file: expected a folder",
     }
     for flag, fragment in cases.items():
         refused = run_command("train.py", flag, *data_flags, cwd=tmp_path)

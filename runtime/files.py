@@ -1,0 +1,64 @@
+"""Folders and files that are written whole or not at all."""
+
+import contextlib
+import json
+import os
+import pathlib
+import tempfile
+from collections.abc import Iterator
+from typing import Any
+
+import tensorflow.compat.v1 as tf
+
+from runtime.errors import CommandError, InputError
+
+
+def make_folder(folder: pathlib.Path) -> None:
+    """Makes a folder, unless it is there.
+
+    Raises:
+        InputError: it can't be made.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(
+            f"{folder}: expected a folder that can be written to, found: {error.strerror}"
+        ) from error
+
+
+def write_json(path: pathlib.Path, content: dict[str, Any]) -> None:
+    """Writes `content` to `path` by way of a temporary file that is renamed when complete."""
+    with tempfile.NamedTemporaryFile(
+        "w", dir=path.parent, prefix=f".{path.name}.", suffix=".part", delete=False
+    ) as file:
+        try:
+            json.dump(content, file, indent=2)
+            file.write("\n")
+            file.flush()
+            os.fsync(file.fileno())
+            # Temporary files are private; the finished one follows the user's umask.
+            umask = os.umask(0)
+            os.umask(umask)
+            os.chmod(file.name, 0o666 & ~umask)
+            os.replace(file.name, path)
+        except BaseException:
+            os.unlink(file.name)
+            raise
+
+
+@contextlib.contextmanager
+def writing(path: pathlib.Path) -> Iterator[None]:
+    """Turns a failure to write, such as to a full disk, into one line.
+
+    Raises:
+        CommandError: Python or TensorFlow could not write.
+    """
+    try:
+        yield
+    except (OSError, tf.errors.OpError) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise CommandError(
+            f"{path}: can't be written: {reason}. What was written before is intact: "
+            "with room and the right to write there, the same command goes on from it"
+        ) from error

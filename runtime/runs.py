@@ -1,0 +1,363 @@
+"""A run's folder, and the JSON file in it that explains the checkpoints beside it."""
+
+import datetime
+import json
+import os
+import pathlib
+import platform
+import re
+import shutil
+from typing import Any
+
+import numpy as np
+import tensorflow.compat.v1 as tf
+
+from runtime import checkpoints, processor
+from runtime.errors import InputError
+from runtime.files import make_folder, write_json
+from runtime.progress import note
+
+RUN_FILE = "run.json"
+# 2 has checksums of the checkpoints. Records of format 1 are read as well.
+FORMAT = 2
+RECORD_FIELDS: dict[str, tuple[type, ...]] = {
+    "updated": (str,),
+    "flags": (dict,),
+    "dataset": (dict,),
+    "data_dir": (str,),
+    "best": (dict, type(None)),
+    "evaluated_step": (int,),
+    "result": (dict, type(None)),
+    "checkpoints": (dict,),
+    "rollbacks": (list,),
+    "unfinished_points": (dict,),
+}
+# What may differ when a run is taken up: the weights of a step do not depend on it.
+RHYTHM = ("eval_every", "save_every")
+
+
+class Run:
+    """One training run: a folder, and the record that explains what lies in it.
+
+    Attributes:
+        folder: where the checkpoints are.
+        flags: the flags that the weights and the curves follow from.
+        dataset: name, sizes and fingerprint of the data.
+        data_dir: where the data was found.
+        checkpoints: the checksums of each checkpoint's files, by its name, oldest first; None
+            where they are not known.
+        unfinished_points: of each checkpoint, loss and accuracy of the steps before it that are
+            not in a point of the training curves yet.
+        best: step and validation accuracy of the best checkpoint, or None.
+        evaluated_step: the last step that was evaluated.
+        rollbacks: the steps at which the loss was not finite, and the run went back.
+        result: what the finished run reached on the test set, or None.
+    """
+
+    def __init__(
+        self, folder: pathlib.Path, flags: dict[str, Any], dataset: dict[str, Any], data_dir: str
+    ):
+        """Describes a new run; `save` writes it down."""
+        self.folder = folder
+        self.flags = flags
+        self.dataset = dataset
+        self.data_dir = data_dir
+        self.checkpoints: dict[str, dict[str, str] | None] = {}
+        self.unfinished_points: dict[str, list[list[float]]] = {}
+        self.best: dict[str, Any] | None = None
+        self.evaluated_step = 0
+        self.rollbacks: list[int] = []
+        self.result: dict[str, Any] | None = None
+
+    @property
+    def name(self) -> str:
+        """The folder's name."""
+        return self.folder.name
+
+    def save(self) -> None:
+        """Writes the record; a reader sees the old one or the new one, never a part."""
+        record = {
+            "format": FORMAT,
+            "run": self.name,
+            "updated": datetime.datetime.now(datetime.timezone.utc).isoformat(),
+            "flags": self.flags,
+            "dataset": self.dataset,
+            "data_dir": self.data_dir,
+            "checkpoints": self.checkpoints,
+            "unfinished_points": self.unfinished_points,
+            "best": self.best,
+            "evaluated_step": self.evaluated_step,
+            "rollbacks": self.rollbacks,
+            "result": self.result,
+            # A run repeats to the bit where all of these are the same.
+            "made_with": made_with(),
+        }
+        write_json(self.folder / RUN_FILE, record)
+
+    def add_checkpoint(self, checkpoint: str) -> None:
+        """Notes the checksums of a checkpoint, and saves the record.
+
+        Checkpoints that the Saver has deleted since are dropped from it.
+        """
+        self.checkpoints[pathlib.Path(checkpoint).name] = checkpoints.checksums(checkpoint)
+        self.checkpoints = {
+            name: sums
+            for name, sums in self.checkpoints.items()
+            if (self.folder / f"{name}.index").exists()
+        }
+        self.unfinished_points = {
+            name: seen for name, seen in self.unfinished_points.items() if name in self.checkpoints
+        }
+        self.save()
+
+    def newest(self, kind: str = checkpoints.MODEL) -> list[str]:
+        """Returns the paths of the recorded checkpoints of a kind, newest first."""
+        names = [name for name in self.checkpoints if checkpoints.kind_of(name) == kind]
+        names.sort(key=checkpoints.step_of, reverse=True)
+        return [str(self.folder / name) for name in names]
+
+    def problem(self, checkpoint: str) -> str | None:
+        """Returns what is wrong with one of the run's checkpoints, or None if nothing is."""
+        name = pathlib.Path(checkpoint).name
+        if name not in self.checkpoints:
+            return f"{RUN_FILE} does not know it, so nothing says that it is whole"
+        return checkpoints.problem(checkpoint, self.checkpoints[name])
+
+    def newest_sound(self) -> str | None:
+        """Returns the newest checkpoint to go on from, or None if none was written yet.
+
+        Warns of those that are passed over.
+
+        Raises:
+            InputError: there are checkpoints, and all of them are damaged.
+        """
+        candidates = self.newest()
+        for checkpoint in candidates:
+            problem = self.problem(checkpoint)
+            if problem is None:
+                return checkpoint
+            note(f"warning: {checkpoint} is passed over: {problem}")
+        if candidates:
+            raise InputError(
+                f"{self.folder}: expected a sound checkpoint, found none; --overwrite starts afresh"
+            )
+        return None
+
+
+def made_with() -> dict[str, Any]:
+    """Returns the versions and the processor that decide how sums are rounded."""
+    return {
+        "python": platform.python_version(),
+        "tensorflow": tf.__version__,
+        "numpy": np.__version__,
+        "processor": processor.name(),
+        "cores": len(os.sched_getaffinity(0)),
+    }
+
+
+def load_run(folder: pathlib.Path) -> Run:
+    """Reads the record of the run in `folder`.
+
+    Raises:
+        InputError: there is no record, or it is not one that this suite wrote.
+    """
+    checkpoints.check_path(folder)
+    record = _read_record(folder / RUN_FILE)
+    run = Run(folder, record["flags"], record["dataset"], record["data_dir"])
+    run.checkpoints = record["checkpoints"]
+    run.unfinished_points = record["unfinished_points"]
+    run.best = record["best"]
+    run.evaluated_step = record["evaluated_step"]
+    run.rollbacks = record["rollbacks"]
+    run.result = record["result"]
+    return run
+
+
+def open_run(
+    folder: pathlib.Path,
+    flags: dict[str, Any],
+    defaults: dict[str, Any],
+    dataset: dict[str, Any],
+    data_dir: str,
+    *,
+    resume: bool,
+    overwrite: bool,
+) -> Run:
+    """Starts a run in `folder`, or takes up the one that is there.
+
+    A run is a function of its flags, so one that was started with others is not taken up. There
+    is one exception: under a constant learning rate a run may be made longer, since its first
+    steps are those of the longer run.
+
+    Args:
+        folder: of the run.
+        flags: of the run.
+        defaults: of flags that an older version of this suite did not have.
+        dataset: its name, sizes and fingerprint.
+        data_dir: where it is.
+        resume: whether a run that is there may be taken up.
+        overwrite: whether it is to be deleted first.
+
+    Raises:
+        InputError: the run exists and `resume` is false; it was started with other flags or
+            other data; or the folder is not a run's.
+    """
+    checkpoints.check_path(folder)
+    if overwrite:
+        remove_run(folder)
+    make_folder(folder)
+    if not any(folder.iterdir()):
+        run = Run(folder, flags, dataset, data_dir)
+        run.save()
+        return run
+
+    run = load_run(folder)
+    if not resume:
+        raise InputError(
+            f"--noresume: the run {folder} exists; "
+            "--overwrite starts it afresh, --run=NAME trains another"
+        )
+    if run.dataset != dataset:
+        raise InputError(
+            f"{folder} was trained on {_describe(run.dataset)}, not on {_describe(dataset)}; "
+            "--overwrite starts afresh, --run=NAME trains another"
+        )
+    former = {**defaults, **run.flags}
+    differing = [name for name in flags if name not in RHYTHM and former[name] != flags[name]]
+    if differing == ["train_steps"] and _can_be_extended(former, flags):
+        run.result = None
+    elif differing:
+        details = "; ".join(f"--{name} was {former[name]}, now {flags[name]}" for name in differing)
+        raise InputError(
+            f"{folder} was started with other flags: {details}. "
+            "--overwrite starts afresh, --run=NAME trains another"
+        )
+    run.flags = flags
+    run.data_dir = data_dir
+    return run
+
+
+def how_to_go_on(run: Run) -> str:
+    """Returns what makes a finished run longer."""
+    if run.flags["lr_schedule"] == "constant":
+        return "a larger --train_steps or --epochs"
+    return (
+        f"not possible, since the {run.flags['lr_schedule']} schedule has come to its end "
+        "(under --lr_schedule=constant it is)"
+    )
+
+
+def find(checkpoint_dir: str, name: str | None, checkpoint: str | None) -> tuple[Run, str]:
+    """Finds a checkpoint, and the run that it belongs to.
+
+    Args:
+        checkpoint_dir: the folder of the runs.
+        name: the run whose newest checkpoint is wanted; None is the run that was trained last.
+        checkpoint: the path of one certain checkpoint, which needs no name.
+
+    Raises:
+        InputError: there is no such run, or it has no checkpoint.
+    """
+    if checkpoint:
+        # What a shell completes is a file of the checkpoint; what TensorFlow wants is its prefix.
+        checkpoint = re.sub(r"\.(index|data-\d+-of-\d+)$", "", checkpoint)
+        checkpoints.step_of(checkpoint)
+        run = load_run(pathlib.Path(checkpoint).parent)
+    else:
+        folder = pathlib.Path(checkpoint_dir)
+        run = load_run(folder / name) if name else _newest_run(folder)
+        # Where the run has exact population statistics, these are what it was trained for.
+        candidates = run.newest(checkpoints.EXACT) + run.newest()
+        if not candidates:
+            raise InputError(
+                f"{run.folder}: expected a checkpoint, found none: it was stopped too soon"
+            )
+        checkpoint = candidates[0]
+    problem = run.problem(checkpoint)
+    if problem:
+        raise InputError(
+            f"{checkpoint}: can't be trusted: {problem}; --checkpoint=PATH takes another one"
+        )
+    return run, checkpoint
+
+
+def remove_run(folder: pathlib.Path) -> None:
+    """Empties a run's folder, if there is one.
+
+    Raises:
+        InputError: the folder holds something else than a run; nothing is deleted.
+    """
+    if folder.exists() and any(folder.iterdir()):
+        _read_record(folder / RUN_FILE)
+        # Not the folder itself, which may be a link to where there is room.
+        for path in folder.iterdir():
+            if path.is_dir() and not path.is_symlink():
+                shutil.rmtree(path)
+            else:
+                path.unlink()
+
+
+def _newest_run(checkpoint_dir: pathlib.Path) -> Run:
+    records = sorted(checkpoint_dir.glob(f"*/{RUN_FILE}"), key=lambda p: _read_record(p)["updated"])
+    if not records:
+        raise InputError(
+            f"--checkpoint_dir: no run in {checkpoint_dir}; train one: python train.py"
+        )
+    return load_run(records[-1].parent)
+
+
+def _read_record(path: pathlib.Path) -> dict[str, Any]:
+    """Reads a record and checks that each field is of its type; nothing in it is executed."""
+    try:
+        record = json.loads(path.read_text())
+    except FileNotFoundError:
+        raise InputError(
+            f"{path.parent}: expected a run of this suite, found no {RUN_FILE}"
+        ) from None
+    except (OSError, ValueError, RecursionError) as error:
+        raise InputError(f"{path}: expected a run's record in JSON, found: {error}") from None
+    if not isinstance(record, dict) or record.get("format") not in (1, FORMAT):
+        raise InputError(f"{path}: expected a run's record of format {FORMAT}, found another")
+    if record["format"] == 1:
+        names = [p.stem for p in path.parent.glob("*.index") if checkpoints.NAME.fullmatch(p.stem)]
+        record |= {"checkpoints": dict.fromkeys(names), "rollbacks": [], "unfinished_points": {}}
+    for name, types in RECORD_FIELDS.items():
+        if type(record.get(name, ...)) not in types:
+            raise InputError(f"{path}: expected a run's record, found no sound {name!r} in it")
+    for name, checksums in record["checkpoints"].items():
+        _check_names(path, name, checksums)
+    for name, seen in record["unfinished_points"].items():
+        if not _are_pairs_of_numbers(seen):
+            raise InputError(f"{path}: expected losses and accuracies for {name!r}, found others")
+    return record
+
+
+def _are_pairs_of_numbers(values: Any) -> bool:
+    return isinstance(values, list) and all(
+        isinstance(pair, list) and len(pair) == 2 and all(isinstance(v, float) for v in pair)
+        for pair in values
+    )
+
+
+def _check_names(path: pathlib.Path, name: str, checksums: Any) -> None:
+    """Refuses a checkpoint whose name or files would lead out of the run's folder."""
+    is_sound = checkpoints.NAME.fullmatch(name) and (
+        checksums is None
+        or isinstance(checksums, dict)
+        and all(
+            "/" not in file and file.startswith(f"{name}.") and isinstance(checksum, str)
+            for file, checksum in checksums.items()
+        )
+    )
+    if not is_sound:
+        raise InputError(f"{path}: expected the name of a checkpoint and its files, found {name!r}")
+
+
+def _can_be_extended(former: dict[str, Any], flags: dict[str, Any]) -> bool:
+    return flags["lr_schedule"] == "constant" and flags["train_steps"] > former["train_steps"]
+
+
+def _describe(dataset: dict[str, Any]) -> str:
+    return (
+        f"{dataset['name']} ({dataset['train']} images, fingerprint {dataset['fingerprint'][:8]})"
+    )

@@ -1,0 +1,51 @@
+"""Coverage-guided fuzzing of the IDX reader: python -m tests.fuzz_idx CORPUS -max_total_time=60
+
+A file that is read or refused in one line is no find; any other error is, and atheris writes down
+the bytes that led to it: they make the next case of test_idx.py.
+"""
+
+import pathlib
+import sys
+import tempfile
+import tracemalloc
+
+import atheris
+
+with atheris.instrument_imports(include=["mnist.idx"]):
+    from mnist import idx
+
+from runtime.errors import InputError
+
+# A header may claim any size; the reader's own chunks are a megabyte.
+MOST_BYTES = 8 << 20
+
+
+def read(path: pathlib.Path, content: bytes) -> None:
+    """Reads the bytes as images and as labels.
+
+    Raises:
+        Exception: the reader did something else than to return or to refuse.
+    """
+    path.write_bytes(content)
+    for reader in (idx.read_images, idx.read_labels):
+        tracemalloc.start()
+        try:
+            reader(path)
+        except InputError as error:
+            assert "\n" not in str(error), "one line"
+        finally:
+            peak = tracemalloc.get_traced_memory()[1]
+            tracemalloc.stop()
+        assert peak < MOST_BYTES + 2 * len(content), f"{peak} bytes for a file of {len(content)}"
+
+
+def main() -> None:
+    """Fuzzes until the time that libFuzzer's flags give is over."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = pathlib.Path(folder, "file")
+        atheris.Setup(sys.argv, lambda content: read(path, content))
+        atheris.Fuzz()
+
+
+if __name__ == "__main__":
+    main()

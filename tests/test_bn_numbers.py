@@ -1,0 +1,75 @@
+"""Inputs at the edges of what numbers can do, beside the same formula in float64."""
+
+import numpy as np
+import pytest
+import tensorflow.compat.v1 as tf
+
+from bn_wrapper import batch_norm_wrapper
+
+GENERATOR = np.random.default_rng(0)
+NORMAL = GENERATOR.normal(size=(8, 5, 5, 3))
+INPUTS = {
+    "one image": NORMAL[:1],
+    "one vector": NORMAL[:1, 0, 0],
+    "two vectors": NORMAL[:2, 0, 0],
+    "constant": np.full([8, 5, 5, 3], 3.7),
+    "zero": np.zeros([8, 3]),
+    "large": NORMAL * 1e4,
+    "small": NORMAL * 1e-4,
+    "far from zero": NORMAL + 1e4,
+    "large and far from zero": NORMAL * 1e2 + 1e6,
+}
+EPSILON = 1e-5
+
+
+def train_once(values, fused):
+    """Outputs, the gradients of a weighted sum, `pop_mean` and `pop_var`; all in float64."""
+    with tf.Graph().as_default(), tf.Session() as session:
+        inputs = tf.constant(values)
+        outputs = batch_norm_wrapper(inputs, True, epsilon=EPSILON, fused=fused, name="bn")
+        weights = np.random.default_rng(1).normal(size=values.shape)
+        loss = tf.reduce_sum(tf.cast(outputs, tf.float32) * weights)
+        gradients = tf.gradients(loss, [inputs, *tf.trainable_variables()])
+        statistics = [
+            v for v in tf.global_variables() if v.op.name in ("bn/pop_mean", "bn/pop_var")
+        ]
+        session.run(tf.global_variables_initializer())
+        outputs, gradients = session.run((outputs, gradients))
+        return [np.asarray(r, np.float64) for r in (outputs, *gradients, *session.run(statistics))]
+
+
+def reference(values):
+    """The paper's Algorithm 1 in float64."""
+    axes = tuple(range(values.ndim - 1))
+    mean, var = values.mean(axes), values.var(axes)
+    return (values - mean) / np.sqrt(var + EPSILON), mean, var
+
+
+@pytest.mark.parametrize("fused", [False, True])
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+@pytest.mark.parametrize("name", INPUTS)
+def test_outputs_and_statistics_are_finite_and_right(name, dtype, fused):
+    values = INPUTS[name].astype(tf.as_dtype(dtype).as_numpy_dtype)
+    outputs, *gradients, pop_mean, pop_var = train_once(values, fused)
+    exact = values.astype(np.float64)
+    expected, mean, var = reference(exact)
+
+    for each in (outputs, *gradients):
+        assert np.all(np.isfinite(each))
+    # A sum of float32 numbers is off by some units in their last place; all else follows.
+    unit = 32 * 2.0**-23 * np.abs(exact).max()
+    np.testing.assert_allclose(pop_mean, mean, atol=unit)
+    np.testing.assert_allclose(pop_var, var, rtol=1e-5, atol=unit**2 + unit * np.sqrt(var).max())
+    rounding = 2.0**-8 if dtype == "bfloat16" else 1e-5
+    off = unit / np.sqrt(var + EPSILON)
+    tolerance = rounding * max(1, np.abs(expected).max()) + off.max() * (1 + np.abs(expected).max())
+    np.testing.assert_allclose(outputs, expected, atol=tolerance)
+
+
+def test_the_moments_keep_a_variance_that_is_small_beside_the_mean():
+    """The mean of squares minus the squared mean would be 0 or below: 1e12 has no room for a 1."""
+    values = (NORMAL + 1e6).astype(np.float32)
+    _, _, var = reference(values.astype(np.float64))
+    for fused in (False, True):
+        *_, pop_var = train_once(values, fused)
+        np.testing.assert_allclose(pop_var, var, rtol=0.02)

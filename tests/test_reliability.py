@@ -1,0 +1,444 @@
+"""What happens to long work: it is killed, its files are damaged, the disk fills up.
+
+docs/reliability.md has a row for each of these.
+"""
+
+import json
+import os
+import pathlib
+import random
+import shutil
+import signal
+import subprocess
+import time
+
+import numpy as np
+import pytest
+
+from tests.helpers import (
+    assert_one_line_error,
+    assert_same_variables,
+    command,
+    last_line,
+    run_command,
+    scalars,
+    variables,
+)
+
+# Of the network with the large checkpoint, so that a kill can hit the writing of one.
+CNN = ("--model=cnn", "--batch_size=10", "--train_steps=40", "--eval_every=20", "--save_every=2")
+MLP = ("--model=mlp", "--train_steps=40", "--eval_every=20", "--save_every=10")
+KILLS = 25
+
+
+def start(*arguments, cwd):
+    return subprocess.Popen(
+        command(*arguments),
+        cwd=cwd,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def kill_at_a_random_moment(process, folder, generator):
+    """Kills it after a while or while it writes a checkpoint; returns whether it was the latter."""
+    wants_a_write = generator.random() < 0.5
+    deadline = time.monotonic() + (60 if wants_a_write else generator.uniform(2.0, 5.0))
+    while time.monotonic() < deadline and process.poll() is None:
+        if wants_a_write and any("temp" in name for name in os.listdir(folder)):
+            break
+        time.sleep(0.0005)
+    process.kill()
+    process.communicate()
+    return any("temp" in name for name in os.listdir(folder))
+
+
+def test_killed_at_any_moment_and_resumed_is_never_killed(tmp_path, data_flags, record_property):
+    flags = [*CNN, *data_flags]
+    whole = run_command("train.py", *flags, "--run=whole", cwd=tmp_path)
+    folder = tmp_path / "checkpoints/killed"
+    folder.mkdir()
+    generator = random.Random(0)
+    kills = writes_hit = 0
+    while kills < KILLS:
+        process = start("train.py", *flags, "--run=killed", cwd=tmp_path)
+        writes_hit += kill_at_a_random_moment(process, folder, generator)
+        kills += process.returncode == -signal.SIGKILL
+        record = folder / "run.json"
+        if record.exists() and json.loads(record.read_text())["result"]:
+            # It was done: the next rounds kill another run.
+            assert_same_runs(tmp_path, "killed", "whole", step=40)
+            shutil.rmtree(folder)
+            shutil.rmtree(tmp_path / "summaries/killed")
+            folder.mkdir()
+    record_property("kills inside a checkpoint write", writes_hit)
+    print(f"{kills} kills, {writes_hit} of them inside a checkpoint write")
+    assert writes_hit >= 3
+
+    resumed = run_command("train.py", *flags, "--run=killed", cwd=tmp_path)
+    assert last_line(resumed) == last_line(whole).replace("whole", "killed")
+    assert_same_runs(tmp_path, "killed", "whole", step=40)
+    assert not [name for name in os.listdir(folder) if "temp" in name or "part" in name]
+
+
+def assert_same_runs(folder, one, other, step):
+    """Weights, optimizer, statistics, and every curve without a gap or a double."""
+    for kind in (f"model.ckpt-{step}",):
+        assert_same_variables(
+            folder / "checkpoints" / one / kind, folder / "checkpoints" / other / kind
+        )
+    for split in ("train", "validation", "test"):
+        curves = [scalars(folder / "summaries" / run / split) for run in (one, other)]
+        for each in curves:
+            each.pop("training/images_per_second", None)
+        assert curves[0] == curves[1]
+    records = [
+        json.loads((folder / "checkpoints" / run / "run.json").read_text()) for run in (one, other)
+    ]
+    for record in records:
+        record["result"].pop("checkpoint")
+    assert records[0]["result"] == records[1]["result"] and records[0]["best"] == records[1]["best"]
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_the_same_flags_give_the_same_bits(tmp_path, data_flags, precision):
+    flags = ["--train_steps=30", f"--precision={precision}", *data_flags]
+    lines = [
+        last_line(run_command("train.py", *flags, f"--run={run}", cwd=tmp_path))
+        for run in ("one", "two")
+    ]
+    assert lines[0] == lines[1].replace("two", "one")
+    assert_same_runs(tmp_path, "one", "two", step=30)
+    made_with = json.loads((tmp_path / "checkpoints/one/run.json").read_text())["made_with"]
+    assert {"tensorflow", "processor", "cores"} <= made_with.keys()
+
+
+@pytest.fixture
+def run_with_two_checkpoints(tmp_path, data_flags):
+    """A finished run of 40 steps, and one that was stopped after 30 with checkpoints 10, 20, 30."""
+    whole = run_command("train.py", *MLP, "--run=whole", *data_flags, cwd=tmp_path)
+    source = tmp_path / "checkpoints/whole"
+    record = json.loads((source / "run.json").read_text())
+    # The third of the checkpoints that are kept is the last one, so this is the run at step 30.
+    folder = tmp_path / "checkpoints/stopped"
+    folder.mkdir()
+    kept = {name: sums for name, sums in record["checkpoints"].items() if not name.endswith("-40")}
+    for name in kept:
+        for path in source.glob(f"{name}.*"):
+            shutil.copy(path, folder)
+    record |= {"checkpoints": kept, "result": None, "evaluated_step": 20, "best": None}
+    (folder / "run.json").write_text(json.dumps(record))
+    return tmp_path, last_line(whole)
+
+
+def flip_a_bit(path):
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+
+
+def cut_off(path):
+    with open(path, "r+b") as file:
+        file.truncate(path.stat().st_size // 2)
+
+
+def put_another_in_its_place(path):
+    other = path.with_name(path.name.replace("-30", "-20"))
+    shutil.copy(other, path)
+
+
+@pytest.mark.parametrize("part", ["index", "data-00000-of-00001"])
+@pytest.mark.parametrize(
+    "damage", [flip_a_bit, cut_off, pathlib.Path.unlink, put_another_in_its_place]
+)
+def test_a_damaged_checkpoint_is_named_and_never_used(
+    run_with_two_checkpoints, data_flags, damage, part
+):
+    folder, whole = run_with_two_checkpoints
+    damage(folder / f"checkpoints/stopped/model.ckpt-30.{part}")
+
+    refused = run_command("evaluate.py", "--run=stopped", cwd=folder)
+    assert_one_line_error(refused, 2, "checkpoints/stopped/model.ckpt-30", part)
+    earlier = run_command(
+        "evaluate.py", "--checkpoint=checkpoints/stopped/model.ckpt-20", cwd=folder
+    )
+    assert "at step 20" in last_line(earlier)
+
+    resumed = run_command("train.py", *MLP, "--run=stopped", *data_flags, cwd=folder)
+    assert "warning: checkpoints/stopped/model.ckpt-30 is passed over" in resumed.stderr
+    assert "resuming checkpoints/stopped at step 20" in resumed.stderr
+    assert last_line(resumed) == whole.replace("whole", "stopped")
+
+
+def test_where_no_checkpoint_is_sound_nothing_is_trained_over_it(
+    run_with_two_checkpoints, data_flags
+):
+    folder, _ = run_with_two_checkpoints
+    for path in (folder / "checkpoints/stopped").glob("model.ckpt-*.data*"):
+        flip_a_bit(path)
+    refused = run_command("train.py", *MLP, "--run=stopped", *data_flags, cwd=folder)
+    assert refused.returncode == 2 and refused.stdout == ""
+    assert "expected a sound checkpoint, found none" in refused.stderr.splitlines()[-1]
+    assert "Traceback" not in refused.stderr
+
+
+def test_a_checkpoint_that_the_record_does_not_know_is_refused(run_with_two_checkpoints):
+    folder, _ = run_with_two_checkpoints
+    for path in (folder / "checkpoints/stopped").glob("model.ckpt-30.*"):
+        path.rename(path.with_name(path.name.replace("-30", "-31")))
+    refused = run_command(
+        "evaluate.py", "--checkpoint=checkpoints/stopped/model.ckpt-31", cwd=folder
+    )
+    assert_one_line_error(refused, 2, "model.ckpt-31", "run.json")
+
+
+def test_a_run_of_an_earlier_version_is_evaluated_and_taken_up(
+    run_with_two_checkpoints, data_flags
+):
+    """Format 1 had no checksums, no rollbacks, and fewer flags; its rhythm was another."""
+    folder, whole = run_with_two_checkpoints
+    path = folder / "checkpoints/stopped/run.json"
+    record = json.loads(path.read_text())
+    for name in ("checkpoints", "rollbacks", "made_with"):
+        del record[name]
+    for flag in ("population", "on_nan"):
+        del record["flags"][flag]
+    record["flags"]["save_every"] = 100
+    record |= {"format": 1, "versions": {"tensorflow": "2.21.0"}}
+    path.write_text(json.dumps(record))
+
+    assert "at step 30" in last_line(run_command("evaluate.py", "--run=stopped", cwd=folder))
+    resumed = run_command("train.py", *MLP, "--run=stopped", *data_flags, cwd=folder)
+    assert "resuming checkpoints/stopped at step 30" in resumed.stderr
+    assert last_line(resumed) == whole.replace("whole", "stopped")
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """A file system of 100 MB."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=100m", "tmpfs", folder], capture_output=True
+    )
+    if mounted.returncode:
+        pytest.skip("needs the right to mount a small file system")
+    yield folder
+    subprocess.run(["umount", "-l", folder], check=True)
+
+
+def test_a_full_disk_ends_the_run_with_one_line_and_loses_nothing(tmp_path, small_disk, data_flags):
+    flags = [*CNN, f"--checkpoint_dir={small_disk}/checkpoints", *data_flags]
+    stopped = run_command("train.py", *flags, "--run=full", cwd=tmp_path)
+    assert stopped.returncode == 1 and stopped.stdout == ""
+    (line,) = [line for line in stopped.stderr.splitlines() if "can't be written" in line]
+    assert f"{small_disk}/checkpoints/full" in line and "Traceback" not in stopped.stderr
+
+    folder = small_disk / "checkpoints/full"
+    record = json.loads((folder / "run.json").read_text())
+    assert record["checkpoints"]
+    for name in record["checkpoints"]:
+        variables(folder / name)  # raises where TensorFlow's own checksums are wrong
+
+    subprocess.run(["mount", "-o", "remount,size=400m", small_disk], check=True)
+    resumed = run_command("train.py", *flags, "--run=full", cwd=tmp_path)
+    assert "resuming" in resumed.stderr
+    whole = run_command("train.py", *CNN, "--run=whole", *data_flags, cwd=tmp_path)
+    assert last_line(resumed).split(",")[0] == last_line(whole).split(",")[0]
+    assert_same_variables(folder / "model.ckpt-40", tmp_path / "checkpoints/whole/model.ckpt-40")
+
+
+def test_the_second_of_two_on_one_run_stops_at_once_and_says_who_has_it(tmp_path, data_flags):
+    flags = ["--model=mlp", "--train_steps=3000", "--save_every=10", "--run=shared", *data_flags]
+    first = start("train.py", *flags, cwd=tmp_path)
+    record = tmp_path / "checkpoints/shared/run.json"
+    while not record.exists() and first.poll() is None:
+        time.sleep(0.01)
+    try:
+        for flag in ("--resume", "--overwrite"):
+            second = run_command("train.py", *flags, flag, cwd=tmp_path)
+            assert_one_line_error(second, 2, "checkpoints/shared", f"process {first.pid} ")
+        assert first.poll() is None
+    finally:
+        first.kill()
+        first.communicate()
+    # The lock of a process that was killed stops nobody.
+    afresh = run_command("train.py", *flags, "--train_steps=10", "--overwrite", cwd=tmp_path)
+    assert "at step 10" in last_line(afresh)
+
+
+def test_two_runs_side_by_side_do_not_mind_each_other(tmp_path, data_flags):
+    processes = [
+        start("train.py", *MLP, f"--run={run}", *data_flags, cwd=tmp_path) for run in ("one", "two")
+    ]
+    lines = []
+    for process in processes:
+        stdout, stderr = process.communicate(timeout=120)
+        assert process.returncode == 0, stderr
+        lines.append(stdout.splitlines()[-1])
+    assert lines[0] == lines[1].replace("two", "one")
+    assert_same_runs(tmp_path, "one", "two", step=40)
+
+
+DIVERGING = ("--nobatch_norm", "--optimizer=sgd", "--lr_schedule=constant", "--train_steps=30")
+
+
+def test_a_loss_that_is_not_finite_stops_the_run(tmp_path, data_flags):
+    flags = [*DIVERGING, "--learning_rate=1e6", "--save_every=1", *data_flags]
+    stopped = run_command("train.py", *flags, cwd=tmp_path)
+    assert stopped.returncode == 1 and stopped.stdout == ""
+    line = stopped.stderr.splitlines()[-1]
+    for fragment in (
+        "step ",
+        "learning rate of 1e+06",
+        "last good checkpoint",
+        "--on_nan=rollback",
+    ):
+        assert fragment in line
+    record = json.loads((tmp_path / "checkpoints/cnn-nobn/run.json").read_text())
+    for name in record["checkpoints"]:
+        for value in variables(tmp_path / "checkpoints/cnn-nobn" / name).values():
+            assert np.all(np.isfinite(value)), name
+
+
+def test_rollback_goes_on_from_the_last_checkpoint_with_half_the_rate(tmp_path, data_flags):
+    flags = [*DIVERGING, "--learning_rate=4", "--save_every=5", "--on_nan=rollback", *data_flags]
+    trained = run_command("train.py", *flags, "--run=one", cwd=tmp_path)
+    assert "at step 30" in last_line(trained)
+    assert "0.5 of the learning rate" in trained.stderr
+    record = json.loads((tmp_path / "checkpoints/one/run.json").read_text())
+    assert record["rollbacks"]
+    rates = dict(scalars(tmp_path / "summaries/one/train")["training/learning_rate"])
+    assert list(rates) == [10, 20, 30]
+    assert rates[30] == 4 * 0.5 ** len(record["rollbacks"])
+    again = run_command("train.py", *flags, "--run=two", cwd=tmp_path)
+    assert last_line(again) == last_line(trained).replace("one", "two")
+    assert_same_variables(
+        tmp_path / "checkpoints/one/model.ckpt-30", tmp_path / "checkpoints/two/model.ckpt-30"
+    )
+
+
+def test_rollbacks_come_to_an_end(tmp_path, data_flags):
+    flags = [*DIVERGING, "--learning_rate=1e30", "--on_nan=rollback", *data_flags]
+    stopped = run_command("train.py", *flags, cwd=tmp_path)
+    assert stopped.returncode == 1
+    assert "after going back 5 times" in stopped.stderr.splitlines()[-1]
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("checkpoints", {"../outside/model.ckpt-1": None}),
+        ("checkpoints", {"model.ckpt-40": {"../../secret": "0"}}),
+        ("checkpoints", {"model.ckpt-40": ["not", "a", "dict"]}),
+        ("checkpoints", ["model.ckpt-40"]),
+        ("flags", "--model=mlp"),
+        ("evaluated_step", "forty"),
+        ("evaluated_step", True),
+        ("format", 3),
+        ("best", 7),
+    ],
+)
+def test_a_record_that_is_not_sound_is_refused(tmp_path, trained_runs, data_flags, field, value):
+    folder, _ = trained_runs
+    shutil.copytree(folder / "checkpoints/mlp-bn", tmp_path / "checkpoints/mlp-bn")
+    path = tmp_path / "checkpoints/mlp-bn/run.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), field: value}))
+    before = sorted(os.listdir(path.parent))
+    assert_one_line_error(run_command("evaluate.py", cwd=tmp_path), 2, "run.json")
+    refused = run_command("train.py", "--model=mlp", *data_flags, cwd=tmp_path)
+    assert_one_line_error(refused, 2, "run.json")
+    assert sorted(os.listdir(path.parent)) == before
+
+
+@pytest.mark.parametrize(
+    ("flag", "value"), [("model", "__import__('os')"), ("bn_decay", "high"), ("precision", 16)]
+)
+def test_flags_in_a_record_are_checked_like_those_of_the_command_line(
+    tmp_path, trained_runs, flag, value
+):
+    folder, _ = trained_runs
+    shutil.copytree(folder / "checkpoints/mlp-bn", tmp_path / "checkpoints/mlp-bn")
+    path = tmp_path / "checkpoints/mlp-bn/run.json"
+    record = json.loads(path.read_text())
+    record["flags"][flag] = value
+    path.write_text(json.dumps(record))
+    assert_one_line_error(run_command("evaluate.py", cwd=tmp_path), 2, "run.json", flag)
+
+
+def test_a_state_file_that_points_outside_is_not_followed(tmp_path, trained_runs, data_flags):
+    """The Saver's `checkpoint` is a text file that anybody can write."""
+    folder, lines = trained_runs
+    precious = tmp_path / "precious"
+    shutil.copytree(folder / "checkpoints/mlp-nobn", precious)
+    shutil.copytree(folder / "checkpoints/mlp-bn", tmp_path / "checkpoints/mlp-bn")
+    (tmp_path / "checkpoints/mlp-bn/checkpoint").write_text(
+        f'model_checkpoint_path: "{precious}/model.ckpt-40"\n'
+        f'all_model_checkpoint_paths: "{precious}/model.ckpt-40"\n'
+    )
+    before = sorted(os.listdir(precious))
+    assert last_line(run_command("evaluate.py", cwd=tmp_path)) == lines["mlp-bn"]
+    flags = ["--model=mlp", "--eval_every=20", "--train_steps=40", *data_flags]
+    run_command("train.py", *flags, "--overwrite", "--save_every=1", cwd=tmp_path)
+    assert sorted(os.listdir(precious)) == before
+
+
+@pytest.mark.parametrize("flag", ["--run=a*", "--checkpoint_dir=what?", "--checkpoint_dir=[1]"])
+def test_a_path_that_tensorflow_takes_for_a_pattern_is_refused(tmp_path, data_flags, flag):
+    refused = run_command("train.py", *MLP, flag, *data_flags, cwd=tmp_path)
+    assert_one_line_error(refused, 2, flag.partition("=")[2], "pattern")
+    assert not list(tmp_path.glob("**/*ckpt*"))
+
+
+def test_odd_paths_are_paths(tmp_path, data_flags):
+    elsewhere = tmp_path / "where there is room"
+    elsewhere.mkdir()
+    (tmp_path / "Gewichte für später").mkdir()
+    (tmp_path / "Gewichte für später" / "läufe").symlink_to(elsewhere)
+    flags = [
+        "--checkpoint_dir=Gewichte für später/läufe",
+        "--summary_dir=曲線 und mehr",
+        "--run=é 1 ~$HOME;'&",
+    ]
+    for extra in ([], ["--overwrite"]):
+        trained = run_command("train.py", *MLP, *flags, *extra, *data_flags, cwd=tmp_path)
+        assert last_line(trained).endswith(
+            "at step 40, Gewichte für später/läufe/é 1 ~$HOME;'&/model.ckpt-40"
+        )
+    evaluated = run_command("evaluate.py", flags[0], cwd=tmp_path)
+    assert last_line(evaluated) == last_line(trained)
+    assert (elsewhere / "é 1 ~$HOME;'&/run.json").exists()
+    assert scalars(tmp_path / "曲線 und mehr/é 1 ~$HOME;'&/validation")
+
+
+@pytest.mark.parametrize("flag", ["--checkpoint_dir", "--summary_dir"])
+def test_a_folder_that_cannot_be_written_is_told_before_any_work(tmp_path, data_flags, flag):
+    refused = run_command("train.py", *MLP, f"{flag}=/proc/runs", *data_flags, cwd=tmp_path)
+    assert_one_line_error(refused, 2, "/proc/runs")
+
+
+def test_a_read_only_folder_is_told_before_any_work(tmp_path, small_disk, data_flags):
+    subprocess.run(["mount", "-o", "remount,ro", small_disk], check=True)
+    for flag in ("--checkpoint_dir", "--summary_dir"):
+        refused = run_command("train.py", *MLP, f"{flag}={small_disk}", *data_flags, cwd=tmp_path)
+        assert_one_line_error(refused, 2, str(small_disk), "Read-only")
+
+
+def test_what_tensorflow_has_to_say_is_kept_back_unless_asked_for(tmp_path, data_flags):
+    flags = ["--model=mlp", "--train_steps=2", *data_flags]
+    quiet = run_command("train.py", *flags, "--run=quiet", cwd=tmp_path)
+    for line in quiet.stderr.splitlines():
+        assert line.startswith(("quiet: ", "hint: ", "to see ", "to evaluate ")), line
+    loud = run_command("train.py", *flags, "--run=loud", "--verbosity=1", cwd=tmp_path)
+    assert "oneDNN" in loud.stderr or "cpu_feature_guard" in loud.stderr
+
+
+def test_one_image_a_batch_trains(tmp_path, data_flags):
+    """Dense layers then have one value a channel: variance 0, and no gradient through it."""
+    flags = ["--batch_size=1", "--train_steps=20", "--save_every=20", *data_flags]
+    for model in ("cnn", "mlp"):
+        trained = run_command("train.py", *flags, f"--model={model}", cwd=tmp_path)
+        assert "at step 20" in last_line(trained)
+        for name, value in variables(tmp_path / f"checkpoints/{model}-bn/model.ckpt-20").items():
+            assert np.all(np.isfinite(value)), name
