@@ -11,12 +11,7 @@ test: $(VENV)/installed-dev
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/mypy
-	rm -f .coverage .coverage.*
-	$(VENV)/bin/coverage run -m pytest
-	$(VENV)/bin/coverage combine --quiet
-	for room in "*.py" "mnist/*" "runtime/*"; do \
-	  $(VENV)/bin/coverage report --include="$$room" --fail-under=90 || exit 1; \
-	done
+	$(VENV)/bin/python -m pytest
 
 bench: $(VENV)/installed-bench  ## needs MNIST: make bench FLAGS="--data_dir=data"
 	$(VENV)/bin/python -m benchmarks.speed $(FLAGS)

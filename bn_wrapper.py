@@ -302,11 +302,11 @@ def normalize(
         # Float32 sums of many values far from zero are off by more than the values' spread. So the
         # moments are those of the distances to a first estimate of the mean.
         origin = tf.stop_gradient(tf.reduce_mean(values, _all_but(kept, values), keepdims=True))
-        values = values - origin
-        mean, var, count = _moments(values, kept, batch_weights)
+        distance, var, count = _moments(values - origin, kept, batch_weights)
+        mean = origin + distance
 
         # What the population is told: of several ghost batches, the mean.
-        seen_mean, seen_var = origin + mean, var * _bessel(count) if unbiased else var
+        seen_mean, seen_var = mean, var * _bessel(count) if unbiased else var
         if is_ghost:
             seen_mean = tf.reduce_mean(mean, axis=1, keepdims=True)
             seen_var = tf.reduce_mean(seen_var, axis=1, keepdims=True)
@@ -591,6 +591,9 @@ def _normalize_with_own_moments(values, mean, var, count, beta, scale, epsilon):
     # To the full shape, which differs in ghost batches: the sum over them is left to TensorFlow.
     scale = tf.ones_like(mean) if scale is None else scale + tf.zeros_like(mean)
     beta = tf.zeros_like(mean) if beta is None else beta + tf.zeros_like(mean)
+
+    # In a branch of a `tf.cond`, a tensor from outside must not be what the gradient reads.
+    values = tf.identity(values)
 
     @tf.custom_gradient
     def normalized(values, mean, var, beta, scale):

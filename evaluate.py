@@ -27,9 +27,10 @@ def main() -> None:
     commands.check_json_flag(FLAGS.json)
     run, checkpoint = runs.find(FLAGS.checkpoint_dir, FLAGS.run, FLAGS.checkpoint)
     is_synthetic = run.dataset["name"] == "synthetic" and not FLAGS.data_dir
+    # A path from a file is read from, but nothing is downloaded to it.
+    recorded = run.data_dir if datasets.is_complete(run.data_dir) else "data"
     dataset = datasets.load(
-        FLAGS.dataset or ("synthetic" if is_synthetic else "mnist"),
-        FLAGS.data_dir or run.data_dir,
+        FLAGS.dataset or ("synthetic" if is_synthetic else "mnist"), FLAGS.data_dir or recorded
     )
     if dataset.description() != run.dataset:
         note(f"{run.folder} was trained on {run.dataset['name']}, is evaluated on {dataset.name}")

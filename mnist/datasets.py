@@ -81,6 +81,11 @@ def load(dataset: str, data_dir: str) -> Dataset:
     return _read(paths)
 
 
+def is_complete(data_dir: str) -> bool:
+    """Returns whether all four files are there, so that `load` downloads nothing."""
+    return all(download.find(data_dir, name) for name in download.FILES)
+
+
 def _draw() -> Dataset:
     train = synthetic.draw_digits(SYNTHETIC_TRAIN, seed=1)
     test = synthetic.draw_digits(SYNTHETIC_TEST, seed=2)

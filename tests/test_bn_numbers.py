@@ -67,9 +67,14 @@ def test_outputs_and_statistics_are_finite_and_right(name, dtype, fused):
 
 
 def test_the_moments_keep_a_variance_that_is_small_beside_the_mean():
-    """The mean of squares minus the squared mean would be 0 or below: 1e12 has no room for a 1."""
-    values = (NORMAL + 1e6).astype(np.float32)
-    _, _, var = reference(values.astype(np.float64))
-    for fused in (False, True):
-        *_, pop_var = train_once(values, fused)
+    """The mean of squares minus the squared mean would be 0 or below: 1e12 has no room for a 1.
+
+    Nor may the rounding of a sum over many values shift the mean by more than their spread, as
+    that of `tf.nn.moments` did: a variance of 56 in the second of these.
+    """
+    for shape, far in (((8, 5, 5, 3), 1e6), ((128, 28, 28, 3), 1e4)):
+        values = (np.random.default_rng(0).normal(size=shape) + far).astype(np.float32)
+        _, mean, var = reference(values.astype(np.float64))
+        *_, pop_mean, pop_var = train_once(values, fused=False)
+        np.testing.assert_allclose(pop_mean, mean, rtol=2e-7)
         np.testing.assert_allclose(pop_var, var, rtol=0.02)

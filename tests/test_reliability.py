@@ -442,3 +442,16 @@ def test_one_image_a_batch_trains(tmp_path, data_flags):
         assert "at step 20" in last_line(trained)
         for name, value in variables(tmp_path / f"checkpoints/{model}-bn/model.ckpt-20").items():
             assert np.all(np.isfinite(value)), name
+
+
+def test_nothing_is_downloaded_to_a_path_from_a_record(tmp_path, trained_runs):
+    folder, _ = trained_runs
+    shutil.copytree(folder / "checkpoints/mlp-bn", tmp_path / "checkpoints/mlp-bn")
+    path = tmp_path / "checkpoints/mlp-bn/run.json"
+    elsewhere = tmp_path / "elsewhere"
+    record = json.loads(path.read_text()) | {"data_dir": str(elsewhere)}
+    record["dataset"]["name"] = "mnist"
+    path.write_text(json.dumps(record))
+    refused = run_command("evaluate.py", cwd=tmp_path, MNIST_MIRROR="http://127.0.0.1:9/")
+    assert refused.returncode == 1 and "Traceback" not in refused.stderr
+    assert not elsewhere.exists()
