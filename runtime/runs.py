@@ -32,8 +32,8 @@ RECORD_FIELDS: dict[str, tuple[type, ...]] = {
     "rollbacks": (list,),
     "unfinished_points": (dict,),
 }
-# What may differ when a run is taken up: the weights of a step do not depend on it.
-RHYTHM = ("eval_every", "save_every")
+# What may differ when a run is taken up: no weight of the steps so far depends on it.
+FREE_TO_CHANGE = ("eval_every", "save_every", "on_nan")
 
 
 class Run:
@@ -223,7 +223,9 @@ def open_run(
             "--overwrite starts afresh, --run=NAME trains another"
         )
     former = {**defaults, **run.flags}
-    differing = [name for name in flags if name not in RHYTHM and former[name] != flags[name]]
+    differing = [
+        name for name in flags if name not in FREE_TO_CHANGE and former[name] != flags[name]
+    ]
     if differing == ["train_steps"] and _can_be_extended(former, flags):
         run.result = None
     elif differing:

@@ -317,6 +317,11 @@ def test_rollback_goes_on_from_the_last_checkpoint_with_half_the_rate(tmp_path, 
     assert_same_variables(
         tmp_path / "checkpoints/one/model.ckpt-30", tmp_path / "checkpoints/two/model.ckpt-30"
     )
+    # Who lets it stop first, and asks for the rollback then, gets there as well.
+    stopped = run_command("train.py", *flags, "--on_nan=stop", "--run=three", cwd=tmp_path)
+    assert stopped.returncode == 1
+    taken_up = run_command("train.py", *flags, "--run=three", cwd=tmp_path)
+    assert last_line(taken_up) == last_line(trained).replace("one", "three")
 
 
 def test_rollbacks_come_to_an_end(tmp_path, data_flags):
