@@ -36,7 +36,7 @@ def main() -> None:
         note(f"{run.folder} was trained on {run.dataset['name']}, is evaluated on {dataset.name}")
 
     try:
-        network = model.recorded_network(run.flags)
+        network = model.network_of(run.flags)
     except ValueError as error:
         raise InputError(f"{run.folder / runs.RUN_FILE}: {error}") from None
     if FLAGS.fold_batch_norm and not network.batch_norm:

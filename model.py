@@ -30,8 +30,8 @@ class Network(NamedTuple):
     precision: str  # of activations, float32 or bfloat16; variables, statistics, loss are float32
 
 
-def recorded_network(flags: dict[str, Any]) -> Network:
-    """Returns the network that a run was trained with, from the flags in its record.
+def network_of(flags: dict[str, Any]) -> Network:
+    """Returns the network that the flags of `train.py` describe, such as those in a run's record.
 
     Raises:
         ValueError: a flag is missing, or it is not one that `train.py` takes.

@@ -98,9 +98,7 @@ def train(run: Any, dataset: Any, batches: Any, summary_dir: pathlib.Path) -> di
     hint = processor.precision_hint(FLAGS.precision, processor.features())
     if hint:
         note(hint)
-    network = model.Network(
-        FLAGS.model, FLAGS.batch_norm, FLAGS.bn_decay, FLAGS.bn_epsilon, FLAGS.precision
-    )
+    network = model.network_of(run.flags)
     graph = model.training_graph(
         network,
         seed=FLAGS.seed,

@@ -1,7 +1,6 @@
 """What the reports have in common."""
 
 import os
-import pathlib
 
 from runtime import processor
 
@@ -14,15 +13,9 @@ def table(header: list[str], rows: list[list[str]]) -> str:
 
 def machine() -> str:
     """Names the processor, and what it can do in bfloat16."""
-    cpuinfo = pathlib.Path("/proc/cpuinfo")
-    names = [
-        line.partition(":")[2].strip()
-        for line in (cpuinfo.read_text().splitlines() if cpuinfo.exists() else [])
-        if line.startswith("model name")
-    ]
     features = processor.features() or frozenset()
     bfloat16 = [name.upper() for name in processor.BFLOAT16_FEATURES if name in features]
     return (
-        f"{len(os.sched_getaffinity(0))} cores of {names[0] if names else 'an unknown processor'} "
+        f"{len(os.sched_getaffinity(0))} cores of {processor.name()} "
         f"({' and '.join(bfloat16) or 'no bfloat16 instructions'})"
     )

@@ -84,9 +84,7 @@ def main() -> None:
     dataset = datasets.load("mnist", FLAGS.data_dir)
     batches = Batches(*dataset.train, FLAGS.batch_size, FLAGS.seed)
     train_steps = FLAGS.train_steps or FLAGS.epochs * batches.steps_per_epoch
-    network = model.Network(
-        FLAGS.model, FLAGS.batch_norm, FLAGS.bn_decay, FLAGS.bn_epsilon, FLAGS.precision
-    )
+    network = model.network_of(FLAGS.flag_values_dict())
     graph = model.training_graph(
         network,
         seed=FLAGS.seed,

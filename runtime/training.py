@@ -267,7 +267,8 @@ class _Loop:
         if self.run.best is None or outcome.accuracy > self.run.best["validation_accuracy"]:
             self.run.best = {"step": step, "validation_accuracy": outcome.accuracy}
             self.run.add_checkpoint(self.evaluator.save(checkpoints.BEST, self.run.folder, step))
-        self.run.save()
+        else:
+            self.run.save()
 
     def _roll_back(self, divergence: Diverged) -> int:
         """Goes back to the last checkpoint with half the learning rate; returns its step."""
