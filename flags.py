@@ -60,6 +60,16 @@ def define_training() -> None:
         "constant; cosine: falls to 0; onecycle: rises for a quarter of the run, falls to 0.",
     )
     flags.DEFINE_enum("optimizer", "adam", ["adam", "momentum", "sgd"], "Momentum is 0.9.")
+    flags.DEFINE_float(
+        "dropout",
+        0.0,
+        "Share of each dense layer's units that a training step leaves out, in [0, 1).",
+    )
+    flags.DEFINE_float(
+        "init_stddev",
+        None,
+        "Standard deviation of all initial weights; by default it follows from a layer's fan-in.",
+    )
     flags.DEFINE_enum(
         "precision",
         "float32",
@@ -91,6 +101,12 @@ def define_training() -> None:
         "--population=exact needs --batch_norm",
     )
     flags.register_validator("bn_decay", lambda decay: 0 <= decay < 1, "must be in [0, 1)")
+    flags.register_validator("dropout", lambda share: 0 <= share < 1, "must be in [0, 1)")
+    flags.register_validator(
+        "init_stddev",
+        lambda deviation: deviation is None or 0 < deviation <= 100,
+        "must be in (0, 100]",
+    )
     for name in ("bn_epsilon", "learning_rate"):
         flags.register_validator(
             name, lambda value: 0 < value < math.inf, "must be a finite number above 0"

@@ -49,6 +49,25 @@ def network_of(flags: dict[str, Any]) -> Network:
     return Network(*(flags[name] for name in sound))
 
 
+class Recipe(NamedTuple):
+    """How a network is trained."""
+
+    seed: int  # initial weights and dropout are functions of it and of names and steps
+    train_steps: int  # length of the schedule
+    optimizer: str  # a key of `OPTIMIZERS`
+    learning_rate: float  # the schedule's highest
+    lr_schedule: str  # a key of `LR_SCHEDULES`
+    dropout: float = 0.0  # share of the units of each dense layer that a step leaves out
+    init_stddev: float | None = (
+        None  # of all initial weights; None follows from each layer's fan-in
+    )
+
+
+def recipe_of(flags: dict[str, Any]) -> Recipe:
+    """Returns the recipe that the flags of `train.py`, and a number of steps, describe."""
+    return Recipe(*(flags[name] for name in Recipe._fields))
+
+
 class TrainingGraph(NamedTuple):
     """A graph that learns. Its placeholders take one batch; a run of `train_op` is one step."""
 
@@ -78,40 +97,24 @@ class InferenceGraph(NamedTuple):
     histograms: tf.Tensor  # string scalar: a serialized Summary of statistics and activations
 
 
-def training_graph(
-    network: Network,
-    *,
-    seed: int,
-    train_steps: int,
-    optimizer: str,
-    learning_rate: float,
-    lr_schedule: str,
-) -> TrainingGraph:
-    """Builds the graph that trains `network` for `train_steps` steps.
-
-    Args:
-        network: what to train.
-        seed: the initial weights are a function of the seed and of each variable's name.
-        train_steps: length of the schedule, in steps.
-        optimizer: a key of `OPTIMIZERS`.
-        learning_rate: the schedule's highest rate.
-        lr_schedule: a key of `LR_SCHEDULES`.
-    """
+def training_graph(network: Network, recipe: Recipe) -> TrainingGraph:
+    """Builds the graph that trains `network` as `recipe` says."""
     with tf.Graph().as_default() as graph:
+        global_step = tf.train.get_or_create_global_step()
         images, labels = _placeholders()
-        logits = _logits(network, images, phase_train=True, layers=_Layers(seed))
+        layers = _Layers(recipe.seed, recipe.init_stddev, recipe.dropout)
+        logits = _logits(network, images, phase_train=True, layers=layers)
         with tf.name_scope("loss"):
             loss = tf.reduce_mean(_cross_entropy(logits, labels))
         with tf.name_scope("accuracy"):
             is_right = tf.equal(_predictions(logits), tf.cast(labels, tf.int64))
             accuracy = tf.reduce_mean(tf.cast(is_right, tf.float32))
-        global_step = tf.train.get_or_create_global_step()
         with tf.name_scope("learning_rate"):
-            progress = tf.cast(global_step, tf.float32) / train_steps
+            progress = tf.cast(global_step, tf.float32) / recipe.train_steps
             factor = tf.placeholder_with_default(1.0, [], name="factor")
-            rate = factor * learning_rate * LR_SCHEDULES[lr_schedule](progress)
+            rate = factor * recipe.learning_rate * LR_SCHEDULES[recipe.lr_schedule](progress)
         with tf.name_scope("train"):
-            train_op = OPTIMIZERS[optimizer](rate).minimize(loss, global_step)
+            train_op = OPTIMIZERS[recipe.optimizer](rate).minimize(loss, global_step)
         with tf.name_scope("is_finite"):
             floats = [v for v in tf.global_variables() if v.dtype.is_floating]
             is_finite = tf.reduce_all([tf.reduce_all(tf.is_finite(v)) for v in floats])
@@ -137,7 +140,7 @@ def inference_graph(network: Network) -> InferenceGraph:
     Its variables are exactly the weights and the population statistics; nothing initializes them
     but a checkpoint.
     """
-    return _inference_graph(network, _Layers(seed=0))
+    return _inference_graph(network, _Layers())
 
 
 def folded_inference_graph(network: Network) -> InferenceGraph:
@@ -147,7 +150,7 @@ def folded_inference_graph(network: Network) -> InferenceGraph:
     multiplied in.
     """
     without = network._replace(batch_norm=False)
-    return _inference_graph(without, _Layers(seed=0, is_folded=True))
+    return _inference_graph(without, _Layers(is_folded=True))
 
 
 def fold_batch_norms(variables: dict[str, np.ndarray], bn_epsilon: float) -> dict[str, np.ndarray]:
@@ -222,9 +225,17 @@ def _logits(
 class _Layers:
     """The layers that multiply by weights: without a bias, which `normalize` adds where needed."""
 
-    def __init__(self, seed: int, is_folded: bool = False):
-        """Takes the seed of the initial weights, and whether these are made by folding."""
+    def __init__(
+        self,
+        seed: int = 0,
+        init_stddev: float | None = None,
+        dropout: float = 0.0,
+        is_folded: bool = False,
+    ):
+        """Takes what a `Recipe` says, and whether the weights are made by folding."""
         self._seed = seed
+        self._init_stddev = init_stddev
+        self._dropout = dropout
         self._is_folded = is_folded
 
     def convolve(self, inputs: tf.Tensor, channels: int, gain: float) -> tf.Tensor:
@@ -238,6 +249,16 @@ class _Layers:
         # A batch of one product: that kernel's gradient takes half the time of `MatMul`'s.
         product = tf.matmul(tf.expand_dims(inputs, 0), tf.expand_dims(weights, 0), name="product")
         return tf.squeeze(product, 0)
+
+    def drop_out(self, inputs: tf.Tensor) -> tf.Tensor:
+        """Sets a share of the units to 0 and makes up for it, in training (Srivastava et al. 2014,
+        JMLR 15). Which ones is a function of the seed, the layer's name and the step.
+        """
+        if not self._dropout:
+            return inputs
+        # A pair of seeds is all that there is room for: the first stands for two of the three.
+        seeds = [(self._seed * 2**32 + _checksum_of_scope()) % 2**63, tf.train.get_global_step()]
+        return tf.nn.experimental.stateless_dropout(inputs, self._dropout, tf.stack(seeds))
 
     def logits(self, inputs: tf.Tensor) -> tf.Tensor:
         """The last layer, which has a bias. It is small, and float32 whatever the others are."""
@@ -253,15 +274,19 @@ class _Layers:
         fan_in = 1
         for dimension in shape[:-1]:
             fan_in *= dimension
-        seeds = [self._seed, zlib.crc32(tf.get_variable_scope().name.encode())]
+        seeds = [self._seed, _checksum_of_scope()]
 
         def initializer(shape, dtype, partition_info=None):
-            deviation = (gain / fan_in) ** 0.5
+            deviation = self._init_stddev or (gain / fan_in) ** 0.5
             return tf.random.stateless_normal(shape, seeds, stddev=deviation, dtype=dtype)
 
         # Those that are trained take steps too small for bfloat16; folded ones are only read.
         kept_in = dtype if self._is_folded else tf.float32
         return tf.cast(tf.get_variable("weights", shape, kept_in, initializer), dtype)
+
+
+def _checksum_of_scope() -> int:
+    return zlib.crc32(tf.get_variable_scope().name.encode())
 
 
 def _cnn(pixels: tf.Tensor, layers: _Layers, normalize: Callable) -> tf.Tensor:
@@ -289,6 +314,7 @@ def _convolutional(
             hidden = tf.nn.relu(tf.nn.max_pool2d(hidden, ksize=2, strides=2, padding="SAME"))
     with tf.variable_scope("dense"):
         hidden = tf.nn.relu(normalize(layers.multiply(_flatten(hidden), units, gain=2.0)))
+        hidden = layers.drop_out(hidden)
     return layers.logits(hidden)
 
 
@@ -298,6 +324,7 @@ def _mlp(pixels: tf.Tensor, layers: _Layers, normalize: Callable) -> tf.Tensor:
     for name in ("dense1", "dense2", "dense3"):
         with tf.variable_scope(name):
             hidden = tf.nn.sigmoid(normalize(layers.multiply(hidden, 100, gain=1.0)))
+            hidden = layers.drop_out(hidden)
     return layers.logits(hidden)
 
 

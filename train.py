@@ -29,6 +29,8 @@ RECIPE = (
     "learning_rate",
     "lr_schedule",
     "optimizer",
+    "dropout",
+    "init_stddev",
     "precision",
     "on_nan",
     "seed",
@@ -99,14 +101,7 @@ def train(run: Any, dataset: Any, batches: Any, summary_dir: pathlib.Path) -> di
     if hint:
         note(hint)
     network = model.network_of(run.flags)
-    graph = model.training_graph(
-        network,
-        seed=FLAGS.seed,
-        train_steps=train_steps,
-        optimizer=FLAGS.optimizer,
-        learning_rate=FLAGS.learning_rate,
-        lr_schedule=FLAGS.lr_schedule,
-    )
+    graph = model.training_graph(network, model.recipe_of(run.flags))
     with evaluation.Evaluator(model.inference_graph(network)) as evaluator:
         checkpoint = training.train(graph, run, batches, dataset.validation, evaluator, summary_dir)
         if FLAGS.population == "exact":

@@ -17,14 +17,8 @@ def main() -> None:
     from runtime.training import take_step
 
     network = model.Network("cnn", True, 0.9, 1e-5, arguments.precision)
-    graph = model.training_graph(
-        network,
-        seed=0,
-        train_steps=10_000,
-        optimizer="adam",
-        learning_rate=contestant.LEARNING_RATE,
-        lr_schedule="constant",
-    )
+    recipe = model.Recipe(0, 10_000, "adam", contestant.LEARNING_RATE, "constant")
+    graph = model.training_graph(network, recipe)
     batches = Batches(images, labels, arguments.batch_size, seed=0)
     with tf.Session(graph=graph.graph) as session:
         session.run(graph.initializer)

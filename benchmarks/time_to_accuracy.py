@@ -85,14 +85,8 @@ def main() -> None:
     batches = Batches(*dataset.train, FLAGS.batch_size, FLAGS.seed)
     train_steps = FLAGS.train_steps or FLAGS.epochs * batches.steps_per_epoch
     network = model.network_of(FLAGS.flag_values_dict())
-    graph = model.training_graph(
-        network,
-        seed=FLAGS.seed,
-        train_steps=train_steps,
-        optimizer=FLAGS.optimizer,
-        learning_rate=FLAGS.learning_rate,
-        lr_schedule=FLAGS.lr_schedule,
-    )
+    recipe = model.recipe_of({**FLAGS.flag_values_dict(), "train_steps": train_steps})
+    graph = model.training_graph(network, recipe)
     readings = []
     with (
         tempfile.TemporaryDirectory() as folder,

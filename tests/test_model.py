@@ -21,14 +21,8 @@ BATCH = {
 
 
 def training_graph(network, **settings):
-    defaults = {
-        "seed": 0,
-        "train_steps": 100,
-        "optimizer": "adam",
-        "learning_rate": 1e-3,
-        "lr_schedule": "constant",
-    }
-    return model.training_graph(network, **{**defaults, **settings})
+    recipe = model.Recipe(0, 100, "adam", 1e-3, "constant")
+    return model.training_graph(network, recipe._replace(**settings))
 
 
 def shapes(graph):
@@ -99,8 +93,8 @@ def test_without_batch_norm_each_layer_has_a_bias():
     assert biases == ["conv1/bias", "conv2/bias", "dense/bias", "logits/bias"]
 
 
-def initial_weights(network, seed):
-    graph = training_graph(network, seed=seed)
+def initial_weights(network, **settings):
+    graph = training_graph(network, **settings)
     with tf.Session(graph=graph.graph) as session:
         session.run(graph.initializer)
         with graph.graph.as_default():
@@ -118,6 +112,42 @@ def test_initial_weights_follow_from_the_seed_and_not_from_batch_norm():
         assert not np.allclose(values, other_seed[name])
     # He et al.: variance 2 / fan-in.
     assert with_bn["dense/weights"].std() == pytest.approx((2 / 3136) ** 0.5, rel=0.01)
+
+
+def test_initial_weights_of_a_given_deviation():
+    weights = initial_weights(CNN, init_stddev=0.3)
+    for values in weights.values():
+        assert values.std() == pytest.approx(0.3, rel=0.15)
+
+
+def losses(network, seed, steps):
+    """The loss of the first steps on one and the same batch, with weights that do not move."""
+    graph = training_graph(network, seed=seed, dropout=0.5, optimizer="sgd", learning_rate=1e-30)
+    feed = {graph.images: BATCH["images"], graph.labels: BATCH["labels"]}
+    with tf.Session(graph=graph.graph) as session:
+        session.run(graph.initializer)
+        return [session.run([graph.loss, graph.train_op], feed)[0] for _ in range(steps)]
+
+
+@pytest.mark.parametrize("name", ["small", "mlp"])
+def test_dropout_is_a_function_of_seed_and_step(name):
+    network = CNN._replace(name=name)
+    once, again = losses(network, 0, 4), losses(network, 0, 4)
+    assert once == again, "or a resumed run would not repeat"
+    assert len(set(once)) == 4, "each step leaves out others"
+
+
+def test_dropout_keeps_the_expected_value_and_is_gone_from_inference():
+    graph = training_graph(CNN, dropout=0.3)
+    mask = graph.graph.get_tensor_by_name("dense/stateless_dropout/SelectV2:0")
+    kept = graph.graph.get_tensor_by_name("dense/Relu:0")
+    with tf.Session(graph=graph.graph) as session:
+        session.run(graph.initializer)
+        before, after = session.run([kept, mask], {graph.images: BATCH["images"]})
+    dropped = np.mean(after[before > 0] == 0)
+    assert dropped == pytest.approx(0.3, abs=0.02)
+    np.testing.assert_allclose(after[after > 0], before[after > 0] / 0.7, rtol=1e-6)
+    assert "dropout" not in str(model.inference_graph(CNN).graph.as_graph_def())
 
 
 def learning_rates(schedule, train_steps=100):
