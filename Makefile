@@ -11,7 +11,12 @@ test: $(VENV)/installed-dev
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/mypy
-	$(VENV)/bin/python -m pytest
+	rm -f .coverage .coverage.*
+	$(VENV)/bin/coverage run -m pytest --numprocesses=auto
+	$(VENV)/bin/coverage combine --quiet
+	$(VENV)/bin/coverage report --include="mnist/*"
+	$(VENV)/bin/coverage report --include="runtime/*"
+	$(VENV)/bin/coverage report --omit="mnist/*,runtime/*,tests/*,benchmarks/*"
 
 bench: $(VENV)/installed-bench  ## needs MNIST: make bench FLAGS="--data_dir=data"
 	$(VENV)/bin/python -m benchmarks.speed $(FLAGS)

@@ -122,8 +122,8 @@ def batch_norm_wrapper(
     phase_train = check_phase(phase_train)
     _check_keys("initializers", initializers, ("scale", "beta", "pop_mean", "pop_var"))
     _check_keys("regularizers", regularizers, ("scale", "beta"))
-    if not 0 <= decay < 1:
-        raise ValueError("decay must be in [0, 1), not %r" % (decay,))
+    if not 0 <= decay < 1 or tf.float32.as_numpy_dtype(decay) == 1:
+        raise ValueError("decay must be in [0, 1), in float32 as well, not %r" % (decay,))
     if not epsilon > 0:
         raise ValueError("epsilon must be above 0, not %r" % (epsilon,))
 

@@ -1,6 +1,5 @@
 """Every flag of every command: name, default, help and check. Only commands read the values."""
 
-import math
 import re
 
 from absl import flags
@@ -32,7 +31,7 @@ def define_training() -> None:
         "bn_decay",
         # A higher one lags behind the weights of a run as short and fast as the default.
         0.9,
-        "Weight of the old value in the moving averages, in [0, 1).",
+        "Weight of the old value in the moving averages, from 0 to 0.99999.",
     )
     flags.DEFINE_enum(
         "population",
@@ -83,7 +82,9 @@ def define_training() -> None:
         "When the loss is not finite. stop: end the run; rollback: go on from the last checkpoint "
         "with half the learning rate.",
     )
-    flags.DEFINE_integer("seed", 0, "Seed of initial weights and of batches.", lower_bound=0)
+    flags.DEFINE_integer(
+        "seed", 0, "Of initial weights and batches.", lower_bound=0, upper_bound=2**63 - 1
+    )
     flags.DEFINE_integer(
         "eval_every",
         None,
@@ -100,16 +101,24 @@ def define_training() -> None:
         lambda values: values["batch_norm"] or values["population"] == "ema",
         "--population=exact needs --batch_norm",
     )
-    flags.register_validator("bn_decay", lambda decay: 0 <= decay < 1, "must be in [0, 1)")
     flags.register_validator("dropout", lambda share: 0 <= share < 1, "must be in [0, 1)")
     flags.register_validator(
         "init_stddev",
         lambda deviation: deviation is None or 0 < deviation <= 100,
         "must be in (0, 100]",
     )
+    flags.register_validator(
+        "bn_decay",
+        # Above this, the first averages would be off by the rounding of 1 - decay.
+        lambda decay: 0 <= decay <= 0.99999,
+        "must be in [0, 0.99999]",
+    )
     for name in ("bn_epsilon", "learning_rate"):
         flags.register_validator(
-            name, lambda value: 0 < value < math.inf, "must be a finite number above 0"
+            name,
+            # TensorFlow takes a smaller float32 for 0.
+            lambda value: 1.2e-38 <= value <= 3.4e38,
+            "must be a number above 0 that float32 can hold, 1.2e-38 to 3.4e38",
         )
 
 

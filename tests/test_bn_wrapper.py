@@ -194,6 +194,7 @@ def test_layers_get_scopes_of_their_own():
         ({"inputs": ("float32", [8, None])}, ValueError, r"\(8, None\)"),
         ({"inputs": ("int32", [8, 3])}, TypeError, "int32"),
         ({"decay": 1.0}, ValueError, "1.0"),
+        ({"decay": 1 - 1e-9}, ValueError, "0.999999999"),
         ({"decay": -0.1}, ValueError, "-0.1"),
         ({"decay": float("nan")}, ValueError, "nan"),
         ({"epsilon": 0.0}, ValueError, "0.0"),

@@ -238,9 +238,19 @@ def test_drawn_digits_teach_to_read_real_ones(tmp_path, real_mnist):
         (["--epochs=0"], ["epochs", "0"]),
         (["--epochs=many"], ["epochs", "many"]),
         (["--epochs=1", "--train_steps=1"], ["epochs", "train_steps"]),
-        (["--bn_decay=1"], ["bn_decay", "1.0", "[0, 1)"]),
+        (["--bn_decay=1"], ["bn_decay", "1.0", "[0, 0.99999]"]),
+        (["--bn_decay=-0.1"], ["bn_decay", "-0.1", "[0, 0.99999]"]),
         (["--bn_epsilon=0"], ["bn_epsilon", "above 0"]),
+        (["--bn_epsilon=1e-300"], ["bn_epsilon", "1e-300", "1.2e-38"]),
         (["--learning_rate=nan"], ["learning_rate", "nan"]),
+        (["--learning_rate=1e300"], ["learning_rate", "1e+300", "3.4e38"]),
+        (["--seed=-1"], ["seed", "-1"]),
+        (["--seed=99999999999999999999"], ["seed", "99999999999999999999"]),
+        (["--on_nan=ignore"], ["on_nan", "ignore", "rollback"]),
+        (["--save_every=0"], ["save_every", "0"]),
+        (["--eval_every=1.5"], ["eval_every", "1.5"]),
+        (["--dataset=cifar"], ["dataset", "cifar", "synthetic"]),
+        (["--run="], ["run", "file name"]),
         (["--population=exact", "--nobatch_norm"], ["population=exact", "batch_norm"]),
         (["--model=rnn"], ["model", "rnn", "cnn"]),
         (["--run=../elsewhere"], ["run", "../elsewhere"]),
@@ -250,6 +260,25 @@ def test_drawn_digits_teach_to_read_real_ones(tmp_path, real_mnist):
 )
 def test_wrong_flags_get_one_line(tmp_path, flags, fragments):
     assert_one_line_error(run_command("train.py", *flags, cwd=tmp_path), 2, *fragments)
+
+
+def test_the_last_values_that_flags_allow_are_values(tmp_path, data_flags):
+    trained = run_command(
+        "train.py",
+        "--model=mlp",
+        "--train_steps=2",
+        "--bn_decay=0.99999",
+        "--bn_epsilon=1.2e-38",
+        "--learning_rate=1.2e-38",
+        f"--seed={2**63 - 1}",
+        f"--eval_every={10**30}",
+        f"--save_every={10**30}",
+        *data_flags,
+        cwd=tmp_path,
+    )
+    assert "at step 2" in last_line(trained)
+    assert "Warning" not in trained.stderr
+    assert last_line(run_command("evaluate.py", cwd=tmp_path)) == last_line(trained)
 
 
 def test_wrong_input_gets_one_line_before_any_work(tmp_path, data_flags):
