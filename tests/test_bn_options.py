@@ -139,7 +139,8 @@ def test_the_kernel_is_taken_where_it_computes_the_same_thing():
         {"virtual_batch_size": 2},
         {"adjustment": lambda shape: (tf.constant(1.5, tf.float64), tf.constant(0.2, tf.float64))},
     ],
-    ids=str,
+    # Not `str`: of a function it tells the address, and each process of pytest has another.
+    ids=lambda options: " ".join(options) or "defaults",
 )
 def test_gradients_are_those_of_finite_differences(options):
     values = batch_of((4, 3, 2)).astype(np.float64)
