@@ -13,6 +13,7 @@ DEFAULT_EPOCHS = 3
 def define_training() -> None:
     """Defines the flags of `train.py`."""
     _define_data(default="auto")
+    _define_json()
     _define_checkpoint_dir()
     flags.DEFINE_string("summary_dir", "summaries", "Folder of the runs' TensorBoard events.")
     _define_run_name(default="MODEL-bn or MODEL-nobn, such as cnn-bn")
@@ -125,6 +126,7 @@ def define_training() -> None:
 def define_evaluation() -> None:
     """Defines the flags of `evaluate.py`."""
     _define_data(default=None)
+    _define_json()
     _define_checkpoint_dir()
     _define_run_name(default="the one trained last")
     flags.DEFINE_string(
@@ -135,6 +137,20 @@ def define_evaluation() -> None:
     flags.DEFINE_bool(
         "fold_batch_norm", False, "Multiply each batch norm into the weights before it: faster."
     )
+
+
+def define_comparison() -> None:
+    """Defines the flags of `compare.py`."""
+    _define_data(default="auto")
+    flags.DEFINE_enum(
+        "study",
+        None,
+        ["learning_rate", "speed", "initialization", "dropout", "paper", "statistics"],
+        "What to compare.",
+        required=True,
+    )
+    flags.DEFINE_bool("full", False, "The large size: hours, where the default takes minutes.")
+    flags.DEFINE_string("results_dir", "results", "Folder of the studies' reports.")
 
 
 def _define_data(default: str | None) -> None:
@@ -151,6 +167,9 @@ def _define_data(default: str | None) -> None:
         default and "data",
         "Folder of the four IDX files." + ("" if default else " By default the run's."),
     )
+
+
+def _define_json() -> None:
     flags.DEFINE_string("json", None, "File to write the result to, as JSON.")
 
 

@@ -28,7 +28,7 @@ class Batches:
                 f"found {batch_size}"
             )
         self._images, self._labels = images, labels
-        self._batch_size = batch_size
+        self.batch_size = batch_size
         self._seed = seed
         self._epoch = -1
         self.steps_per_epoch = len(labels) // batch_size
@@ -40,7 +40,7 @@ class Batches:
             generator = np.random.default_rng([self._seed, epoch])
             self._order = generator.permutation(len(self._labels))
             self._epoch = epoch
-        chosen = self._order[k * self._batch_size : (k + 1) * self._batch_size]
+        chosen = self._order[k * self.batch_size : (k + 1) * self.batch_size]
         return self._images[chosen], self._labels[chosen]
 
     def ahead(self, first_step: int, end: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:

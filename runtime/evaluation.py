@@ -1,6 +1,7 @@
 """Classifying a data split with the weights of a checkpoint, and saying how well it went."""
 
 import itertools
+import math
 import pathlib
 from collections.abc import Iterator
 from typing import Any, NamedTuple
@@ -89,20 +90,23 @@ class Evaluator:
                 write_meta_graph=False,
             )
 
-    def compute_population(self, images: np.ndarray, labels: np.ndarray) -> None:
-        """Replaces the moving averages by the exact statistics of all these images."""
+    def compute_population(
+        self, images: np.ndarray, labels: np.ndarray, progress: Progress | None = None
+    ) -> None:
+        """Replaces the moving averages by the exact statistics of all these images.
+
+        `progress` counts batches: all of them, for one layer after the other.
+        """
         layers = self.graph.batch_norms
-        starts = range(0, len(labels), BATCH_SIZE)
-        progress = Progress(len(layers) * len(starts), 0, "population statistics")
-        passes = itertools.count(1)
+        batches = itertools.count(1)
 
         def feeds() -> Iterator[dict]:
-            for start in starts:
+            for start in range(0, len(labels), BATCH_SIZE):
                 yield self._feed(images, labels, start, BATCH_SIZE)
-                progress.update(next(passes), f"{len(layers)} layers")
+                if progress:
+                    progress.update(next(batches), f"{len(layers)} layers")
 
         population_statistics(self._session, layers, feeds)
-        progress.close()
 
     def classify(self, images: np.ndarray, labels: np.ndarray) -> Outcome:
         """Classifies uint8 images [n, 28, 28] with labels [n]."""
@@ -117,6 +121,16 @@ class Evaluator:
     def logits(self, images: np.ndarray) -> np.ndarray:
         """Returns the logits, float32 [n, 10], of uint8 images [n, 28, 28] in a single run."""
         return self._session.run(self.graph.logits, {self.graph.images: images})
+
+    def values(self, name: str, images: np.ndarray, labels: np.ndarray) -> np.ndarray:
+        """Returns the values, [n, ...], of the tensor of this name for uint8 images [n, 28, 28]."""
+        tensor = self.graph.graph.get_tensor_by_name(f"{name}:0")
+        return np.concatenate(
+            [
+                self._session.run(tensor, self._feed(images, labels, start, BATCH_SIZE))
+                for start in range(0, len(labels), BATCH_SIZE)
+            ]
+        )
 
     def histograms(self, images: np.ndarray, labels: np.ndarray) -> bytes:
         """Returns a serialized Summary of the statistics, and of the first images' activations."""
@@ -138,7 +152,9 @@ def save_exact_population(graph: Any, checkpoint: str, split: Any) -> str:
     """
     with Evaluator(graph) as evaluator:
         evaluator.restore(checkpoint)
-        evaluator.compute_population(*split)
+        batches = len(graph.batch_norms) * math.ceil(len(split.labels) / BATCH_SIZE)
+        with Progress(batches, 0, "population statistics") as progress:
+            evaluator.compute_population(split.images, split.labels, progress)
         folder = pathlib.Path(checkpoint).parent
         return evaluator.save(checkpoints.EXACT, folder, checkpoints.step_of(checkpoint))
 

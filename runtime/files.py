@@ -28,13 +28,22 @@ def make_folder(folder: pathlib.Path) -> None:
 
 
 def write_json(path: pathlib.Path, content: dict[str, Any]) -> None:
-    """Writes `content` to `path` by way of a temporary file that is renamed when complete."""
+    """Writes `content` as JSON; see `write_text`."""
+    write_text(path, json.dumps(content, indent=2) + "\n")
+
+
+def write_text(path: pathlib.Path, text: str) -> None:
+    """Writes `text` to `path` by way of a temporary file that is renamed when complete."""
     with tempfile.NamedTemporaryFile(
-        "w", dir=path.parent, prefix=f".{path.name}.", suffix=".part", delete=False
+        "w",
+        encoding="utf-8",
+        dir=path.parent,
+        prefix=f".{path.name}.",
+        suffix=".part",
+        delete=False,
     ) as file:
         try:
-            json.dump(content, file, indent=2)
-            file.write("\n")
+            file.write(text)
             file.flush()
             os.fsync(file.fileno())
             # Temporary files are private; the finished one follows the user's umask.

@@ -1,0 +1,53 @@
+"""Trains networks with and without batch normalization side by side, and reports the difference.
+
+python compare.py --study=learning_rate         how far the learning rate may be off
+python compare.py --study=speed                 how many steps and seconds batch norm saves
+python compare.py --study=initialization        how far the initial weights may be off
+python compare.py --study=dropout               whether batch norm makes dropout unnecessary
+python compare.py --study=paper                 the MNIST experiment of the batch-norm paper
+python compare.py --study=statistics            which statistics serve inference
+
+Each takes less than 15 minutes on two cores; more with --full. Stopped, it goes on where it was.
+"""
+
+import pathlib
+
+from absl import flags as absl_flags
+
+import flags
+from runtime import commands
+
+FLAGS = absl_flags.FLAGS
+flags.define_comparison()
+
+
+def main() -> None:
+    """Trains what is missing of a study, and writes its report."""
+    # Not at the top of the file: TensorFlow takes seconds to import, a mistyped flag should not.
+    from mnist import datasets
+    from runtime import files, lock
+    from runtime.progress import note
+    from studies import grid, results, write_up
+    from studies.catalogue import STUDIES
+
+    study = STUDIES[FLAGS.study]
+    folder = pathlib.Path(FLAGS.results_dir, FLAGS.study + ("-full" if FLAGS.full else ""))
+    files.make_folder(folder)
+    cells = study.cells(FLAGS.full)
+    with lock.only_process(folder):
+        table = results.Results(folder / results.FILE)
+        if all(table.of(cell) for cell in cells):
+            note(f"all {len(cells)} cells are in {folder / results.FILE}: nothing to train")
+        else:
+            dataset = datasets.load(FLAGS.dataset, FLAGS.data_dir)
+            command = f"python compare.py --study={FLAGS.study}{' --full' * FLAGS.full}"
+            facts = write_up.begin(folder, command, dataset.description())
+            with write_up.on_the_clock(folder, facts):
+                grid.train_missing(cells, table, study.train, dataset, folder / "summaries")
+        report = write_up.write(folder, study, table.rows)
+    note(f"curves: {commands.python()} -m tensorboard.main --logdir={folder / 'summaries'}")
+    print(report)
+
+
+if __name__ == "__main__":
+    commands.run(main)

@@ -1,0 +1,115 @@
+"""The MNIST experiment of the batch-norm paper: its section 4.1 and figure 1."""
+
+import pathlib
+
+import numpy as np
+
+from mnist.datasets import Dataset
+from runtime.evaluation import Evaluator
+from studies import plots, results
+from studies.plots import WITH, WITHOUT, Curve
+from studies.results import accuracy_of, outcomes, spread, values, where
+from studies.trials import Cell, Row, learning_curve
+
+TITLE = "The paper's MNIST experiment"
+POINTS = 100
+PERCENTILES = (15, 50, 85)
+# Chosen before any was looked at.
+UNIT = 0
+
+
+def cells(full: bool) -> list[Cell]:
+    """Returns the grid, in full as long as in the paper. It does not tell its learning rate."""
+    return [
+        Cell(
+            {"batch_norm": batch_norm, "seed": seed},
+            {
+                "model": "mlp",
+                "batch_size": 60,
+                "optimizer": "sgd",
+                "learning_rate": 0.1,
+                "train_steps": 50_000 if full else 10_000,
+            },
+        )
+        for batch_norm in (True, False)
+        for seed in range(3)
+    ]
+
+
+def train(cell: Cell, dataset: Dataset, folder: pathlib.Path) -> list[Row]:
+    """Trains one cell; its curves have a hundred points.
+
+    They show the test images, as the paper's do; no choice is made by them.
+    """
+    layer = "batch_norm" if cell.flags["batch_norm"] else "bias"
+
+    def percentiles(evaluator: Evaluator) -> Row:
+        inputs = evaluator.values(f"dense3/after_{layer}", *dataset.test)[:, UNIT]
+        return {f"p{percent}": float(np.percentile(inputs, percent)) for percent in PERCENTILES}
+
+    steps = cell.flags["train_steps"]
+    return learning_curve(
+        cell.flags,
+        dataset,
+        folder,
+        range(0, steps, steps // POINTS),
+        split="test",
+        look=percentiles,
+    )
+
+
+def report(rows: list[Row], folder: pathlib.Path) -> str:
+    """Redraws the figure's three panels, and returns them with a table in Markdown."""
+    figure, panels = plots.panels(3, rows)
+    arms = {name: where(rows, batch_norm=arm) for name, arm in (("with", True), ("without", False))}
+    panels[0].set(title="(a) test accuracy", xlabel="step", ylabel="test error [%]")
+    plots.as_error(panels[0])
+    curves = []
+    for (name, of_arm), style in zip(arms.items(), (WITH, WITHOUT), strict=True):
+        errors = [[100 * (1 - row["accuracy"]) for row in at_step] for at_step in _by_step(of_arm)]
+        curves.append(Curve(f"{name} batch norm", style, values(of_arm, "step"), errors))
+    plots.draw(panels[0], curves)
+    for axes, (name, of_arm), style in zip(
+        panels[1:], reversed(arms.items()), (WITHOUT, WITH), strict=True
+    ):
+        letter = "b" if name == "without" else "c"
+        axes.set(
+            title=f"({letter}) {name} batch norm: input to a sigmoid of the last hidden layer",
+            xlabel="step",
+            ylabel=f"input to unit {UNIT} over the test images",
+        )
+        of_seed = where(of_arm, seed=values(of_arm, "seed")[0])
+        plots.draw(
+            axes,
+            [
+                Curve(
+                    f"{percent} %",
+                    style,
+                    values(of_seed, "step"),
+                    [[row[f"p{percent}"]] for row in of_seed],
+                )
+                for percent in PERCENTILES
+            ],
+        )
+    header = [
+        "",
+        "test accuracy at the end [%]",
+        "how far the median moved",
+        "from p15 to p85 at the end",
+    ]
+    lines = [
+        [f"{name} batch norm", accuracy_of(outcomes(of_arm)), *_movement(of_arm)]
+        for name, of_arm in arms.items()
+    ]
+    return f"{plots.save(figure, folder, 'paper')}\n{results.table(header, lines)}"
+
+
+def _by_step(rows: list[Row]) -> list[list[Row]]:
+    return [where(rows, step=step) for step in values(rows, "step")]
+
+
+def _movement(rows: list[Row]) -> list[str]:
+    """How far the median of the unit's input goes up and down, and how wide the input is."""
+    medians = [[row["p50"] for row in where(rows, seed=seed)] for seed in values(rows, "seed")]
+    widths = [row["p85"] - row["p15"] for row in outcomes(rows)]
+    return [spread([max(m) - min(m) for m in medians], ".2f"), spread(widths, ".2f")]

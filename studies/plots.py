@@ -1,0 +1,153 @@
+"""Plots that are read in print, in grey, and without telling red from green.
+
+Each curve has a colour of Okabe and Ito's set, a dash pattern of its own, and its name at its end
+in place of a legend. A band is from the lowest to the highest seed, the line is their mean.
+"""
+
+import pathlib
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import matplotlib
+import numpy as np
+
+matplotlib.use("Agg")
+# The same figures make the same file, whenever it is drawn.
+matplotlib.rcParams.update(
+    {
+        "svg.hashsalt": "",
+        "font.size": 9,
+        "axes.spines.top": False,
+        "axes.spines.right": False,
+        "axes.grid": True,
+        "grid.alpha": 0.3,
+    }
+)
+
+from matplotlib import pyplot, ticker  # noqa: E402
+
+from studies.results import final_accuracy, values, where  # noqa: E402
+from studies.trials import Row  # noqa: E402
+
+
+class Style(NamedTuple):
+    """How the curve of one kind of training looks in every plot."""
+
+    color: str
+    dashes: str
+    marker: str
+
+
+WITH, WITHOUT = Style("#0072B2", "-", "o"), Style("#D55E00", "--", "s")
+# For kinds of more than two.
+STYLES = [
+    WITH,
+    WITHOUT,
+    Style("#009E73", "-.", "^"),
+    Style("#CC79A7", ":", "D"),
+    Style("#E69F00", (0, (5, 1, 1, 1, 1, 1)), "v"),  # type: ignore[arg-type]
+    Style("#000000", (0, (1, 1)), "x"),  # type: ignore[arg-type]
+]
+PANEL_WIDTH, PANEL_HEIGHT = 4.6, 3.6  # inches
+LABEL_HEIGHT = 11  # points from one curve's name to the next
+
+
+class Curve(NamedTuple):
+    """Mean and band of what some seeds reached at each x."""
+
+    name: str
+    style: Style
+    x: Sequence[float]
+    samples: Sequence[Sequence[float]]  # [x][seed]
+
+
+def panels(count: int, rows: list[Row]) -> tuple[Any, list[Any]]:
+    """Returns a figure that says what data `rows` are of, and `count` axes side by side."""
+    figure, axes = pyplot.subplots(
+        1, count, figsize=(PANEL_WIDTH * count, PANEL_HEIGHT), layout="constrained", squeeze=False
+    )
+    (dataset,) = values(rows, "dataset")
+    figure.supxlabel(dataset, fontsize="small", x=1, ha="right")
+    return figure, list(axes[0])
+
+
+def draw(axes: Any, curves: Sequence[Curve]) -> None:
+    """Draws curves, each with its name at its end."""
+    for curve in curves:
+        means = [np.mean(samples) for samples in curve.samples]
+        color, dashes, marker = curve.style
+        few = len(curve.x) <= 12
+        axes.plot(
+            curve.x,
+            means,
+            color=color,
+            linestyle=dashes,
+            marker=marker if few else "",
+            markersize=4,
+        )
+        lowest, highest = map(min, curve.samples), map(max, curve.samples)
+        axes.fill_between(
+            curve.x, list(lowest), list(highest), color=color, alpha=0.18, linewidth=0
+        )
+    _name_ends(axes, curves)
+
+
+def draw_arms(axes: Any, rows: list[Row], x: str) -> None:
+    """Draws the final test errors with and without batch norm over the values of column `x`."""
+    as_error(axes)
+    curves = []
+    for name, style, arm in (("with", WITH, True), ("without", WITHOUT, False)):
+        of_arm = where(rows, batch_norm=arm)
+        xs = values(of_arm, x)
+        samples = [[error(row) for row in where(of_arm, **{x: value})] for value in xs]
+        curves.append(Curve(f"{name} batch norm", style, xs, samples))
+    draw(axes, curves)
+
+
+def draw_dots(axes: Any, y: float, samples: Sequence[float], style: Style) -> None:
+    """Draws a dot for each seed on a line of its own, and a bar at their mean."""
+    axes.plot(samples, [y] * len(samples), linestyle="", marker=style.marker, color=style.color)
+    axes.plot(np.mean(samples), y, linestyle="", marker="|", markersize=18, color=style.color)
+
+
+def error(row: Row) -> float:
+    """Returns the test error in percent of a cell's last row."""
+    return 100 * (1 - final_accuracy(row))
+
+
+def _name_ends(axes: Any, curves: Sequence[Curve]) -> None:
+    """Writes each curve's name beside its last point, apart where the ends are together."""
+    points_per_pixel = 72 / axes.figure.dpi
+    ends = []
+    for curve in curves:
+        end = (curve.x[-1], np.mean(curve.samples[-1]))
+        ends.append((axes.transData.transform(end)[1] * points_per_pixel, end, curve))
+    lowest_free = -np.inf
+    for height, end, curve in sorted(ends, key=lambda entry: entry[0]):
+        place = max(height, lowest_free)
+        lowest_free = place + LABEL_HEIGHT
+        axes.annotate(
+            curve.name,
+            end,
+            xytext=(6, place - height),
+            textcoords="offset points",
+            color=curve.style.color,
+            va="center",
+            annotation_clip=False,
+        )
+
+
+def as_error(axes: Any) -> None:
+    """Makes the y axis one of errors in percent: logarithmic, since the best differ by little."""
+    axes.set_yscale("log")
+    axes.yaxis.set_major_locator(ticker.LogLocator(subs=(1, 2, 5)))
+    axes.yaxis.set_major_formatter(ticker.FormatStrFormatter("%g"))
+    axes.yaxis.set_minor_locator(ticker.NullLocator())
+
+
+def save(figure: Any, folder: pathlib.Path, name: str) -> str:
+    """Writes NAME.png and NAME.svg; returns the Markdown that shows it."""
+    figure.savefig(folder / f"{name}.png", dpi=150, metadata={"Software": None})
+    figure.savefig(folder / f"{name}.svg", metadata={"Date": None})
+    pyplot.close(figure)
+    return f"![{name.replace('_', ' ')}]({name}.png)\n"

@@ -1,0 +1,105 @@
+"""The figures of a study: rows in a CSV file, from which its report is made."""
+
+import csv
+import io
+import pathlib
+import statistics
+from collections.abc import Sequence
+from typing import Any
+
+from runtime.errors import InputError
+from runtime.files import write_text
+from studies.trials import DIVERGED, FINISHED, Cell, Row
+
+FILE = "results.csv"
+# A network that answers the same for every image is right for one in ten.
+CHANCE = 0.1
+
+
+class Results:
+    """The rows of the cells that are done, in a CSV file that is replaced in one piece."""
+
+    def __init__(self, path: pathlib.Path):
+        """Reads the file, if there is one.
+
+        Raises:
+            InputError: it is not a table of results.
+        """
+        self._path = path
+        self.rows: list[Row] = []
+        if path.exists():
+            with path.open(newline="") as file:
+                reader = csv.DictReader(file)
+                self.rows = [{name: _parse(text) for name, text in row.items()} for row in reader]
+            if not all("status" in row for row in self.rows):
+                raise InputError(f"{path}: expected a table with a `status`, found another")
+
+    def of(self, cell: Cell) -> list[Row]:
+        """Returns the rows of one cell, in the order of its steps; none if it is still to do."""
+        return [row for row in self.rows if cell.varied.items() <= row.items()]
+
+    def add(self, cell: Cell, rows: list[Row], cells: Sequence[Cell]) -> None:
+        """Adds a cell that is done, and saves all of them, in the order of the grid's `cells`."""
+        self.rows += [{**cell.varied, **row} for row in rows]
+        self.rows = [row for one in cells for row in self.of(one)]
+        names = list(dict.fromkeys(name for row in self.rows for name in row))
+        table = io.StringIO()
+        writer = csv.DictWriter(table, names, lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(self.rows)
+        write_text(self._path, table.getvalue())
+        # Every row has every column from here on, as when the file is read.
+        self.rows = [{name: row.get(name) for name in names} for row in self.rows]
+
+
+def where(rows: list[Row], **conditions: Any) -> list[Row]:
+    """Returns the rows with these values."""
+    return [row for row in rows if conditions.items() <= row.items()]
+
+
+def values(rows: list[Row], name: str) -> list[Any]:
+    """Returns the different values of a column, in the order in which they come."""
+    return list(dict.fromkeys(row[name] for row in rows))
+
+
+def outcomes(rows: list[Row]) -> list[Row]:
+    """Returns the last row of each cell."""
+    return [row for row in rows if row["status"] in (FINISHED, DIVERGED)]
+
+
+def final_accuracy(row: Row) -> float:
+    """Returns the test accuracy of a cell's last row, which is chance where training diverged."""
+    return CHANCE if row["status"] == DIVERGED else row["test_accuracy"]
+
+
+def spread(figures: Sequence[float], form: str) -> str:
+    """Returns mean, standard deviation and count of `figures`, such as `98.71 ± 0.08 (3)`."""
+    if not figures:
+        return "-"
+    deviation = f" ± {statistics.stdev(figures):{form}}" if len(figures) > 1 else ""
+    return f"{statistics.fmean(figures):{form}}{deviation} ({len(figures)})"
+
+
+def accuracy_of(rows: list[Row]) -> str:
+    """Returns the final accuracy of some cells in percent, and how many of them diverged."""
+    diverged = len(where(rows, status=DIVERGED))
+    text = spread([100 * final_accuracy(row) for row in rows], ".2f")
+    return f"{text}, {diverged} diverged" if diverged else text
+
+
+def table(header: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
+    """Returns a Markdown table."""
+    lines = [header, ["---"] * len(header), *rows]
+    return "\n".join("| " + " | ".join(map(str, line)) + " |" for line in lines) + "\n"
+
+
+def _parse(text: str) -> Any:
+    """Returns what was written as this: nothing, a truth value, a number or a word."""
+    if text in ("", "True", "False"):
+        return {"": None, "True": True, "False": False}[text]
+    for number in (int, float):
+        try:
+            return number(text)
+        except ValueError:
+            continue
+    return text

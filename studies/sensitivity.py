@@ -1,0 +1,81 @@
+"""How far a setting may be off: the final accuracy over its values, with and without batch norm."""
+
+import pathlib
+import statistics
+from collections.abc import Sequence
+
+from mnist.datasets import Dataset
+from studies import plots, results
+from studies.results import accuracy_of, final_accuracy, outcomes, values, where
+from studies.trials import Cell, Row, learning_curve
+
+# A value is good where it costs no more accuracy than this against the best one, in points.
+TOLERANCE = 0.5
+
+
+def train(cell: Cell, dataset: Dataset, folder: pathlib.Path) -> list[Row]:
+    """Trains one cell; its curve has five points."""
+    steps = cell.flags["train_steps"]
+    return learning_curve(cell.flags, dataset, folder, {steps * part // 5 for part in range(1, 5)})
+
+
+def report(rows: list[Row], folder: pathlib.Path, by: str, setting: str, name: str) -> str:
+    """Draws the plot, and returns it with the tables in Markdown.
+
+    Args:
+        rows: of results.
+        folder: for the plot.
+        by: the column that has a panel and a table for each of its values.
+        setting: the column along the x axis.
+        name: of that axis, and of the tables' column.
+    """
+    ends = outcomes(rows)
+    kinds = values(ends, by)
+    figure, panels = plots.panels(len(kinds), rows)
+    text = []
+    for kind, axes in zip(kinds, panels, strict=True):
+        of_kind = where(ends, **{by: kind})
+        axes.set(title=kind, xlabel=name, xscale="log", ylabel="test error after training [%]")
+        plots.draw_arms(axes, of_kind, setting)
+        text.append(
+            f"## {kind}\n\n{_table(of_kind, setting, name)}\n{_good_values(of_kind, setting)}"
+        )
+    return plots.save(figure, folder, setting) + "\n" + "\n".join(text)
+
+
+def _table(rows: list[Row], setting: str, name: str) -> str:
+    lines = []
+    for value in values(rows, setting):
+        arms = [where(rows, batch_norm=arm, **{setting: value}) for arm in (True, False)]
+        lines.append([f"{value:g}", *map(accuracy_of, arms)])
+    header = [name, "test accuracy with batch norm [%]", "without [%]"]
+    return results.table(header, lines)
+
+
+def _good_values(rows: list[Row], setting: str) -> str:
+    """Says which values are as good as any."""
+    lines = []
+    for name, arm in (("With", True), ("Without", False)):
+        means = {
+            value: statistics.fmean(
+                100 * final_accuracy(row) for row in where(rows, batch_norm=arm, **{setting: value})
+            )
+            for value in values(rows, setting)
+        }
+        best = max(means.values())
+        good = [value for value, mean in means.items() if mean >= best - TOLERANCE]
+        lines.append(
+            f"{name} batch norm: {best:.2f} % at best; within {TOLERANCE:g} points of that "
+            f"{_ranges(good, list(means))}.\n"
+        )
+    return "\n".join(lines)
+
+
+def _ranges(chosen: Sequence[float], all_values: Sequence[float]) -> str:
+    """Returns the first and the last of the values; names them one by one where there are gaps."""
+    first, last = all_values.index(chosen[0]), all_values.index(chosen[-1])
+    if len(chosen) == 1:
+        return f"only {chosen[0]:g}"
+    if last - first + 1 > len(chosen):
+        return "are " + ", ".join(f"{value:g}" for value in chosen)
+    return f"are {chosen[0]:g} to {chosen[-1]:g}, a factor of {chosen[-1] / chosen[0]:.0f}"

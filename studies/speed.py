@@ -1,0 +1,162 @@
+"""How many steps and seconds batch normalization saves, each side at its own best learning rate."""
+
+import math
+import pathlib
+import statistics
+from typing import NamedTuple
+
+from mnist.datasets import Dataset
+from studies import plots, results
+from studies.plots import WITH, WITHOUT, Curve
+from studies.results import spread, values, where
+from studies.trials import Cell, Row, learning_curve
+
+TITLE = "Steps and seconds to an accuracy"
+TARGETS = (0.97, 0.98, 0.99)  # validation accuracy
+RATES = {"sgd": (0.03, 0.1, 0.3, 1.0), "adam": (1e-3, 3e-3, 1e-2, 3e-2)}
+STEPS = {"small": 860, "mlp": 2150, "cnn": 860}
+STEPS_BETWEEN_EVALUATIONS = 20
+# The rate is chosen with some seeds and judged by others, or luck would be counted twice.
+CHOOSING_SEEDS = (10, 11)
+
+
+def cells(full: bool) -> list[Cell]:
+    """Returns the grid, in full with `cnn` and two more seeds."""
+    return [
+        Cell(
+            {
+                "model": name,
+                "optimizer": optimizer,
+                "batch_norm": batch_norm,
+                "learning_rate": rate,
+                "seed": seed,
+            },
+            {"train_steps": STEPS[name]},
+        )
+        for name in (("cnn", "small", "mlp") if full else ("small", "mlp"))
+        for optimizer, rates in RATES.items()
+        for batch_norm in (True, False)
+        for rate in rates
+        for seed in (*CHOOSING_SEEDS, *range(5 if full else 3))
+    ]
+
+
+def train(cell: Cell, dataset: Dataset, folder: pathlib.Path) -> list[Row]:
+    """Trains one cell."""
+    evaluate_at = range(0, cell.flags["train_steps"], STEPS_BETWEEN_EVALUATIONS)
+    return learning_curve(cell.flags, dataset, folder, evaluate_at)
+
+
+def report(rows: list[Row], folder: pathlib.Path) -> str:
+    """Draws the plot, and returns it with the table in Markdown."""
+    kinds = [(n, o) for n in values(rows, "model") for o in values(rows, "optimizer")]
+    figure, panels = plots.panels(len(kinds), rows)
+    lines = []
+    for (name, optimizer), axes in zip(kinds, panels, strict=True):
+        arms = [
+            where(rows, model=name, optimizer=optimizer, batch_norm=arm) for arm in (True, False)
+        ]
+        lines += [[name, optimizer, *line] for line in _compare(*arms)]
+        axes.set(
+            title=f"{name}, {optimizer}, each at its rate for 97 %",
+            xlabel="step",
+            ylabel="validation error [%]",
+        )
+        plots.as_error(axes)
+        styles = zip(("with", "without"), (WITH, WITHOUT), arms, strict=True)
+        plots.draw(axes, [_curve(f"{text} batch norm", style, arm) for text, style, arm in styles])
+    header = [
+        "network",
+        "optimizer",
+        "validation accuracy",
+        "rate with batch norm",
+        "steps",
+        "seconds",
+        "rate without",
+        "steps",
+        "seconds",
+        "times fewer steps",
+        "times fewer seconds",
+    ]
+    return f"{plots.save(figure, folder, 'speed')}\n{results.table(header, lines)}"
+
+
+class _Arm(NamedTuple):
+    """How soon the trainings of one side were at a target, at the rate that suits them best."""
+
+    rate: str
+    steps: list[int]
+    seconds: list[float]
+    missed: int  # trainings that never were
+
+    def figures(self) -> list[str]:
+        """Returns the cells of the table."""
+        missed = f", {self.missed} never" if self.missed else ""
+        return [self.rate, spread(self.steps, ".0f") + missed, spread(self.seconds, ".1f")]
+
+
+def _compare(with_bn: list[Row], without: list[Row]) -> list[list[str]]:
+    lines = []
+    for target in TARGETS:
+        arms = [_judge(rows, target) for rows in (with_bn, without)]
+        ratios = ["-", "-"]
+        if not any(arm.missed for arm in arms):
+            ratios = [
+                f"{statistics.fmean(slow) / statistics.fmean(fast):.2f}"
+                for fast, slow in zip(*((arm.steps, arm.seconds) for arm in arms), strict=True)
+            ]
+        lines.append([f"{100 * target:g} %", *arms[0].figures(), *arms[1].figures(), *ratios])
+    return lines
+
+
+def _judge(rows: list[Row], target: float) -> _Arm:
+    rate = _best_rate(rows, target)
+    trainings = [t for t in _trainings(rows, rate) if t[0]["seed"] not in CHOOSING_SEEDS]
+    firsts = [_first_at(training, target) for training in trainings]
+    reached = [row for row in firsts if row]
+    rates = values(rows, "learning_rate")
+    at_edge = " (at the edge of the grid)" if rate in (rates[0], rates[-1]) else ""
+    return _Arm(
+        f"{rate:g}{at_edge}",
+        [row["step"] for row in reached],
+        [row["seconds"] for row in reached],
+        len(firsts) - len(reached),
+    )
+
+
+def _best_rate(rows: list[Row], target: float) -> float:
+    """Returns the rate at which the choosing seeds are at the target soonest."""
+
+    def mean_steps(rate: float) -> tuple[float, float]:
+        trainings = [t for t in _trainings(rows, rate) if t[0]["seed"] in CHOOSING_SEEDS]
+        firsts = [_first_at(training, target) for training in trainings]
+        steps = statistics.fmean(row["step"] if row else math.inf for row in firsts)
+        # Where no rate gets there, the one that gets nearest.
+        nearest = statistics.fmean(max(row["accuracy"] or 0 for row in t) for t in trainings)
+        return steps, -nearest
+
+    return min(values(rows, "learning_rate"), key=mean_steps)
+
+
+def _trainings(rows: list[Row], rate: float) -> list[list[Row]]:
+    """Returns the rows of each seed."""
+    of_rate = where(rows, learning_rate=rate)
+    return [where(of_rate, seed=seed) for seed in values(of_rate, "seed")]
+
+
+def _first_at(training: list[Row], target: float) -> Row | None:
+    return next((row for row in training if (row["accuracy"] or 0) >= target), None)
+
+
+def _curve(name: str, style: plots.Style, rows: list[Row]) -> Curve:
+    """The validation error over steps at the rate that is best for the first target."""
+    trainings = [
+        training
+        for training in _trainings(rows, _best_rate(rows, TARGETS[0]))
+        if training[0]["seed"] not in CHOOSING_SEEDS
+    ]
+    steps = [row["step"] for row in trainings[0]]
+    samples = [
+        [100 * (1 - training[i]["accuracy"]) for training in trainings] for i in range(len(steps))
+    ]
+    return Curve(name, style, steps, samples)

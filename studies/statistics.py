@@ -1,0 +1,208 @@
+"""How well the statistics of inference serve: moving averages, exact ones, the batch's own."""
+
+import contextlib
+import pathlib
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import numpy as np
+import tensorflow.compat.v1 as tf
+
+import model
+from mnist.datasets import Dataset
+from runtime.summaries import EventWriter
+from studies import plots, results
+from studies.plots import STYLES, Curve
+from studies.results import spread, values, where
+from studies.trials import FINISHED, Cell, Row, Trial
+
+TITLE = "Which statistics serve inference"
+BATCH_SIZES = (2, 4, 8, 16, 32, 64, 128, 256)
+STEPS = (50, 100, 200, 500, 1000, 2000, 5000)
+EXACT, OWN = "exact", "the batch's own"
+# Of the tables and panels that look along one of the two axes.
+USUAL_BATCH_SIZE, LAST_STEP = 64, STEPS[-1]
+
+
+class Kind(NamedTuple):
+    """A kind of moving average of the batches' means and variances."""
+
+    decay: float
+    zero_debias: bool = True
+    unbiased: bool = False
+
+    @property
+    def name(self) -> str:
+        """How tables and plots call it."""
+        debiased = "" if self.zero_debias else ", not debiased"
+        return f"decay {self.decay:g}{debiased}{', unbiased variance' * self.unbiased}"
+
+
+KINDS = [
+    *(Kind(decay, zero_debias) for decay in (0.9, 0.99, 0.999) for zero_debias in (True, False)),
+    Kind(0.99, unbiased=True),
+]
+# The plots show these; the tables have all.
+SHOWN = ["decay 0.9", "decay 0.99", "decay 0.999", "decay 0.999, not debiased", EXACT, OWN]
+
+
+def cells(full: bool) -> list[Cell]:
+    """Returns the grid: the paper's network or, in full, the small conv net as well."""
+    return [
+        Cell(
+            {"model": name, "batch_size": batch_size, "seed": seed},
+            {"train_steps": LAST_STEP},
+        )
+        for name in (("mlp", "small") if full else ("mlp",))
+        for batch_size in BATCH_SIZES
+        for seed in range(5 if full else 3)
+    ]
+
+
+def train(cell: Cell, dataset: Dataset, folder: pathlib.Path) -> list[Row]:
+    """Trains one cell, and evaluates its weights with every kind of statistics on the way.
+
+    One training does for all: the statistics of inference have no part in it.
+    """
+    rows: list[Row] = []
+    with Trial(cell.flags, dataset.train) as trial, contextlib.ExitStack() as stack:
+        layers = trial.graph.graph.get_collection(model.BATCH_NORMS)
+        with trial.graph.graph.as_default():
+            moments = [layer_moments(inputs) for inputs, _, _ in layers]
+        averages = [MovingAverages(kind) for kind in KINDS]
+        events: dict[str, EventWriter] = {}
+        for step, (images, labels) in enumerate(trial.batches.ahead(0, LAST_STEP), 1):
+            feed = {trial.graph.images: images, trial.graph.labels: labels}
+            _, of_batch = trial.session.run((trial.graph.train_op, moments), feed)
+            for moving_averages in averages:
+                moving_averages.update(of_batch)
+            if step not in STEPS:
+                continue
+            for name, accuracy in _accuracies(trial, layers, averages, dataset):
+                rows.append({"step": step, "statistics": name, "accuracy": accuracy})
+                if name not in events:
+                    events[name] = stack.enter_context(EventWriter(folder / name, 0))
+                events[name].scalars(step, {"classification/accuracy": accuracy})
+    rows[-1]["status"] = FINISHED
+    return rows
+
+
+class MovingAverages:
+    """One kind of moving averages of all layers' means and variances."""
+
+    def __init__(self, kind: Kind):
+        """Starts them."""
+        self.kind = kind
+        self._updates = 0
+        self._averages: list[np.ndarray] = []
+
+    def update(self, moments: list[tuple[np.ndarray, np.ndarray, float]]) -> None:
+        """Takes mean and biased variance, [channels], and values a channel, of each layer."""
+        decay, zero_debias, unbiased = self.kind
+        if not self._averages:
+            start = (0.0, 0.0) if zero_debias else (0.0, 1.0)
+            self._averages = [np.outer(start, np.ones_like(mean)) for mean, _, _ in moments]
+        for i, (mean, var, count) in enumerate(moments):
+            batch = np.stack([mean, var * count / (count - 1) if unbiased else var])
+            self._averages[i] = decay * self._averages[i] + (1 - decay) * batch
+        self._updates += 1
+
+    def values(self) -> list[np.ndarray]:
+        """Returns mean and variance, [2, channels], of each layer."""
+        weight = 1 - self.kind.decay**self._updates if self.kind.zero_debias else 1.0
+        return [average / weight for average in self._averages]
+
+
+def layer_moments(inputs: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+    """Mean, biased variance, and how many values a channel they are of."""
+    mean, var = tf.nn.moments(inputs, list(range(inputs.shape.ndims - 1)))
+    return mean, var, tf.size(inputs) / inputs.shape.as_list()[-1]
+
+
+def _accuracies(
+    trial: Trial, layers: list, averages: list[MovingAverages], dataset: Dataset
+) -> Iterator[tuple[str, float]]:
+    """The validation accuracy of the weights of this step with each kind of statistics."""
+    evaluator, variables = trial.evaluator, trial.variables()
+    for moving_averages in averages:
+        for (_, pop_mean, pop_var), (mean, var) in zip(
+            layers, moving_averages.values(), strict=True
+        ):
+            variables |= {pop_mean.op.name: mean, pop_var.op.name: var}
+        evaluator.load(variables)
+        yield moving_averages.kind.name, evaluator.classify(*dataset.validation).accuracy
+    evaluator.compute_population(*dataset.train)
+    yield EXACT, evaluator.classify(*dataset.validation).accuracy
+    yield OWN, _accuracy_with_own_statistics(trial, *dataset.validation)
+
+
+def _accuracy_with_own_statistics(trial: Trial, images: np.ndarray, labels: np.ndarray) -> float:
+    """What a graph that was left in training mode makes of batches as large as in training."""
+    size = trial.batches.batch_size
+    accuracies = [
+        trial.session.run(
+            trial.graph.accuracy,
+            {trial.graph.images: images[i : i + size], trial.graph.labels: labels[i : i + size]},
+        )
+        for i in range(0, len(labels) - size + 1, size)
+    ]
+    return float(np.mean(accuracies, dtype=np.float64))
+
+
+def report(rows: list[Row], folder: pathlib.Path) -> str:
+    """Draws the plots, and returns them with the tables in Markdown."""
+    text = []
+    for name in values(rows, "model"):
+        of_model = where(rows, model=name)
+        figure, panels = plots.panels(3, rows)
+        over_batch_size = where(of_model, step=LAST_STEP)
+        over_steps = where(of_model, batch_size=USUAL_BATCH_SIZE)
+        with_small_batches = where(of_model, batch_size=BATCH_SIZES[0])
+        for axes, part, x, title in (
+            (panels[0], over_batch_size, "batch_size", f"after {LAST_STEP:,} steps"),
+            (panels[1], over_steps, "step", f"batches of {USUAL_BATCH_SIZE}"),
+            (panels[2], with_small_batches, "step", f"batches of {BATCH_SIZES[0]}"),
+        ):
+            axes.set(title=f"{name}, {title}", xlabel=x.replace("_", " "), xscale="log")
+            plots.as_error(axes)
+            plots.draw(axes, _curves(part, x))
+        panels[0].set_ylabel("validation error [%]")
+        text.append(f"## {name}\n\n{plots.save(figure, folder, f'statistics-{name}')}")
+        text.append(f"Validation accuracy [%] after {LAST_STEP:,} steps:\n")
+        text.append(_table(over_batch_size, "batch_size", "batch size"))
+        text.append(f"Validation accuracy [%] with batches of {USUAL_BATCH_SIZE}:\n")
+        text.append(_table(over_steps, "step", "step"))
+        text.append(f"Validation accuracy [%] with batches of {BATCH_SIZES[0]}:\n")
+        text.append(_table(with_small_batches, "step", "step"))
+    return "\n".join(text)
+
+
+def _curves(rows: list[Row], x: str) -> list[Curve]:
+    xs = values(rows, x)
+    return [
+        Curve(
+            name,
+            style,
+            xs,
+            [
+                [100 * (1 - row["accuracy"]) for row in where(rows, statistics=name, **{x: value})]
+                for value in xs
+            ],
+        )
+        for name, style in zip(SHOWN, STYLES, strict=True)
+    ]
+
+
+def _table(rows: list[Row], x: str, header: str) -> str:
+    kinds, xs = values(rows, "statistics"), values(rows, x)
+    lines = [
+        [
+            kind,
+            *(
+                spread([100 * r["accuracy"] for r in where(rows, statistics=kind, **{x: v})], ".2f")
+                for v in xs
+            ),
+        ]
+        for kind in kinds
+    ]
+    return results.table(["statistics", *(f"{header} {value}" for value in xs)], lines)

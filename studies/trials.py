@@ -1,0 +1,148 @@
+"""One short training of a study: its curve as rows of figures, and as a run in TensorBoard."""
+
+import contextlib
+import math
+import pathlib
+import statistics
+import time
+from collections.abc import Callable, Collection, Iterator
+from typing import Any, NamedTuple
+
+import tensorflow.compat.v1 as tf
+
+import model
+from mnist.batches import Batches
+from mnist.datasets import Dataset, Split
+from runtime.evaluation import Evaluator
+from runtime.summaries import EventWriter
+from runtime.training import STEPS_PER_POINT, take_step
+
+FINISHED, DIVERGED = "finished", "diverged"
+# What a study does not choose is as in `train.py`, but for the schedule: steps to an accuracy
+# should not depend on how many are still to come.
+DEFAULTS: dict[str, Any] = {
+    "model": "small",
+    "batch_norm": True,
+    "bn_decay": 0.9,
+    "bn_epsilon": 1e-5,
+    "precision": "float32",
+    "batch_size": 128,
+    "train_steps": 429,
+    "optimizer": "adam",
+    "learning_rate": 1e-3,
+    "lr_schedule": "constant",
+    "dropout": 0.0,
+    "init_stddev": None,
+    "seed": 0,
+}
+
+Row = dict[str, Any]
+
+
+class Cell(NamedTuple):
+    """One training of a study's grid."""
+
+    varied: dict[str, Any]  # flags of `train.py` that differ from cell to cell
+    fixed: dict[str, Any]  # flags that the study chose for this and similar cells
+
+    @property
+    def flags(self) -> dict[str, Any]:
+        """All flags of the training."""
+        return {**DEFAULTS, **self.fixed, **self.varied}
+
+    @property
+    def name(self) -> str:
+        """What the cell is called in TensorBoard and in messages."""
+        return ",".join(f"{flag}={value}" for flag, value in self.varied.items())
+
+
+class Trial:
+    """A network in training without checkpoints, and its inference graph."""
+
+    def __init__(self, flags: dict[str, Any], train: Split):
+        """Builds both graphs, and initializes the weights.
+
+        Args:
+            flags: see `Cell.flags`.
+            train: the training images.
+        """
+        network = model.network_of(flags)
+        self.graph = model.training_graph(network, model.recipe_of(flags))
+        self.evaluator = Evaluator(model.inference_graph(network))
+        self.session = tf.Session(graph=self.graph.graph)
+        self.session.run(self.graph.initializer)
+        self.seconds = 0.0  # spent in steps so far
+        self.batches = Batches(*train, flags["batch_size"], flags["seed"])
+        self._train_steps = flags["train_steps"]
+
+    def __enter__(self) -> "Trial":
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.session.close()
+        self.evaluator.__exit__(*exception)
+
+    def steps(self) -> Iterator[tuple[int, float, float]]:
+        """Takes the steps; yields the number, the loss and the accuracy of each."""
+        for step, batch in enumerate(self.batches.ahead(0, self._train_steps), 1):
+            started = time.perf_counter()
+            loss, accuracy, _ = take_step(self.session, self.graph, *batch)
+            self.seconds += time.perf_counter() - started
+            yield step, loss, accuracy
+
+    def variables(self) -> dict[str, Any]:
+        """Returns the values of all variables by name."""
+        variables = self.graph.graph.get_collection(tf.GraphKeys.GLOBAL_VARIABLES)
+        values = self.session.run(variables)
+        return {variable.op.name: value for variable, value in zip(variables, values, strict=True)}
+
+
+def learning_curve(
+    flags: dict[str, Any],
+    dataset: Dataset,
+    folder: pathlib.Path,
+    evaluate_at: Collection[int],
+    *,
+    split: str = "validation",
+    look: Callable[[Evaluator], Row] = lambda evaluator: {},
+) -> list[Row]:
+    """Trains, and evaluates on the way.
+
+    Args:
+        flags: see `Cell.flags`.
+        dataset: the data.
+        folder: of the events for TensorBoard.
+        evaluate_at: the steps after which to evaluate. The last step is always one of them.
+        split: what to evaluate on.
+        look: measures something else in the inference graph at the same steps.
+
+    Returns:
+        A row for each evaluation: `step`, `seconds` of training so far, `loss` (nats) and
+        `accuracy` (a share) on the split, and what `look` returns. The last row also has
+        `test_accuracy` and the `status`; where training diverged it has nothing but that.
+    """
+    rows: list[Row] = []
+    with Trial(flags, dataset.train) as trial, contextlib.ExitStack() as stack:
+        train_events = stack.enter_context(EventWriter(folder / "train", 0))
+        split_events = stack.enter_context(EventWriter(folder / split, 0))
+        seen = []
+        for step, loss, accuracy in trial.steps():
+            if not math.isfinite(loss):
+                rows.append({"step": step, "seconds": trial.seconds, "status": DIVERGED})
+                return rows
+            seen.append((loss, accuracy))
+            if step % STEPS_PER_POINT == 0:
+                means = map(statistics.fmean, zip(*seen, strict=True))
+                tags = ("classification/loss", "classification/accuracy")
+                train_events.scalars(step, dict(zip(tags, means, strict=True)))
+                seen.clear()
+            if step in evaluate_at or step == flags["train_steps"]:
+                trial.evaluator.load(trial.variables())
+                outcome = trial.evaluator.classify(*getattr(dataset, split))
+                split_events.scalars(step, outcome.scalars)
+                row = {"step": step, "seconds": trial.seconds}
+                row |= {"loss": outcome.loss, "accuracy": outcome.accuracy}
+                rows.append(row | look(trial.evaluator))
+        test = trial.evaluator.classify(*dataset.test)
+    rows[-1] |= {"test_accuracy": test.accuracy, "status": FINISHED}
+    return rows

@@ -1,0 +1,88 @@
+"""A study's report, and the facts that it begins with."""
+
+import contextlib
+import datetime
+import json
+import pathlib
+import time
+from collections.abc import Iterator
+from types import ModuleType
+from typing import Any
+
+from runtime.errors import InputError
+from runtime.files import write_json, write_text
+from runtime.runs import made_with
+from studies.results import FILE, outcomes, values, where
+from studies.trials import DIVERGED, Row
+
+FACTS_FILE, REPORT_FILE = "study.json", "report.md"
+
+
+def begin(folder: pathlib.Path, command: str, dataset: dict[str, Any]) -> dict[str, Any]:
+    """Returns the facts of a study, and notes them if it is new.
+
+    Raises:
+        InputError: it was begun with other data or on another machine, so that results of both
+            would end up in one table.
+    """
+    facts: dict[str, Any] = {"command": command, "dataset": dataset, "made_with": made_with()}
+    if (folder / FACTS_FILE).exists():
+        former = _read(folder)
+        for name in facts:
+            if former.get(name) != facts[name]:
+                raise InputError(
+                    f"{folder}: expected {name} {former.get(name)}, found {facts[name]}; "
+                    "--results_dir=FOLDER begins afresh"
+                )
+        return former
+    facts |= {"date": datetime.date.today().isoformat(), "seconds": 0}
+    write_json(folder / FACTS_FILE, facts)
+    return facts
+
+
+@contextlib.contextmanager
+def on_the_clock(folder: pathlib.Path, facts: dict[str, Any]) -> Iterator[None]:
+    """Adds the time that the block takes, even if it is stopped, to the facts."""
+    started = time.monotonic()
+    try:
+        yield
+    finally:
+        facts["seconds"] += round(time.monotonic() - started)
+        write_json(folder / FACTS_FILE, facts)
+
+
+def write(folder: pathlib.Path, study: ModuleType, rows: list[Row]) -> pathlib.Path:
+    """Draws the plots and writes the report of a study; returns the report's path.
+
+    Raises:
+        InputError: there are no facts beside the results.
+    """
+    facts = _read(folder)
+    text = f"# {study.TITLE}\n\n{_introduction(facts, rows)}\n{study.report(rows, folder)}"
+    write_text(folder / REPORT_FILE, text.rstrip("\n") + "\n")
+    return folder / REPORT_FILE
+
+
+def _introduction(facts: dict[str, Any], rows: list[Row]) -> str:
+    made = facts["made_with"]
+    diverged = len(where(outcomes(rows), status=DIVERGED))
+    seeds = ", ".join(map(str, sorted(values(rows, "seed"))))
+    return (
+        f"`{facts['command']}`, {facts['date']}, {facts['seconds'] / 60:.0f} minutes on "
+        f"{made['cores']} cores ({made['processor']}), TensorFlow {made['tensorflow']}. "
+        f"Data: **{facts['dataset']['name']}**, {facts['dataset']['train']:,} training images. "
+        f"{len(outcomes(rows))} trainings, seeds {seeds}; {diverged} diverged, which counts as "
+        "an accuracy of 10 %, that of a guess. Figures are mean ± standard deviation (number of "
+        f"seeds); bands in the plots are from the lowest to the highest seed. All of them come "
+        f"from [{FILE}]({FILE}).\n"
+    )
+
+
+def _read(folder: pathlib.Path) -> dict[str, Any]:
+    try:
+        facts = json.loads((folder / FACTS_FILE).read_text())
+    except (OSError, ValueError) as error:
+        raise InputError(f"{folder / FACTS_FILE}: expected the facts of a study: {error}") from None
+    if not isinstance(facts, dict):
+        raise InputError(f"{folder / FACTS_FILE}: expected the facts of a study, found others")
+    return facts

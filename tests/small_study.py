@@ -1,0 +1,28 @@
+"""`compare.py` with two cells in place of the study `paper`: one is done soon, one takes long."""
+
+import functools
+import types
+
+import compare
+from runtime import commands
+from studies import catalogue, sensitivity
+from studies.trials import Cell
+
+CELLS = [
+    Cell(
+        {"model": "mlp", "batch_norm": batch_norm, "learning_rate": 1e-3, "seed": 0},
+        {"train_steps": train_steps},
+    )
+    for batch_norm, train_steps in ((True, 20), (False, 8000))
+]
+
+if __name__ == "__main__":
+    catalogue.STUDIES["paper"] = types.SimpleNamespace(
+        TITLE="Two cells",
+        cells=lambda full: CELLS,
+        train=sensitivity.train,
+        report=functools.partial(
+            sensitivity.report, by="model", setting="learning_rate", name="learning rate"
+        ),
+    )
+    commands.run(compare.main)

@@ -1,0 +1,199 @@
+"""The studies: a grid that is stopped and goes on, figures that are right, reports that repeat."""
+
+import os
+import pathlib
+import shutil
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+
+import model
+from mnist import datasets
+from runtime.errors import InputError
+from studies import results, sensitivity, statistics, trials, write_up
+from studies.catalogue import STUDIES
+from studies.trials import Cell, Trial
+from tests.helpers import PROJECT, assert_one_line_error, last_line, run_command
+from tests.small_study import CELLS
+
+RESULTS = PROJECT / "docs" / "results"
+
+
+@pytest.fixture
+def start_grid(tmp_path, data_flags):
+    """A function that starts the grid of two cells, in a process group of its own."""
+
+    def start():
+        return subprocess.Popen(
+            [sys.executable, "-m", "tests.small_study", "--study=paper", *data_flags]
+            + [f"--results_dir={tmp_path}"],
+            cwd=PROJECT,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+        )
+
+    return start
+
+
+def wait_for_the_first_cell(process, folder):
+    while not (folder / results.FILE).exists() and process.poll() is None:
+        time.sleep(0.02)
+
+
+def group_is_empty(process):
+    try:
+        os.killpg(process.pid, 0)
+    except ProcessLookupError:
+        return True
+    return False
+
+
+@pytest.mark.parametrize(
+    ("stop", "exit_code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGKILL, -9)]
+)
+def test_a_grid_that_was_stopped_goes_on_where_it_was(tmp_path, start_grid, stop, exit_code):
+    folder = tmp_path / "paper"
+    process = start_grid()
+    wait_for_the_first_cell(process, folder)
+    if stop == signal.SIGINT:
+        os.killpg(process.pid, stop)  # as a terminal does: to the workers as well
+    else:
+        process.send_signal(stop)
+    _, stderr = process.communicate(timeout=60)
+    assert process.returncode == exit_code, stderr
+    if stop != signal.SIGKILL:
+        assert stop.name in stderr.splitlines()[-1] and "Traceback" not in stderr
+    deadline = time.monotonic() + 20
+    while not group_is_empty(process) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert group_is_empty(process), "no worker goes on by itself"
+    first = (folder / results.FILE).read_text()
+    assert not (folder / "report.md").exists()
+
+    process = start_grid()
+    stdout, stderr = process.communicate(timeout=120)
+    assert process.returncode == 0, stderr
+    assert "1 of 2 cells to train" in stderr
+    assert stdout.splitlines()[-1] == str(folder / "report.md")
+    both = (folder / results.FILE).read_text()
+    assert both.startswith(first), "the cell that was done was not trained again"
+    assert len(results.outcomes(results.Results(folder / results.FILE).rows)) == 2
+    assert sorted(p.name for p in (folder / "summaries").iterdir()) == sorted(c.name for c in CELLS)
+
+
+def test_a_worker_that_was_killed_ends_the_grid_with_one_line(tmp_path, start_grid):
+    process = start_grid()
+    wait_for_the_first_cell(process, tmp_path / "paper")
+    children = pathlib.Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+    for child in children:
+        # Besides the workers there is a process that keeps track of what they share.
+        if b"spawn_main" in pathlib.Path(f"/proc/{child}/cmdline").read_bytes():
+            os.kill(int(child), signal.SIGKILL)
+            break
+    _, stderr = process.communicate(timeout=60)
+    assert process.returncode == 1, stderr
+    assert "was killed" in stderr.splitlines()[-1] and "Traceback" not in stderr
+
+
+@pytest.mark.parametrize("name", STUDIES)
+@pytest.mark.parametrize("full", [False, True])
+def test_the_grids_are_sound(name, full):
+    cells = STUDIES[name].cells(full)
+    assert len({cell.name for cell in cells}) == len(cells)
+    for cell in cells:
+        assert cell.flags.keys() == trials.DEFAULTS.keys()
+        model.network_of(cell.flags), model.recipe_of(cell.flags)
+
+
+def some_digits():
+    dataset = datasets.load("synthetic", "")
+    return dataset._replace(
+        train=datasets.Split(dataset.train.images[:2000], dataset.train.labels[:2000]),
+        validation=datasets.Split(dataset.validation.images[:200], dataset.validation.labels[:200]),
+        test=datasets.Split(dataset.test.images[:200], dataset.test.labels[:200]),
+    )
+
+
+def test_a_training_that_diverges_is_a_result(tmp_path):
+    """And it stays one in the table, in the mean, and in the plot."""
+    dataset = some_digits()
+    table = results.Results(tmp_path / results.FILE)
+    cells = [
+        Cell(
+            {"model": "mlp", "batch_norm": False, "learning_rate": rate, "seed": seed},
+            {"train_steps": 40},
+        )
+        for rate in (1e-3, 1e38)
+        for seed in (0, 1)
+    ]
+    for cell in cells:
+        rows = sensitivity.train(cell, dataset, tmp_path / cell.name)
+        table.add(cell, [{"dataset": dataset.name, **row} for row in rows], cells)
+    again = results.Results(tmp_path / results.FILE)
+    assert again.rows == table.rows
+    ends = results.outcomes(again.rows)
+    assert [row["status"] for row in ends] == ["finished", "finished", "diverged", "diverged"]
+    assert results.accuracy_of(ends[2:]) == "10.00 ± 0.00 (2), 2 diverged"
+    assert all(results.final_accuracy(row) > 0.2 for row in ends[:2])
+
+
+def test_the_study_of_statistics_averages_as_the_layer_does():
+    flags = {**trials.DEFAULTS, "model": "mlp", "bn_decay": 0.9, "train_steps": 20, "batch_size": 8}
+    moving_averages = statistics.MovingAverages(statistics.Kind(0.9))
+    with Trial(flags, some_digits().train) as trial:
+        layers = trial.graph.graph.get_collection(model.BATCH_NORMS)
+        with trial.graph.graph.as_default():
+            moments = [statistics.layer_moments(inputs) for inputs, _, _ in layers]
+        for images, labels in trial.batches.ahead(0, 20):
+            feed = {trial.graph.images: images, trial.graph.labels: labels}
+            _, of_batch = trial.session.run((trial.graph.train_op, moments), feed)
+            moving_averages.update(of_batch)
+        variables = trial.variables()
+    for (_, pop_mean, pop_var), (mean, var) in zip(layers, moving_averages.values(), strict=True):
+        np.testing.assert_allclose(variables[pop_mean.op.name], mean, rtol=1e-4, atol=1e-5)
+        np.testing.assert_allclose(variables[pop_var.op.name], var, rtol=1e-4)
+
+
+COMMITTED = sorted(RESULTS.glob("*/results.csv"))
+
+
+@pytest.mark.parametrize("table", COMMITTED, ids=lambda path: path.parent.name)
+def test_the_committed_reports_are_made_from_their_tables(tmp_path, table):
+    name = table.parent.name
+    shutil.copytree(table.parent, tmp_path / name)
+    report = (tmp_path / name / "report.md").read_text()
+    (tmp_path / name / "report.md").unlink()
+    plots = {path.name for path in (tmp_path / name).glob("*.svg")}
+    # Without any data at hand, so nothing can have been trained.
+    study = name.removesuffix("-full")
+    flags = [f"--study={study}", f"--results_dir={tmp_path}", "--data_dir=nowhere"]
+    flags += ["--full"] * name.endswith("-full")
+    again = run_command("compare.py", *flags, "--dataset=mnist", cwd=tmp_path)
+    assert last_line(again).endswith("report.md")
+    assert (tmp_path / name / "report.md").read_text() == report
+    assert {path.name for path in (tmp_path / name).glob("*.svg")} == plots
+    first = (tmp_path / name / min(plots)).read_bytes()
+    run_command("compare.py", *flags, "--dataset=mnist", cwd=tmp_path)
+    assert (tmp_path / name / min(plots)).read_bytes() == first, "the same figures, the same bytes"
+
+
+def test_results_of_other_data_are_not_mixed_in(tmp_path):
+    write_up.begin(tmp_path, "python compare.py", {"name": "mnist"})
+    with pytest.raises(InputError, match="synthetic"):
+        write_up.begin(tmp_path, "python compare.py", {"name": "synthetic"})
+
+
+def test_wrong_input_gets_one_line(tmp_path):
+    assert_one_line_error(run_command("compare.py", cwd=tmp_path), 2, "--study")
+    refused = run_command("compare.py", "--study=weather", cwd=tmp_path)
+    assert_one_line_error(refused, 2, "weather", "learning_rate")
+    (tmp_path / "results/paper").mkdir(parents=True)
+    (tmp_path / "results/paper/results.csv").write_text("a,b\n1,2\n")
+    refused = run_command("compare.py", "--study=paper", cwd=tmp_path)
+    assert_one_line_error(refused, 2, "results.csv", "status")
