@@ -8,6 +8,7 @@ tensorboard --logdir=summaries                  the curves
 """
 
 import pathlib
+import shlex
 from typing import Any
 
 from absl import flags as absl_flags
@@ -116,8 +117,16 @@ def train(run: Any, dataset: Any, batches: Any, summary_dir: pathlib.Path) -> di
             run.add_checkpoint(checkpoint)
         evaluator.restore(checkpoint)
         outcome = evaluator.classify(*dataset.test)
-    summaries.write_test_outcome(summary_dir / "test", train_steps, dataset.test.images, outcome)
-    return evaluation.result(outcome, dataset.name, "test", checkpoint)
+    result = evaluation.result(outcome, dataset.name, "test", checkpoint)
+    summaries.write_test_outcome(
+        summary_dir / "test",
+        train_steps,
+        dataset.test.images,
+        outcome,
+        f"{evaluation.result_line(result)}\n\n"
+        f"Again: `{commands.python()} evaluate.py --checkpoint={shlex.quote(checkpoint)}`",
+    )
+    return result
 
 
 if __name__ == "__main__":
