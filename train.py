@@ -41,7 +41,7 @@ def main() -> None:
     # Not at the top of the file: TensorFlow takes seconds to import, a mistyped flag should not.
     from mnist import datasets
     from mnist.batches import Batches
-    from runtime import files, lock, runs
+    from runtime import files, hparams, lock, runs
     from runtime.progress import note
 
     commands.check_json_flag(FLAGS.json)
@@ -76,7 +76,8 @@ def main() -> None:
                 f"--overwrite; to train another: --run=NAME; to go on: {runs.how_to_go_on(run)}"
             )
         else:
-            run.result = train(run, dataset, batches, summary_dir)
+            with hparams.session(summary_dir, {**run.flags, "dataset": dataset.name}):
+                run.result = train(run, dataset, batches, summary_dir)
             run.save()
     commands.finish(run.result, FLAGS.json)
     note(
