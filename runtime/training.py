@@ -13,7 +13,7 @@ from typing import Any
 
 import tensorflow.compat.v1 as tf
 
-from runtime import checkpoints, pictures
+from runtime import checkpoints, pictures, projector
 from runtime.errors import CommandError
 from runtime.evaluation import Evaluator, Outcome
 from runtime.files import writing
@@ -70,6 +70,7 @@ def train(
         first_step = weights.restore_or_initialize()
         if first_step == 0:
             remove_events(summary_dir)
+            projector.remove(summary_dir)
         else:
             note(f"resuming {run.folder} at step {first_step} of {run.flags['train_steps']}")
         # Where a damaged checkpoint was passed over, evaluations after the one before are undone.
