@@ -15,7 +15,7 @@ def define_training() -> None:
     _define_data(default="auto")
     _define_json()
     _define_checkpoint_dir()
-    flags.DEFINE_string("summary_dir", "summaries", "Folder of the runs' TensorBoard events.")
+    _define_summary_dir()
     _define_run_name(default="MODEL-bn or MODEL-nobn, such as cnn-bn")
     flags.DEFINE_bool("resume", True, "Take up a run that exists, rather than refuse to.")
     flags.DEFINE_bool("overwrite", False, "Delete a run that exists, and start it afresh.")
@@ -128,6 +128,7 @@ def define_evaluation() -> None:
     _define_data(default=None)
     _define_json()
     _define_checkpoint_dir()
+    _define_summary_dir()
     _define_run_name(default="the one trained last")
     flags.DEFINE_string(
         "checkpoint", None, "A checkpoint, such as checkpoints/cnn-bn/model.ckpt-1287."
@@ -136,6 +137,9 @@ def define_evaluation() -> None:
     flags.DEFINE_enum("split", "test", ["test", "validation", "train"], "What to classify.")
     flags.DEFINE_bool(
         "fold_batch_norm", False, "Multiply each batch norm into the weights before it: faster."
+    )
+    flags.DEFINE_bool(
+        "projector", False, "Write the digits as the last hidden layer sees them, for TensorBoard."
     )
 
 
@@ -175,6 +179,10 @@ def _define_json() -> None:
 
 def _define_checkpoint_dir() -> None:
     flags.DEFINE_string("checkpoint_dir", "checkpoints", "Folder of the runs' checkpoints.")
+
+
+def _define_summary_dir() -> None:
+    flags.DEFINE_string("summary_dir", "summaries", "Folder of the runs' TensorBoard events.")
 
 
 def _define_run_name(default: str) -> None:

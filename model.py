@@ -5,6 +5,7 @@ holds the weights and the population statistics, and nothing that only training 
 the two is a checkpoint: the variables that they share have the same names.
 """
 
+import math
 import zlib
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -90,11 +91,14 @@ class InferenceGraph(NamedTuple):
     graph: tf.Graph
     images: tf.Tensor  # placeholder, uint8 [batch, 28, 28]
     labels: tf.Tensor  # placeholder, uint8 [batch]
+    embedding: tf.Tensor  # float32 [batch, units]: the last hidden layer
     logits: tf.Tensor  # float32 [batch, 10]: unnormalized log-probabilities
+    probabilities: tf.Tensor  # float32 [batch, 10]: of each class; they add up to 1
     predictions: tf.Tensor  # int64 [batch]: the likeliest class
     cross_entropy: tf.Tensor  # float32 [batch], in nats
     batch_norms: list  # of (inputs, pop_mean, pop_var), in the order in which data passes them
     histograms: tf.Tensor  # string scalar: a serialized Summary of statistics and activations
+    filters: tf.Tensor  # float32 [height, width, count]: the first layer's weights as pictures
 
 
 def training_graph(network: Network, recipe: Recipe) -> TrainingGraph:
@@ -103,7 +107,7 @@ def training_graph(network: Network, recipe: Recipe) -> TrainingGraph:
         global_step = tf.train.get_or_create_global_step()
         images, labels = _placeholders()
         layers = _Layers(recipe.seed, recipe.init_stddev, recipe.dropout)
-        logits = _logits(network, images, phase_train=True, layers=layers)
+        logits = layers.logits(_embedding(network, images, phase_train=True, layers=layers))
         with tf.name_scope("loss"):
             loss = tf.reduce_mean(_cross_entropy(logits, labels))
         with tf.name_scope("accuracy"):
@@ -180,14 +184,27 @@ def fold_batch_norms(variables: dict[str, np.ndarray], bn_epsilon: float) -> dic
 def _inference_graph(network: Network, layers: "_Layers") -> InferenceGraph:
     with tf.Graph().as_default() as graph:
         images, labels = _placeholders()
-        logits = _logits(network, images, phase_train=None, layers=layers)
+        embedding = _embedding(network, images, phase_train=None, layers=layers)
+        logits = layers.logits(embedding)
+        probabilities = tf.nn.softmax(logits, name="probabilities")
         predictions = _predictions(logits)
         with tf.name_scope("loss"):
             cross_entropy = _cross_entropy(logits, labels)
         histograms = _histograms()
         batch_norms = tf.get_collection(BATCH_NORMS)
+        filters = _filters()
     return InferenceGraph(
-        graph, images, labels, logits, predictions, cross_entropy, batch_norms, histograms
+        graph,
+        images,
+        labels,
+        embedding,
+        logits,
+        probabilities,
+        predictions,
+        cross_entropy,
+        batch_norms,
+        histograms,
+        filters,
     )
 
 
@@ -197,10 +214,10 @@ def _placeholders() -> tuple[tf.Tensor, tf.Tensor]:
     return images, labels
 
 
-def _logits(
+def _embedding(
     network: Network, images: tf.Tensor, phase_train: bool | None, layers: "_Layers"
 ) -> tf.Tensor:
-    """The network's unnormalized log-probabilities, float32 [batch, 10]."""
+    """The network's last hidden layer, float32 [batch, units]."""
 
     def normalize(inputs: tf.Tensor) -> tf.Tensor:
         """Batch normalization or, in a network without it, the bias that it makes needless."""
@@ -219,7 +236,9 @@ def _logits(
     with tf.name_scope("scale_pixels"):
         pixels = tf.expand_dims(tf.cast(images, tf.float32) / 255.0, axis=-1)
         pixels = tf.cast(pixels, network.precision)
-    return NETWORKS[network.name](pixels, layers, normalize)
+    hidden = NETWORKS[network.name](pixels, layers, normalize)
+    # The layer after it is small, and float32 whatever the others are.
+    return tf.cast(hidden, tf.float32, name="embedding")
 
 
 class _Layers:
@@ -261,9 +280,9 @@ class _Layers:
         return tf.nn.experimental.stateless_dropout(inputs, self._dropout, tf.stack(seeds))
 
     def logits(self, inputs: tf.Tensor) -> tf.Tensor:
-        """The last layer, which has a bias. It is small, and float32 whatever the others are."""
+        """The last layer, which has a bias: unnormalized log-probabilities, float32 [batch, 10]."""
         with tf.variable_scope("logits"):
-            return _add_bias(self.multiply(tf.cast(inputs, tf.float32), CLASSES, gain=1.0))
+            return _add_bias(self.multiply(inputs, CLASSES, gain=1.0))
 
     def _weights(self, shape: list[int], dtype: tf.DType, gain: float) -> tf.Tensor:
         """Initially normal with variance `gain` / fan-in: 2 keeps the scale of a signal through
@@ -314,8 +333,7 @@ def _convolutional(
             hidden = tf.nn.relu(tf.nn.max_pool2d(hidden, ksize=2, strides=2, padding="SAME"))
     with tf.variable_scope("dense"):
         hidden = tf.nn.relu(normalize(layers.multiply(_flatten(hidden), units, gain=2.0)))
-        hidden = layers.drop_out(hidden)
-    return layers.logits(hidden)
+        return layers.drop_out(hidden)
 
 
 def _mlp(pixels: tf.Tensor, layers: _Layers, normalize: Callable) -> tf.Tensor:
@@ -325,7 +343,7 @@ def _mlp(pixels: tf.Tensor, layers: _Layers, normalize: Callable) -> tf.Tensor:
         with tf.variable_scope(name):
             hidden = tf.nn.sigmoid(normalize(layers.multiply(hidden, 100, gain=1.0)))
             hidden = layers.drop_out(hidden)
-    return layers.logits(hidden)
+    return hidden
 
 
 NETWORKS = {"cnn": _cnn, "small": _small, "mlp": _mlp}
@@ -388,3 +406,15 @@ def _histograms() -> tf.Tensor:
     return tf.summary.merge(
         [tf.raw_ops.HistogramSummary(tag=t.op.name, values=t) for t in variables + activations]
     )
+
+
+def _filters() -> tf.Tensor:
+    """The weights of the first layer as pictures, one for each of its outputs.
+
+    A convolution's are as large as what it looks at, a dense layer's as large as an image.
+    """
+    weights = tf.trainable_variables()[0]
+    *inputs, outputs = weights.shape.as_list()
+    side = math.isqrt(math.prod(inputs))
+    with tf.name_scope("filters"):
+        return tf.cast(tf.reshape(weights, [side, side, outputs]), tf.float32)

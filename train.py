@@ -8,6 +8,7 @@ tensorboard --logdir=summaries                  the curves
 """
 
 import pathlib
+import shlex
 from typing import Any
 
 from absl import flags as absl_flags
@@ -42,7 +43,7 @@ def main() -> None:
     # Not at the top of the file: TensorFlow takes seconds to import, a mistyped flag should not.
     from mnist import datasets
     from mnist.batches import Batches
-    from runtime import files, lock, runs
+    from runtime import files, hparams, lock, runs
     from runtime.progress import note
 
     commands.check_json_flag(FLAGS.json)
@@ -77,7 +78,8 @@ def main() -> None:
                 f"--overwrite; to train another: --run=NAME; to go on: {runs.how_to_go_on(run)}"
             )
         else:
-            run.result = train(run, dataset, batches, summary_dir)
+            with hparams.session(summary_dir, {**run.flags, "dataset": dataset.name}):
+                run.result = train(run, dataset, batches, summary_dir)
             run.save()
     commands.finish(run.result, FLAGS.json)
     note(
@@ -111,8 +113,16 @@ def train(run: Any, dataset: Any, batches: Any, summary_dir: pathlib.Path) -> di
             run.add_checkpoint(checkpoint)
         evaluator.restore(checkpoint)
         outcome = evaluator.classify(*dataset.test)
-    summaries.write_test_outcome(summary_dir / "test", train_steps, dataset.test.images, outcome)
-    return evaluation.result(outcome, dataset.name, "test", checkpoint)
+    result = evaluation.result(outcome, dataset.name, "test", checkpoint)
+    summaries.write_test_outcome(
+        summary_dir / "test",
+        train_steps,
+        dataset.test.images,
+        outcome,
+        f"{evaluation.result_line(result)}\n\n"
+        f"Again: `{commands.python()} evaluate.py --checkpoint={shlex.quote(checkpoint)}`",
+    )
+    return result
 
 
 if __name__ == "__main__":

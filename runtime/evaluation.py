@@ -25,6 +25,7 @@ class Outcome(NamedTuple):
     labels: np.ndarray  # int64 [n]
     predictions: np.ndarray  # int64 [n]
     cross_entropy: np.ndarray  # float32 [n], in nats
+    probabilities: np.ndarray  # float32 [n, 10], of each digit
 
     @property
     def correct(self) -> int:
@@ -110,27 +111,32 @@ class Evaluator:
 
     def classify(self, images: np.ndarray, labels: np.ndarray) -> Outcome:
         """Classifies uint8 images [n, 28, 28] with labels [n]."""
-        fetches = (self.graph.predictions, self.graph.cross_entropy)
+        fetches = (self.graph.predictions, self.graph.cross_entropy, self.graph.probabilities)
         batches = [
             self._session.run(fetches, self._feed(images, labels, start, BATCH_SIZE))
             for start in range(0, len(labels), BATCH_SIZE)
         ]
-        predictions, cross_entropy = map(np.concatenate, zip(*batches, strict=True))
-        return Outcome(labels.astype(np.int64), predictions, cross_entropy)
+        return Outcome(labels.astype(np.int64), *map(np.concatenate, zip(*batches, strict=True)))
 
     def logits(self, images: np.ndarray) -> np.ndarray:
         """Returns the logits, float32 [n, 10], of uint8 images [n, 28, 28] in a single run."""
         return self._session.run(self.graph.logits, {self.graph.images: images})
 
-    def values(self, name: str, images: np.ndarray, labels: np.ndarray) -> np.ndarray:
-        """Returns the values, [n, ...], of the tensor of this name for uint8 images [n, 28, 28]."""
-        tensor = self.graph.graph.get_tensor_by_name(f"{name}:0")
-        return np.concatenate(
-            [
-                self._session.run(tensor, self._feed(images, labels, start, BATCH_SIZE))
-                for start in range(0, len(labels), BATCH_SIZE)
-            ]
-        )
+    def embedding(self, images: np.ndarray) -> np.ndarray:
+        """Returns the last hidden layer, float32 [n, units], of uint8 images [n, 28, 28]."""
+        return self.values(self.graph.embedding, images)
+
+    def values(self, tensor: tf.Tensor, images: np.ndarray) -> np.ndarray:
+        """Returns the values, [n, ...], of a tensor of the graph for uint8 images [n, 28, 28]."""
+        batches = [
+            self._session.run(tensor, {self.graph.images: images[start : start + BATCH_SIZE]})
+            for start in range(0, len(images), BATCH_SIZE)
+        ]
+        return np.concatenate(batches)
+
+    def filters(self) -> np.ndarray:
+        """Returns the first layer's weights as pictures, float32 [height, width, count]."""
+        return self._session.run(self.graph.filters)
 
     def histograms(self, images: np.ndarray, labels: np.ndarray) -> bytes:
         """Returns a serialized Summary of the statistics, and of the first images' activations."""

@@ -6,11 +6,13 @@ from typing import Any
 
 import numpy as np
 import tensorflow.compat.v1 as tf
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image
+from tensorboard.plugins.pr_curve import summary as pr_curve
 
-from runtime.evaluation import Outcome
+from runtime import pictures
+from runtime.evaluation import Outcome, confusion_matrix
 
-MISCLASSIFIED_COLUMNS, MISCLASSIFIED_ROWS = 8, 8
+EVENT_FILES = "events.out.tfevents.*"
 
 
 class EventWriter:
@@ -71,6 +73,10 @@ class EventWriter:
             ),
         )
 
+    def trace(self, step: int, trace: tf.RunMetadata) -> None:
+        """Adds time and memory of every op in a step, for the Graphs tab; one trace a step."""
+        self._writer.add_run_metadata(trace, f"step {step}", step)
+
     def serialized(self, step: int, summary: bytes) -> None:
         """Adds a Summary that a graph has made."""
         self._writer.add_summary(summary, step)
@@ -85,7 +91,7 @@ class EventWriter:
 
 def remove_events(folder: pathlib.Path) -> None:
     """Deletes the event files of a run that is to start afresh, or its curves would be double."""
-    for path in folder.glob("*/events.out.tfevents.*"):
+    for path in folder.glob(f"*/{EVENT_FILES}"):
         path.unlink()
 
 
@@ -96,43 +102,16 @@ def markdown_table(facts: dict[str, Any]) -> str:
 
 
 def write_test_outcome(
-    folder: pathlib.Path, step: int, images: np.ndarray, outcome: Outcome
+    folder: pathlib.Path, step: int, images: np.ndarray, outcome: Outcome, result: str
 ) -> None:
-    """Writes the test set's loss and accuracy, and a picture of what was misclassified."""
+    """Writes what a run reaches on the test set: numbers, pictures, and `result` in Markdown."""
     with EventWriter(folder, first_step=0) as events:
         events.scalars(step, outcome.scalars)
-        grid = misclassified_grid(images, outcome.labels, outcome.predictions)
+        grid = pictures.misclassified_grid(images, outcome.labels, outcome.predictions)
         events.image(step, "misclassified digits, predicted and true", grid)
-
-
-def misclassified_grid(
-    images: np.ndarray, labels: np.ndarray, predictions: np.ndarray
-) -> Image.Image:
-    """Draws the first misclassified digits, with `predicted/true` under each.
-
-    Args:
-        images: uint8 [n, 28, 28].
-        labels: the true digits [n].
-        predictions: the predicted digits [n].
-    """
-    scale, caption = 2, 20
-    font = ImageFont.load_default(size=caption)
-    width, height = images.shape[2] * scale + 8, images.shape[1] * scale + caption + 8
-    wrong = np.flatnonzero(labels != predictions)[: MISCLASSIFIED_COLUMNS * MISCLASSIFIED_ROWS]
-    rows = max(1, -(-len(wrong) // MISCLASSIFIED_COLUMNS))
-    grid = Image.new("L", (width * MISCLASSIFIED_COLUMNS, height * rows), color=255)
-    draw = ImageDraw.Draw(grid)
-    for place, index in enumerate(wrong):
-        row, column = divmod(place, MISCLASSIFIED_COLUMNS)
-        left, top = column * width + 4, row * height + 2
-        digit = Image.fromarray(255 - images[index])
-        digit = digit.resize((digit.width * scale, digit.height * scale))
-        grid.paste(digit, (left, top))
-        draw.text(
-            (left + digit.width / 2, top + digit.height),
-            f"{predictions[index]}/{labels[index]}",
-            anchor="ma",
-            font=font,
-            fill=0,
-        )
-    return grid
+        confusion = pictures.confusion_picture(confusion_matrix(outcome))
+        events.image(step, "confusion matrix", confusion)
+        for digit, probabilities in enumerate(outcome.probabilities.T):
+            curve = pr_curve.pb(f"pr_curve/digit_{digit}", outcome.labels == digit, probabilities)
+            events.serialized(step, curve.SerializeToString())
+        events.text(step, "result", result)

@@ -13,7 +13,7 @@ from typing import Any
 
 import tensorflow.compat.v1 as tf
 
-from runtime import checkpoints
+from runtime import checkpoints, pictures, projector
 from runtime.errors import CommandError
 from runtime.evaluation import Evaluator, Outcome
 from runtime.files import writing
@@ -24,6 +24,8 @@ from runtime.summaries import EventWriter, markdown_table, remove_events
 
 # The training curves show the mean over this many steps.
 STEPS_PER_POINT = 10
+# Its ops are timed. By then all memory that a step needs has been asked for once.
+TRACED_STEP = 10
 # Each rollback halves the learning rate; after this many it is not the learning rate's fault.
 MOST_ROLLBACKS = 5
 
@@ -68,6 +70,7 @@ def train(
         first_step = weights.restore_or_initialize()
         if first_step == 0:
             remove_events(summary_dir)
+            projector.remove(summary_dir)
         else:
             note(f"resuming {run.folder} at step {first_step} of {run.flags['train_steps']}")
         # Where a damaged checkpoint was passed over, evaluations after the one before are undone.
@@ -87,12 +90,23 @@ def train(
 
 
 def take_step(
-    session: tf.Session, graph: Any, images: Any, labels: Any, rate_factor: float = 1.0
+    session: tf.Session,
+    graph: Any,
+    images: Any,
+    labels: Any,
+    rate_factor: float = 1.0,
+    trace: tf.RunMetadata | None = None,
 ) -> tuple[float, float, float]:
-    """Trains on one batch; returns its loss, its accuracy, and the learning rate of the step."""
+    """Trains on one batch; returns its loss, its accuracy, and the learning rate of the step.
+
+    Where there is a `trace`, it is filled with time and memory of every op.
+    """
+    traced = None if trace is None else tf.RunOptions(trace_level=tf.RunOptions.FULL_TRACE)
     _, loss, accuracy, rate = session.run(
         (graph.train_op, graph.loss, graph.accuracy, graph.learning_rate),
         {graph.images: images, graph.labels: labels, graph.rate_factor: rate_factor},
+        options=traced,
+        run_metadata=trace,
     )
     return loss, accuracy, rate
 
@@ -158,6 +172,7 @@ class _Loop:
     def run_until_done(self, first_step: int, stop: StopRequest) -> str:
         """Takes the steps after `first_step` and returns the last checkpoint."""
         train_steps = self.run.flags["train_steps"]
+        self._step_to_trace: int | None = min(TRACED_STEP, train_steps)
         self._started = time.monotonic()
         self._seconds: dict[str, float] = collections.defaultdict(float)
         step = first_step
@@ -201,17 +216,26 @@ class _Loop:
                 raise _interruption(stopped_by, self._checkpoint)
 
     def _take_step(self, step: int, images: Any, labels: Any) -> str:
+        trace = tf.RunMetadata() if step == self._step_to_trace else None
         loss, accuracy, rate = take_step(
-            self.weights.session, self.weights.graph, images, labels, self._rate_factor()
+            self.weights.session, self.weights.graph, images, labels, self._rate_factor(), trace
         )
         self._learning_rate = rate
         if not math.isfinite(loss):
             raise Diverged(step, rate, f"the loss is {loss}")
+        if trace is not None:
+            self._write_trace(step, trace)
         self._seen.append([float(loss), float(accuracy)])
         self._images += len(labels)
         if step % STEPS_PER_POINT == 0:
             self._write_point(step, rate)
         return self._facts(loss)
+
+    def _write_trace(self, step: int, trace: tf.RunMetadata) -> None:
+        with self._off_the_clock("evaluation and summaries"):
+            self.train_events.trace(step, trace)
+        # Not again after a rollback.
+        self._step_to_trace = None
 
     def _write_point(self, step: int, learning_rate: float) -> None:
         self.images_per_second = self._images / (time.monotonic() - self._since)
@@ -258,6 +282,8 @@ class _Loop:
             self.validation_accuracy = outcome.accuracy
             self.validation_events.scalars(step, outcome.scalars)
             self.validation_events.serialized(step, self.evaluator.histograms(*self.validation))
+            filters = pictures.filter_grid(self.evaluator.filters())
+            self.validation_events.image(step, "first-layer filters", filters)
             self.validation_events.flush()
         with self._off_the_clock("checkpoints"):
             self._record(step, outcome)

@@ -44,7 +44,8 @@ def train(cell: Cell, dataset: Dataset, folder: pathlib.Path) -> list[Row]:
     layer = "batch_norm" if cell.flags["batch_norm"] else "bias"
 
     def percentiles(evaluator: Evaluator) -> Row:
-        inputs = evaluator.values(f"dense3/after_{layer}", *dataset.test)[:, UNIT]
+        tensor = evaluator.graph.graph.get_tensor_by_name(f"dense3/after_{layer}:0")
+        inputs = evaluator.values(tensor, dataset.test.images)[:, UNIT]
         return {f"p{percent}": float(np.percentile(inputs, percent)) for percent in PERCENTILES}
 
     steps = cell.flags["train_steps"]

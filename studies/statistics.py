@@ -10,6 +10,7 @@ import tensorflow.compat.v1 as tf
 
 import model
 from mnist.datasets import Dataset
+from runtime import hparams
 from runtime.summaries import EventWriter
 from studies import plots, results
 from studies.plots import STYLES, Curve
@@ -66,6 +67,7 @@ def train(cell: Cell, dataset: Dataset, folder: pathlib.Path) -> list[Row]:
     """
     rows: list[Row] = []
     with Trial(cell.flags, dataset.train) as trial, contextlib.ExitStack() as stack:
+        stack.enter_context(hparams.session(folder, cell.flags))
         layers = trial.graph.graph.get_collection(model.BATCH_NORMS)
         with trial.graph.graph.as_default():
             moments = [layer_moments(inputs) for inputs, _, _ in layers]

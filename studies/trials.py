@@ -13,6 +13,7 @@ import tensorflow.compat.v1 as tf
 import model
 from mnist.batches import Batches
 from mnist.datasets import Dataset, Split
+from runtime import hparams
 from runtime.evaluation import Evaluator
 from runtime.summaries import EventWriter
 from runtime.training import STEPS_PER_POINT, take_step
@@ -123,6 +124,7 @@ def learning_curve(
     """
     rows: list[Row] = []
     with Trial(flags, dataset.train) as trial, contextlib.ExitStack() as stack:
+        stack.enter_context(hparams.session(folder, flags))
         train_events = stack.enter_context(EventWriter(folder / "train", 0))
         split_events = stack.enter_context(EventWriter(folder / split, 0))
         seen = []

@@ -78,3 +78,36 @@ def scalars(folder):
         tag: [(event.step, event.value) for event in events.Scalars(tag)]
         for tag in events.Tags()["scalars"]
     }
+
+
+def events(folder):
+    """What the event files in a folder say, up to the records that a kill has cut off."""
+    from tensorboard.backend.event_processing.event_file_loader import LegacyEventFileLoader
+
+    for path in sorted(pathlib.Path(folder).glob("events.out.tfevents.*")):
+        yield from LegacyEventFileLoader(str(path)).Load()
+
+
+def sessions(folder):
+    """Flags of every session that a run's folder has for the HParams tab, and how they ended."""
+    from tensorboard.plugins.hparams import api_pb2, metadata
+
+    started, ended = [], []
+    for value in (value for event in events(folder) for value in event.summary.value):
+        content = value.metadata.plugin_data.content
+        if value.tag == metadata.SESSION_START_INFO_TAG:
+            hparams = metadata.parse_session_start_info_plugin_data(content).hparams
+            started.append({k: getattr(v, v.WhichOneof("kind")) for k, v in hparams.items()})
+        elif value.tag == metadata.SESSION_END_INFO_TAG:
+            status = metadata.parse_session_end_info_plugin_data(content).status
+            ended.append(api_pb2.Status.Name(status))
+    return started, ended
+
+
+def traced_steps(folder):
+    """Tags of the steps whose ops were timed."""
+    return [
+        event.tagged_run_metadata.tag
+        for event in events(folder)
+        if event.HasField("tagged_run_metadata")
+    ]

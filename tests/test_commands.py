@@ -19,6 +19,8 @@ from tests.helpers import (
     last_line,
     run_command,
     scalars,
+    sessions,
+    traced_steps,
     variables,
 )
 
@@ -143,6 +145,9 @@ def test_stopped_and_resumed_is_never_stopped(tmp_path, data_flags, stop, exit_c
     )
     points = scalars(tmp_path / "summaries/stopped/train")["classification/loss"]
     assert [step for step, _ in points] == list(range(10, 601, 10))
+    assert traced_steps(tmp_path / "summaries/stopped/train") == ["step 10"]
+    (flags,), ended = sessions(tmp_path / "summaries/stopped")
+    assert flags["train_steps"] == 600 and ended == ["STATUS_SUCCESS"]
 
 
 def test_an_evaluation_that_was_cut_off_is_made_up_for(tmp_path, data_flags):
@@ -163,10 +168,13 @@ def test_a_run_with_a_constant_rate_can_be_made_longer(tmp_path, data_flags):
     longer = run_command("train.py", *flags, "--train_steps=40", "--run=longer", cwd=tmp_path)
     whole = run_command("train.py", *flags, "--train_steps=40", "--run=whole", cwd=tmp_path)
     assert last_line(longer) == last_line(whole).replace("whole", "longer")
+    (flags,), ended = sessions(tmp_path / "summaries/longer")
+    assert flags["train_steps"] == 40 and ended == ["STATUS_SUCCESS"]
 
 
 def test_overwrite_starts_afresh(tmp_path, data_flags):
     run_command("train.py", *SHORT, *data_flags, cwd=tmp_path)
+    run_command("evaluate.py", "--projector", cwd=tmp_path)
     afresh = run_command(
         "train.py", *SHORT, "--train_steps=20", "--overwrite", *data_flags, cwd=tmp_path
     )
@@ -174,6 +182,9 @@ def test_overwrite_starts_afresh(tmp_path, data_flags):
     assert not list((tmp_path / "checkpoints/mlp-bn").glob("*-40*"))
     points = scalars(tmp_path / "summaries/mlp-bn/train")["classification/loss"]
     assert [step for step, _ in points] == [10, 20]
+    (flags,), _ = sessions(tmp_path / "summaries/mlp-bn")
+    assert flags["train_steps"] == 20
+    assert not list((tmp_path / "summaries/mlp-bn/projector").iterdir()), "of the former weights"
 
 
 def test_overwrite_deletes_nothing_but_a_run(tmp_path, data_flags):
@@ -308,6 +319,14 @@ def test_evaluate_refuses_what_it_cannot_read(tmp_path, trained_runs):
 
     refused = run_command("evaluate.py", "--checkpoint=nowhere/model.ckpt-1", cwd=tmp_path)
     assert_one_line_error(refused, 2, "nowhere")
+
+
+def test_evaluate_refuses_to_write_points_where_it_cannot(tmp_path, trained_runs):
+    folder, _ = trained_runs
+    (tmp_path / "file").write_text("not a folder")
+    flags = ["--run=mlp-bn", "--projector", f"--summary_dir={tmp_path}/file"]
+    refused = run_command("evaluate.py", *flags, cwd=folder)
+    assert_one_line_error(refused, 2, "file/mlp-bn")
 
 
 def test_help_lists_every_flag(tmp_path):

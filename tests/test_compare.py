@@ -54,9 +54,7 @@ def group_is_empty(process):
     return False
 
 
-@pytest.mark.parametrize(
-    ("stop", "exit_code"), [(signal.SIGINT, 130), (signal.SIGKILL, -9)]
-)
+@pytest.mark.parametrize(("stop", "exit_code"), [(signal.SIGINT, 130), (signal.SIGKILL, -9)])
 def test_a_grid_that_was_stopped_goes_on_where_it_was(tmp_path, start_grid, stop, exit_code):
     folder = tmp_path / "paper"
     process = start_grid()

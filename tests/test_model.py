@@ -243,3 +243,33 @@ def test_folded_it_is_the_same_function(network):
     assert not [name for name in shapes(folded_graph.graph) if "batch_norm" in name]
     tolerance = {"float32": 1e-4, "bfloat16": 0.05}[network.precision]
     np.testing.assert_allclose(folded, plain, atol=tolerance, rtol=tolerance)
+
+
+@pytest.mark.parametrize("build", [model.inference_graph, model.folded_inference_graph])
+@pytest.mark.parametrize("network", NETWORKS, ids=label)
+def test_the_logits_are_made_of_the_embedding_and_the_probabilities_of_the_logits(network, build):
+    graph = build(network)
+    with tf.Session(graph=graph.graph) as session, graph.graph.as_default():
+        session.run(tf.global_variables_initializer())
+        variables = {v.op.name: v for v in tf.global_variables()}
+        first = next(v for name, v in variables.items() if name.endswith("weights"))
+        embedding, logits, probabilities, filters, weights, bias, first = session.run(
+            (
+                graph.embedding,
+                graph.logits,
+                graph.probabilities,
+                graph.filters,
+                variables["logits/weights"],
+                variables["logits/bias"],
+                first,
+            ),
+            {graph.images: BATCH["images"]},
+        )
+    assert {a.dtype for a in (embedding, probabilities, filters)} == {np.dtype(np.float32)}
+    np.testing.assert_allclose(embedding @ weights + bias, logits, rtol=1e-3, atol=1e-4)
+    exponentials = np.exp(logits - logits.max(axis=1, keepdims=True))
+    expected = exponentials / exponentials.sum(axis=1, keepdims=True)
+    np.testing.assert_allclose(probabilities, expected, rtol=1e-4, atol=1e-6)
+    side = 28 if network.name == "mlp" else 5
+    assert filters.shape == (side, side, first.shape[-1])
+    np.testing.assert_array_equal(filters.ravel(), first.astype(np.float32).ravel())

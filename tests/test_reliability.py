@@ -22,6 +22,7 @@ from tests.helpers import (
     last_line,
     run_command,
     scalars,
+    sessions,
     variables,
 )
 
@@ -300,6 +301,7 @@ def test_a_loss_that_is_not_finite_stops_the_run(tmp_path, data_flags):
     for name in record["checkpoints"]:
         for value in variables(tmp_path / "checkpoints/cnn-nobn" / name).values():
             assert np.all(np.isfinite(value)), name
+    assert sessions(tmp_path / "summaries/cnn-nobn")[1] == ["STATUS_FAILURE"]
 
 
 def test_rollback_goes_on_from_the_last_checkpoint_with_half_the_rate(tmp_path, data_flags):

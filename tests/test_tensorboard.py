@@ -2,6 +2,8 @@
 
 import io
 import json
+import re
+import shutil
 import socket
 import subprocess
 import sys
@@ -10,14 +12,32 @@ import urllib.error
 import urllib.parse
 import urllib.request
 
+import numpy as np
 import pytest
+from google.protobuf import text_format
 from PIL import Image
+
+from tests.helpers import last_line, run_command
+
+RUNS = ["cnn-bn", "cnn-nobn", "mlp-bn", "mlp-nobn"]
 
 
 @pytest.fixture(scope="module")
-def tensorboard(trained_runs):
+def tensorboard(trained_runs, tmp_path_factory):
     """A function that asks the data endpoints of a TensorBoard over all trained runs."""
-    folder, _ = trained_runs
+    trained, lines = trained_runs
+    folder = tmp_path_factory.mktemp("shown")
+    shutil.copytree(trained / "summaries", folder / "summaries")
+    projected = run_command(
+        "evaluate.py",
+        "--run=cnn-bn",
+        "--projector",
+        "--fold_batch_norm",
+        f"--checkpoint_dir={trained}/checkpoints",
+        cwd=folder,
+    )
+    assert last_line(projected).split(",")[0] == lines["cnn-bn"].split(",")[0]
+    assert "--logdir=summaries, then Projector, cnn-bn/projector" in projected.stderr
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -90,18 +110,127 @@ def test_the_flags_are_a_text_panel(tensorboard):
     assert "learning_rate" in panel["text"] and "<table>" in panel["text"]
 
 
-def test_misclassified_digits_are_a_picture(tensorboard):
-    ((tag, details),) = tensorboard("plugin/images/tags")["cnn-bn/test"].items()
-    assert "misclassified" in tag
-    (picture,) = tensorboard("plugin/images/images", run="cnn-bn/test", tag=tag, sample=0)
-    png = tensorboard(
-        "plugin/images/individualImage", **dict(urllib.parse.parse_qsl(picture["query"]))
-    )
-    with Image.open(io.BytesIO(png)) as shown:
-        assert shown.width > 300 and shown.height > 100
+def test_the_result_is_a_text_panel_with_the_command_that_repeats_it(tensorboard, trained_runs):
+    _, lines = trained_runs
+    (panel,) = tensorboard("plugin/text/text", run="cnn-bn/test", tag="result")
+    assert lines["cnn-bn"] in panel["text"]
+    assert "evaluate.py --checkpoint=checkpoints/cnn-bn/model.ckpt-40" in panel["text"]
+
+
+@pytest.mark.parametrize(
+    ("run", "tag", "steps"),
+    [
+        ("cnn-bn/test", "misclassified digits, predicted and true", [40]),
+        ("cnn-bn/test", "confusion matrix", [40]),
+        ("cnn-bn/validation", "first-layer filters", [20, 40]),
+        ("mlp-nobn/validation", "first-layer filters", [20, 40]),
+    ],
+)
+def test_pictures(tensorboard, run, tag, steps):
+    assert tag in tensorboard("plugin/images/tags")[run]
+    pictures = tensorboard("plugin/images/images", run=run, tag=tag, sample=0)
+    assert [picture["step"] for picture in pictures] == steps
+    seen = set()
+    for picture in pictures:
+        query = dict(urllib.parse.parse_qsl(picture["query"]))
+        png = tensorboard("plugin/images/individualImage", **query)
+        with Image.open(io.BytesIO(png)) as shown:
+            assert shown.width > 300 and shown.height > 100
+            seen.add(shown.tobytes())
+    assert len(seen) == len(steps), "they change from step to step"
 
 
 def test_both_graphs_are_shown(tensorboard):
     graphs = tensorboard("plugin/graphs/info")
     for split in ("train", "validation"):
         assert graphs[f"cnn-bn/{split}"]["run_graph"]
+
+
+def test_one_step_is_shown_with_time_and_memory_of_its_ops(tensorboard):
+    import tensorflow.compat.v1 as tf
+
+    graphs = tensorboard("plugin/graphs/info")
+    assert list(graphs["cnn-bn/train"]["tags"]) == ["step 10"]
+    assert graphs["cnn-bn/train"]["tags"]["step 10"]["profile"]
+    trace = tensorboard("plugin/graphs/run_metadata", run="cnn-bn/train", tag="step 10")
+    (device,) = text_format.Parse(trace, tf.RunMetadata()).step_stats.dev_stats
+    (convolution,) = [
+        node
+        for node in device.node_stats
+        if node.node_name.startswith("conv1/convolution") and node.memory
+    ]
+    assert convolution.op_end_rel_micros > 0
+    assert sum(memory.total_bytes for memory in convolution.memory) > 0
+
+
+def test_every_digit_has_a_precision_recall_curve(tensorboard, trained_runs):
+    _, lines = trained_runs
+    tags = tensorboard("plugin/pr_curves/tags")["cnn-bn/test"]
+    names = {f"pr_curve/digit_{digit}" for digit in range(10)}
+    assert {details["displayName"] for details in tags.values()} == names
+    images = 0
+    for tag in tags:
+        ((curve,),) = tensorboard("plugin/pr_curves/pr_curves", run="cnn-bn/test", tag=tag).values()
+        assert curve["step"] == 40
+        # Whoever calls everything a 3 finds every 3.
+        assert curve["recall"][0] == 1
+        assert all(np.diff(curve["recall"]) <= 0)
+        assert max(curve["precision"]) > 0.9
+        images += curve["true_positives"][0]
+    assert images == int(re.search(r"/(\d+)\)", lines["cnn-bn"])[1])
+
+
+def test_each_run_is_a_row_of_hparams_with_its_flags_and_what_it_reached(tensorboard, trained_runs):
+    _, lines = trained_runs
+    request = {"allowedStatuses": ["STATUS_SUCCESS"], "sliceSize": 100, "includeMetrics": True}
+    groups = tensorboard("plugin/hparams/session_groups", request=json.dumps(request))
+    rows = {group["name"]: group for group in groups["sessionGroups"]}
+    assert sorted(rows) == RUNS
+    for name, row in rows.items():
+        assert len(row["sessions"]) == 1
+        flags = row["hparams"]
+        assert flags["learning_rate"] == 0.006 and flags["train_steps"] == 40
+        assert flags["batch_norm"] is name.endswith("-bn")
+        assert f"{flags['model']}-" in name
+        assert lines[name].startswith(flags["dataset"])
+        reached = {
+            (metric["name"]["group"], metric["name"]["tag"]): metric["value"]
+            for metric in row["metricValues"]
+        }
+        correct, total = map(int, re.search(r"\((\d+)/(\d+)\)", lines[name]).groups())
+        assert reached["test", "classification/accuracy"] == pytest.approx(correct / total)
+        for split in ("test", "validation", "train"):
+            assert reached[split, "classification/loss"] > 0
+
+    experiment = tensorboard("plugin/hparams/experiment", request='{"includeMetrics": true}')
+    differing = {info["name"] for info in experiment["hparamInfos"] if info["differs"]}
+    assert differing == {"model", "batch_norm"}
+
+
+def test_the_projector_shows_every_digit_as_the_last_hidden_layer_sees_it(
+    tensorboard, trained_runs, data_name
+):
+    _, lines = trained_runs
+    total = int(re.search(r"/(\d+)\)", lines["cnn-bn"])[1])
+    run = "cnn-bn/projector"
+    assert tensorboard("plugin/projector/runs") == [run]
+    (points,) = tensorboard("plugin/projector/info", run=run)["embeddings"]
+    name = points["tensorName"]
+    assert name == f"{data_name} test digits at step 40"
+    assert points["tensorShape"] == [total, 1024]
+
+    tensor = tensorboard("plugin/projector/tensor", run=run, name=name)
+    tensor = np.frombuffer(tensor, np.float32).reshape(points["tensorShape"])
+    assert tensor.min() == 0 and tensor.std() > 0, "what a ReLU lets through"
+
+    table = tensorboard("plugin/projector/metadata", run=run, name=name).decode()
+    header, *rows = [line.split("\t") for line in table.splitlines()]
+    assert header == ["label", "prediction"] and len(rows) == total
+    right = sum(label == prediction for label, prediction in rows)
+    assert f"({right}/{total})" in lines["cnn-bn"]
+
+    png = tensorboard("plugin/projector/sprite_image", run=run, name=name)
+    assert points["sprite"]["singleImageDim"] == [28, 28]
+    with Image.open(io.BytesIO(png)) as sprite:
+        side = sprite.width // 28
+        assert sprite.size == (side * 28, side * 28) and (side - 1) ** 2 < total <= side**2

@@ -1,0 +1,102 @@
+"""The pictures that TensorBoard shows of a run."""
+
+import math
+
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+
+MISCLASSIFIED_COLUMNS, MISCLASSIFIED_ROWS = 8, 8
+# From blue by white to red, the ends of ColorBrewer's RdBu, which the colour-blind see apart too.
+WHITE, INK = 127, 255
+DIVERGING = np.zeros([256, 3], np.uint8)
+DIVERGING[: WHITE + 1] = np.linspace([33, 102, 172], [255, 255, 255], WHITE + 1)
+DIVERGING[WHITE:INK] = np.linspace([255, 255, 255], [178, 24, 43], INK - WHITE)
+
+
+def misclassified_grid(
+    images: np.ndarray, labels: np.ndarray, predictions: np.ndarray
+) -> Image.Image:
+    """Draws the first misclassified digits, with `predicted/true` under each.
+
+    Args:
+        images: uint8 [n, 28, 28].
+        labels: the true digits [n].
+        predictions: the predicted digits [n].
+    """
+    scale, caption = 2, 20
+    font = ImageFont.load_default(size=caption)
+    width, height = images.shape[2] * scale + 8, images.shape[1] * scale + caption + 8
+    wrong = np.flatnonzero(labels != predictions)[: MISCLASSIFIED_COLUMNS * MISCLASSIFIED_ROWS]
+    rows = max(1, -(-len(wrong) // MISCLASSIFIED_COLUMNS))
+    grid = Image.new("L", (width * MISCLASSIFIED_COLUMNS, height * rows), color=255)
+    draw = ImageDraw.Draw(grid)
+    for place, index in enumerate(wrong):
+        row, column = divmod(place, MISCLASSIFIED_COLUMNS)
+        left, top = column * width + 4, row * height + 2
+        digit = Image.fromarray(255 - images[index])
+        digit = digit.resize((digit.width * scale, digit.height * scale))
+        grid.paste(digit, (left, top))
+        draw.text(
+            (left + digit.width / 2, top + digit.height),
+            f"{predictions[index]}/{labels[index]}",
+            anchor="ma",
+            font=font,
+            fill=0,
+        )
+    return grid
+
+
+def confusion_picture(matrix: np.ndarray) -> Image.Image:
+    """Draws a confusion matrix: the more images in a cell, the darker it is.
+
+    Args:
+        matrix: int [classes, classes]; row is the true digit, column the predicted one.
+    """
+    cell, size = 52, 20
+    left, top = 3 * size, 3 * size
+    font = ImageFont.load_default(size=size)
+    width = len(matrix) * cell
+    picture = Image.new("L", (left + width + size // 2, top + width + size // 2), color=255)
+    draw = ImageDraw.Draw(picture)
+    draw.text((left + width / 2, size), "predicted", anchor="mm", font=font, fill=0)
+    draw.text((left / 2, top - size / 2), "true", anchor="mm", font=font, fill=0)
+    # By the logarithm: beside a thousand right answers, ten wrong ones would look like none.
+    shades = np.log1p(matrix) / max(np.log1p(matrix.max()), 1)
+    for digit in range(len(matrix)):
+        middle = (digit + 0.5) * cell
+        draw.text((left + middle, top - size / 2), str(digit), anchor="mm", font=font, fill=0)
+        draw.text((left / 2, top + middle), str(digit), anchor="mm", font=font, fill=0)
+    for (row, column), count in np.ndenumerate(matrix):
+        x, y = left + column * cell, top + row * cell
+        shade = shades[row, column]
+        draw.rectangle((x, y, x + cell, y + cell), fill=int(255 - 225 * shade), outline=200)
+        if count:
+            ink = 255 if shade > 0.5 else 0
+            draw.text((x + cell / 2, y + cell / 2), str(count), anchor="mm", font=font, fill=ink)
+    return picture
+
+
+def filter_grid(filters: np.ndarray) -> Image.Image:
+    """Draws filters side by side: white is 0, blue is negative, red is positive.
+
+    Args:
+        filters: float32 [height, width, count].
+    """
+    caption = 20
+    height, width, count = filters.shape
+    columns = next(c for c in range(math.isqrt(count - 1) + 1, count + 1) if count % c == 0)
+    scale = max(1, 60 // height)
+    largest = float(np.abs(filters).max())
+    colours = np.rint(WHITE * (1 + filters / (largest or 1.0))).astype(np.uint8)
+    # To [row, y, column, x], each pixel enlarged, with a line around each filter.
+    tiles = colours.reshape(height, width, -1, columns).transpose(2, 0, 3, 1)
+    tiles = tiles.repeat(scale, axis=1).repeat(scale, axis=3)
+    tiles = np.pad(tiles, ((0, 0), (0, 1), (0, 0), (0, 1)), constant_values=INK)
+    table = tiles.reshape(tiles.shape[0] * tiles.shape[1], tiles.shape[2] * tiles.shape[3])
+    picture = Image.fromarray(np.pad(table, ((caption, 0), (0, 0)), constant_values=WHITE))
+    picture.putpalette(DIVERGING.tobytes())
+    draw = ImageDraw.Draw(picture)
+    draw.fontmode = "1"  # smooth letters would be drawn in colours of the palette
+    text = f"blue -{largest:.3g}, white 0, red {largest:.3g}"
+    draw.text((2, 1), text, font=ImageFont.load_default(size=14), fill=INK)
+    return picture

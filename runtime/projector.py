@@ -1,0 +1,118 @@
+"""The Projector tab: digits as points of a layer's space, each drawn as the digit that it is."""
+
+import math
+import os
+import pathlib
+import shutil
+import tempfile
+
+import numpy as np
+from PIL import Image
+from tensorboard.plugins import projector
+
+from runtime.files import make_folder, writing
+from runtime.summaries import EVENT_FILES, EventWriter
+
+FOLDER = "projector"
+TENSOR, METADATA, SPRITE = "tensor.bytes", "metadata.tsv", "sprite.png"
+CONFIG = "projector_config.pbtxt"  # the name is the plugin's
+# Where files are until all of them are there.
+PARTS = ".part-"
+
+
+def write(
+    run_folder: pathlib.Path,
+    name: str,
+    embedding: np.ndarray,
+    images: np.ndarray,
+    labels: np.ndarray,
+    predictions: np.ndarray,
+) -> None:
+    """Writes the points of a split, in place of those that are there.
+
+    Whoever reads sees the files of one call or, for a moment, none.
+
+    Args:
+        run_folder: the folder of a run's event files; the points get a folder in it.
+        name: what TensorBoard calls the points.
+        embedding: float32 [n, dimensions].
+        images: uint8 [n, 28, 28].
+        labels: the true digits [n].
+        predictions: the predicted digits [n].
+
+    Raises:
+        InputError: the folder can't be made.
+        CommandError: it can't be written to.
+    """
+    folder = run_folder / FOLDER
+    make_folder(folder)
+    with writing(folder):
+        _remove_parts(folder)
+        with tempfile.TemporaryDirectory(dir=folder, prefix=PARTS) as name_of_parts:
+            parts = pathlib.Path(name_of_parts)
+            (parts / TENSOR).write_bytes(_not_text(embedding))
+            (parts / METADATA).write_text(_table(labels, predictions))
+            _sprite(images).save(parts / SPRITE)
+            projector.visualize_embeddings(str(parts), _config(name, embedding, images))
+            # Without the first, TensorBoard shows none of the others.
+            (folder / CONFIG).unlink(missing_ok=True)
+            for file in (TENSOR, METADATA, SPRITE, CONFIG):
+                os.replace(parts / file, folder / file)
+        # TensorBoard looks into no folder that has no events.
+        if not any(folder.glob(EVENT_FILES)):
+            with EventWriter(folder, first_step=0):
+                pass
+
+
+def remove(run_folder: pathlib.Path) -> None:
+    """Deletes the points of a run that is to start afresh: it will see the digits otherwise."""
+    folder = run_folder / FOLDER
+    _remove_parts(folder)
+    for file in (CONFIG, TENSOR, METADATA, SPRITE):
+        (folder / file).unlink(missing_ok=True)
+
+
+def _remove_parts(folder: pathlib.Path) -> None:
+    """Deletes what a write that was killed has left behind."""
+    for path in folder.glob(f"{PARTS}*"):
+        shutil.rmtree(path)
+
+
+def _not_text(embedding: np.ndarray) -> bytes:
+    """The values one after the other, in such a way that TensorBoard does not take them for text.
+
+    It does so with a file whose first line happens to be UTF-8, fails to read numbers from it, and
+    then shows no points of any run. So the first byte, the least of the first value, is made one
+    that UTF-8 does not have.
+    """
+    content = bytearray(embedding.astype("<f4").tobytes())
+    content[0] = 0xFF
+    return bytes(content)
+
+
+def _table(labels: np.ndarray, predictions: np.ndarray) -> str:
+    rows = [f"{label}\t{prediction}" for label, prediction in zip(labels, predictions, strict=True)]
+    return "\n".join(["label\tprediction", *rows]) + "\n"
+
+
+def _sprite(images: np.ndarray) -> Image.Image:
+    """All images in a square, row by row: dark on white, since TensorBoard colours the white."""
+    count, height, width = images.shape
+    side = math.ceil(math.sqrt(count))
+    square = np.zeros([side * side, height, width], np.uint8)
+    square[:count] = images
+    square = square.reshape(side, side, height, width).swapaxes(1, 2)
+    return Image.fromarray(255 - square.reshape(side * height, side * width))
+
+
+def _config(name: str, embedding: np.ndarray, images: np.ndarray) -> projector.ProjectorConfig:
+    config = projector.ProjectorConfig()
+    points = config.embeddings.add(
+        tensor_name=name,
+        tensor_path=TENSOR,
+        tensor_shape=embedding.shape,
+        metadata_path=METADATA,
+    )
+    points.sprite.image_path = SPRITE
+    points.sprite.single_image_dim.extend([images.shape[2], images.shape[1]])
+    return config

@@ -1,0 +1,179 @@
+"""What is written for TensorBoard: pictures, sessions, points; and that writing changes nothing."""
+
+import numpy as np
+import pytest
+import tensorflow.compat.v1 as tf
+from PIL import Image
+from tensorboard.plugins import projector as plugin
+
+import model
+from runtime import hparams, pictures, projector
+from runtime.errors import CommandError
+from runtime.session import Interrupted
+from runtime.training import take_step
+from tests.helpers import sessions
+
+
+def darkness(matrix):
+    return 255 - np.asarray(pictures.confusion_picture(matrix), np.int64)
+
+
+def test_the_confusion_picture_has_the_true_digit_down_and_the_predicted_one_across():
+    empty = np.zeros([10, 10], np.int64)
+    matrix = empty.copy()
+    matrix[2, 7] = 1000
+    rows, columns = np.nonzero(darkness(matrix) - darkness(empty))
+    cell = np.ptp(columns)
+    assert cell == np.ptp(rows) > 40
+    # From the middle of this cell to that of one on the diagonal it is five cells.
+    assert columns.mean() - rows.mean() == pytest.approx(5 * cell, rel=0.05)
+
+
+def test_in_the_confusion_picture_a_few_errors_stand_out_beside_many_right_answers():
+    right = 950 * np.eye(10, dtype=np.int64)
+    with_errors = right.copy()
+    with_errors[4, 9] = 3
+    difference = darkness(with_errors) - darkness(right)
+    assert np.median(difference[difference != 0]) > 30
+
+
+@pytest.mark.parametrize(
+    ("shape", "across"), [((5, 5, 32), 8), ((5, 5, 16), 4), ((28, 28, 100), 10)]
+)
+def test_filters_are_drawn_row_by_row_blue_below_zero_and_red_above(shape, across):
+    filters = np.zeros(shape, np.float32)
+    filters[:, :, 1] = -0.5
+    filters[:, :, across] = 0.5  # the first of the second row
+    filters[0, -1, 0] = 0.25  # a corner at the top right
+    picture = pictures.filter_grid(filters).convert("RGB")
+    down = shape[2] // across
+    tile = picture.width / across
+    caption = picture.height - tile * down
+
+    def colour(x, y):
+        return picture.getpixel((int(x * tile), int(caption + y * tile)))
+
+    assert colour(1.5, 0.5) == (33, 102, 172)
+    assert colour(0.5, 1.5) == (178, 24, 43)
+    assert colour(0.5, 0.5) == colour(2.5, 0.5) == (255, 255, 255)
+    red, green, blue = picture.getpixel((int(tile) - 2, int(caption)))
+    assert red > green == pytest.approx(blue, abs=15)
+    assert picture.width > 200, "large enough to see"
+
+
+def test_filters_of_nothing_but_zeros_are_white():
+    picture = pictures.filter_grid(np.zeros([5, 5, 16], np.float32)).convert("RGB")
+    assert picture.getpixel((picture.width // 8, picture.height // 2 + 20)) == (255, 255, 255)
+
+
+def test_a_session_that_is_taken_up_is_one_session(tmp_path):
+    with pytest.raises(Interrupted):
+        with hparams.session(tmp_path, {"learning_rate": 0.1}):
+            raise Interrupted(15, "stopped")
+    assert sessions(tmp_path) == ([{"learning_rate": 0.1}], [])
+
+    with pytest.raises(CommandError):
+        with hparams.session(tmp_path, {"learning_rate": 0.1}):
+            raise CommandError("the loss is nan")
+    assert sessions(tmp_path) == ([{"learning_rate": 0.1}], ["STATUS_FAILURE"])
+
+    flags = {"learning_rate": 0.2, "model": "mlp", "batch_norm": False, "seed": 3}
+    with hparams.session(tmp_path, flags):
+        pass
+    assert sessions(tmp_path) == ([flags], ["STATUS_SUCCESS"])
+
+
+def test_a_step_that_is_traced_is_the_same_step():
+    network = model.Network("small", True, bn_decay=0.9, bn_epsilon=1e-5, precision="float32")
+    graph = model.training_graph(
+        network,
+        seed=0,
+        train_steps=4,
+        optimizer="adam",
+        learning_rate=1e-3,
+        lr_schedule="constant",
+    )
+    images = np.random.default_rng(0).integers(0, 256, [16, 28, 28], np.uint8)
+    labels = np.arange(16, dtype=np.uint8) % 10
+    ends = []
+    for step_to_trace in (None, 2):
+        trace = tf.RunMetadata()
+        with tf.Session(graph=graph.graph) as session, graph.graph.as_default():
+            session.run(graph.initializer)
+            for step in range(4):
+                is_traced = step == step_to_trace
+                take_step(session, graph, images, labels, trace=trace if is_traced else None)
+            ends.append(session.run(tf.global_variables()))
+    assert trace.step_stats.dev_stats
+    for untraced, traced in zip(*ends, strict=True):
+        np.testing.assert_array_equal(untraced, traced)
+
+
+def points(count, seed=0):
+    generator = np.random.default_rng(seed)
+    return (
+        generator.normal(size=[count, 7]).astype(np.float32),
+        generator.integers(0, 256, [count, 28, 28], np.uint8),
+        generator.integers(0, 10, count),
+        generator.integers(0, 10, count),
+    )
+
+
+def content(folder):
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+def test_each_point_has_its_digit_and_its_labels(tmp_path):
+    embedding, images, labels, predictions = points(11)
+    projector.write(tmp_path, "points", embedding, images, labels, predictions)
+    folder = tmp_path / "projector"
+    written = np.fromfile(folder / "tensor.bytes", np.float32).reshape(11, 7)
+    np.testing.assert_allclose(written, embedding, rtol=1e-4)
+
+    header, *rows = (folder / "metadata.tsv").read_text().splitlines()
+    assert header == "label\tprediction"
+    assert rows == [
+        f"{label}\t{prediction}" for label, prediction in zip(labels, predictions, strict=True)
+    ]
+
+    sprite = 255 - np.asarray(Image.open(folder / "sprite.png"))
+    assert sprite.shape == (4 * 28, 4 * 28)
+    np.testing.assert_array_equal(sprite[2 * 28 : 3 * 28, 28 : 2 * 28], images[9])
+    assert not sprite[3 * 28 :].any()
+
+
+def test_a_tensor_that_reads_like_text_is_not_taken_for_text(tmp_path):
+    """TensorBoard would try to read numbers from the first line, and fail for all runs."""
+    _, images, labels, predictions = points(2)
+    embedding = np.frombuffer(b"1\t2\nABCD", np.float32).reshape(2, 1)
+    projector.write(tmp_path, "points", embedding, images, labels, predictions)
+    with pytest.raises(UnicodeDecodeError):
+        (tmp_path / "projector/tensor.bytes").read_text()
+    written = np.fromfile(tmp_path / "projector/tensor.bytes", np.float32)
+    np.testing.assert_allclose(written, embedding[:, 0], rtol=1e-4)
+
+
+def test_points_that_cannot_be_written_leave_those_that_are_there(tmp_path, monkeypatch):
+    projector.write(tmp_path, "points", *points(5))
+    before = content(tmp_path / "projector")
+
+    def full_disk(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(plugin, "visualize_embeddings", full_disk)
+    with pytest.raises(CommandError, match="No space left"):
+        projector.write(tmp_path, "points", *points(6))
+    assert content(tmp_path / "projector") == before
+
+
+def test_points_that_a_kill_cut_off_are_not_shown_and_are_cleared_away(tmp_path):
+    stray = tmp_path / "projector/.part-1"
+    stray.mkdir(parents=True)
+    (stray / "tensor.bytes").write_bytes(b"half")
+    projector.write(tmp_path, "points", *points(5))
+    files = {"tensor.bytes", "metadata.tsv", "sprite.png", "projector_config.pbtxt"}
+    assert files <= set(names := content(tmp_path / "projector")) and len(names) == 5
+
+    projector.remove(tmp_path)
+    (left,) = content(tmp_path / "projector")
+    assert left.startswith("events")
