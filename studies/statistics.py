@@ -10,12 +10,11 @@ import tensorflow.compat.v1 as tf
 
 import model
 from mnist.datasets import Dataset
-from runtime import hparams
 from runtime.summaries import EventWriter
 from studies import plots, results
 from studies.plots import STYLES, Curve
 from studies.results import spread, values, where
-from studies.trials import FINISHED, Cell, Row, Trial
+from studies.trials import FINISHED, Cell, Row, Trial, shown_in_tensorboard
 
 TITLE = "Which statistics serve inference"
 BATCH_SIZES = (2, 4, 8, 16, 32, 64, 128, 256)
@@ -67,7 +66,7 @@ def train(cell: Cell, dataset: Dataset, folder: pathlib.Path) -> list[Row]:
     """
     rows: list[Row] = []
     with Trial(cell.flags, dataset.train) as trial, contextlib.ExitStack() as stack:
-        stack.enter_context(hparams.session(folder, cell.flags))
+        stack.enter_context(shown_in_tensorboard(folder, cell.flags))
         layers = trial.graph.graph.get_collection(model.BATCH_NORMS)
         with trial.graph.graph.as_default():
             moments = [layer_moments(inputs) for inputs, _, _ in layers]

@@ -14,8 +14,9 @@ import model
 from mnist.batches import Batches
 from mnist.datasets import Dataset, Split
 from runtime import hparams
+from runtime.errors import CommandError
 from runtime.evaluation import Evaluator
-from runtime.summaries import EventWriter
+from runtime.summaries import EventWriter, remove_events
 from runtime.training import STEPS_PER_POINT, take_step
 
 FINISHED, DIVERGED = "finished", "diverged"
@@ -98,6 +99,23 @@ class Trial:
         return {variable.op.name: value for variable, value in zip(variables, values, strict=True)}
 
 
+@contextlib.contextmanager
+def shown_in_tensorboard(folder: pathlib.Path, flags: dict[str, Any]) -> Iterator[None]:
+    """Makes the training in the block a row of TensorBoard's HParams tab.
+
+    Args:
+        folder: of its events; those of an earlier attempt are deleted.
+        flags: see `Cell.flags`.
+    """
+    remove_events(folder)
+    with hparams.session(folder, flags):
+        yield
+
+
+class _Diverged(CommandError):
+    """The loss is not a finite number any more."""
+
+
 def learning_curve(
     flags: dict[str, Any],
     dataset: Dataset,
@@ -123,28 +141,41 @@ def learning_curve(
         `test_accuracy` and the `status`; where training diverged it has nothing but that.
     """
     rows: list[Row] = []
-    with Trial(flags, dataset.train) as trial, contextlib.ExitStack() as stack:
-        stack.enter_context(hparams.session(folder, flags))
-        train_events = stack.enter_context(EventWriter(folder / "train", 0))
-        split_events = stack.enter_context(EventWriter(folder / split, 0))
-        seen = []
+    with contextlib.suppress(_Diverged), shown_in_tensorboard(folder, flags):
+        with Trial(flags, dataset.train) as trial, EventWriter(folder / split, 0) as events:
+            for step in _steps_on_the_record(trial, folder, rows):
+                if step not in evaluate_at and step != flags["train_steps"]:
+                    continue
+                trial.evaluator.load(trial.variables())
+                outcome = trial.evaluator.classify(*getattr(dataset, split))
+                events.scalars(step, outcome.scalars)
+                row = {"step": step, "seconds": trial.seconds}
+                row |= {"loss": outcome.loss, "accuracy": outcome.accuracy}
+                rows.append(row | look(trial.evaluator))
+            if split != "test":
+                outcome = trial.evaluator.classify(*dataset.test)
+                with EventWriter(folder / "test", 0) as test_events:
+                    test_events.scalars(step, outcome.scalars)
+        rows[-1] |= {"test_accuracy": outcome.accuracy, "status": FINISHED}
+    return rows
+
+
+def _steps_on_the_record(trial: Trial, folder: pathlib.Path, rows: list[Row]) -> Iterator[int]:
+    """Takes the steps, and writes the training curve.
+
+    Raises:
+        _Diverged: after a last row that says so.
+    """
+    seen = []
+    with EventWriter(folder / "train", 0) as events:
         for step, loss, accuracy in trial.steps():
             if not math.isfinite(loss):
                 rows.append({"step": step, "seconds": trial.seconds, "status": DIVERGED})
-                return rows
+                raise _Diverged(f"step {step}: the loss is {loss}")
             seen.append((loss, accuracy))
             if step % STEPS_PER_POINT == 0:
                 means = map(statistics.fmean, zip(*seen, strict=True))
                 tags = ("classification/loss", "classification/accuracy")
-                train_events.scalars(step, dict(zip(tags, means, strict=True)))
+                events.scalars(step, dict(zip(tags, means, strict=True)))
                 seen.clear()
-            if step in evaluate_at or step == flags["train_steps"]:
-                trial.evaluator.load(trial.variables())
-                outcome = trial.evaluator.classify(*getattr(dataset, split))
-                split_events.scalars(step, outcome.scalars)
-                row = {"step": step, "seconds": trial.seconds}
-                row |= {"loss": outcome.loss, "accuracy": outcome.accuracy}
-                rows.append(row | look(trial.evaluator))
-        test = trial.evaluator.classify(*dataset.test)
-    rows[-1] |= {"test_accuracy": test.accuracy, "status": FINISHED}
-    return rows
+            yield step
