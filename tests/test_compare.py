@@ -158,27 +158,38 @@ def test_the_study_of_statistics_averages_as_the_layer_does():
         np.testing.assert_allclose(variables[pop_var.op.name], var, rtol=1e-4)
 
 
-COMMITTED = sorted(RESULTS.glob("*/results.csv"))
+@pytest.mark.parametrize(
+    "folder", [path.parent for path in sorted(RESULTS.glob("*/results.csv"))], ids=lambda f: f.name
+)
+def test_the_committed_reports_are_made_from_their_tables(tmp_path, folder):
+    for name in (results.FILE, write_up.FACTS_FILE):
+        shutil.copy(folder / name, tmp_path)
+    study = STUDIES[folder.name.removesuffix("-full")]
+    rows = results.Results(tmp_path / results.FILE).rows
+    report = write_up.write(tmp_path, study, rows)
+    assert report.read_text() == (folder / "report.md").read_text()
+    plots = {path.name: path.read_bytes() for path in tmp_path.glob("*.svg")}
+    assert plots.keys() == {path.name for path in folder.glob("*.svg")}
+    write_up.write(tmp_path, study, rows)
+    for name, content in plots.items():
+        assert (tmp_path / name).read_bytes() == content, "the same figures, the same bytes"
 
 
-@pytest.mark.parametrize("table", COMMITTED, ids=lambda path: path.parent.name)
-def test_the_committed_reports_are_made_from_their_tables(tmp_path, table):
-    name = table.parent.name
-    shutil.copytree(table.parent, tmp_path / name)
-    report = (tmp_path / name / "report.md").read_text()
-    (tmp_path / name / "report.md").unlink()
-    plots = {path.name for path in (tmp_path / name).glob("*.svg")}
-    # Without any data at hand, so nothing can have been trained.
-    study = name.removesuffix("-full")
-    flags = [f"--study={study}", f"--results_dir={tmp_path}", "--data_dir=nowhere"]
-    flags += ["--full"] * name.endswith("-full")
-    again = run_command("compare.py", *flags, "--dataset=mnist", cwd=tmp_path)
-    assert last_line(again).endswith("report.md")
-    assert (tmp_path / name / "report.md").read_text() == report
-    assert {path.name for path in (tmp_path / name).glob("*.svg")} == plots
-    first = (tmp_path / name / min(plots)).read_bytes()
-    run_command("compare.py", *flags, "--dataset=mnist", cwd=tmp_path)
-    assert (tmp_path / name / min(plots)).read_bytes() == first, "the same figures, the same bytes"
+def test_a_finished_study_needs_no_data_to_be_written_up_again(tmp_path):
+    shutil.copytree(RESULTS / "learning_rate", tmp_path / "learning_rate")
+    (tmp_path / "learning_rate/report.md").unlink()
+    again = run_command(
+        "compare.py",
+        "--study=learning_rate",
+        f"--results_dir={tmp_path}",
+        "--dataset=mnist",
+        "--data_dir=nowhere",
+        cwd=tmp_path,
+    )
+    assert last_line(again) == f"{tmp_path}/learning_rate/report.md"
+    assert "nothing to train" in again.stderr
+    report = (RESULTS / "learning_rate/report.md").read_text()
+    assert (tmp_path / "learning_rate/report.md").read_text() == report
 
 
 def test_results_of_other_data_are_not_mixed_in(tmp_path):
