@@ -70,28 +70,14 @@ def report(rows: list[Row], folder: pathlib.Path) -> str:
         errors = [[100 * (1 - row["accuracy"]) for row in at_step] for at_step in _by_step(of_arm)]
         curves.append(Curve(f"{name} batch norm", style, values(of_arm, "step"), errors))
     plots.draw(panels[0], curves)
-    for axes, (name, of_arm), style in zip(
-        panels[1:], reversed(arms.items()), (WITHOUT, WITH), strict=True
+    panels[1].set_ylabel("input to one sigmoid of the last hidden layer")
+    panels[1].sharey(panels[2])
+    for axes, letter, name, style in (
+        (panels[1], "b", "without", WITHOUT),
+        (panels[2], "c", "with", WITH),
     ):
-        letter = "b" if name == "without" else "c"
-        axes.set(
-            title=f"({letter}) {name} batch norm: input to a sigmoid of the last hidden layer",
-            xlabel="step",
-            ylabel=f"input to unit {UNIT} over the test images",
-        )
-        of_seed = where(of_arm, seed=values(of_arm, "seed")[0])
-        plots.draw(
-            axes,
-            [
-                Curve(
-                    f"{percent} %",
-                    style,
-                    values(of_seed, "step"),
-                    [[row[f"p{percent}"]] for row in of_seed],
-                )
-                for percent in PERCENTILES
-            ],
-        )
+        axes.set(title=f"({letter}) {name} batch norm", xlabel="step")
+        plots.draw(axes, _percentile_curves(arms[name], style))
     header = [
         "",
         "test accuracy at the end [%]",
@@ -103,6 +89,16 @@ def report(rows: list[Row], folder: pathlib.Path) -> str:
         for name, of_arm in arms.items()
     ]
     return f"{plots.save(figure, folder, 'paper')}\n{results.table(header, lines)}"
+
+
+def _percentile_curves(rows: list[Row], style: plots.Style) -> list[Curve]:
+    """Between which values the input to the unit lies, over the test images, in the first run."""
+    of_seed = where(rows, seed=values(rows, "seed")[0])
+    steps = values(of_seed, "step")
+    return [
+        Curve(f"{percent} %", style, steps, [[row[f"p{percent}"]] for row in of_seed])
+        for percent in PERCENTILES
+    ]
 
 
 def _by_step(rows: list[Row]) -> list[list[Row]]:

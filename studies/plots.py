@@ -4,6 +4,7 @@ Each curve has a colour of Okabe and Ito's set, a dash pattern of its own, and i
 in place of a legend. A band is from the lowest to the highest seed, the line is their mean.
 """
 
+import math
 import pathlib
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -62,13 +63,14 @@ class Curve(NamedTuple):
 
 
 def panels(count: int, rows: list[Row]) -> tuple[Any, list[Any]]:
-    """Returns a figure that says what data `rows` are of, and `count` axes side by side."""
-    figure, axes = pyplot.subplots(
-        1, count, figsize=(PANEL_WIDTH * count, PANEL_HEIGHT), layout="constrained", squeeze=False
-    )
+    """Returns a figure that says what data `rows` are of, and `count` axes."""
+    columns = count if count <= 3 else 2
+    lines = math.ceil(count / columns)
+    size = (PANEL_WIDTH * columns, PANEL_HEIGHT * lines)
+    figure, axes = pyplot.subplots(lines, columns, figsize=size, layout="constrained")
     (dataset,) = values(rows, "dataset")
     figure.supxlabel(dataset, fontsize="small", x=1, ha="right")
-    return figure, list(axes[0])
+    return figure, list(np.ravel(axes))
 
 
 def draw(axes: Any, curves: Sequence[Curve]) -> None:

@@ -68,7 +68,7 @@ def _introduction(facts: dict[str, Any], rows: list[Row]) -> str:
     diverged = len(where(outcomes(rows), status=DIVERGED))
     seeds = ", ".join(map(str, sorted(values(rows, "seed"))))
     return (
-        f"`{facts['command']}`, {facts['date']}, {facts['seconds'] / 60:.0f} minutes on "
+        f"`{facts['command']}`, {facts['date']}, {_duration(facts['seconds'])} on "
         f"{made['cores']} cores ({made['processor']}), TensorFlow {made['tensorflow']}. "
         f"Data: **{facts['dataset']['name']}**, {facts['dataset']['train']:,} training images. "
         f"{len(outcomes(rows))} trainings, seeds {seeds}; {diverged} diverged, which counts as "
@@ -76,6 +76,10 @@ def _introduction(facts: dict[str, Any], rows: list[Row]) -> str:
         f"seeds); bands in the plots are from the lowest to the highest seed. All of them come "
         f"from [{FILE}]({FILE}).\n"
     )
+
+
+def _duration(seconds: int) -> str:
+    return f"{seconds} seconds" if seconds < 120 else f"{seconds / 60:.0f} minutes"
 
 
 def _read(folder: pathlib.Path) -> dict[str, Any]:
