@@ -13,7 +13,7 @@ from runtime.errors import InputError
 from runtime.files import write_json, write_text
 from runtime.runs import made_with
 from studies.results import FILE, outcomes, values, where
-from studies.trials import DIVERGED, Row
+from studies.trials import DEFAULTS, DIVERGED, Cell, Row
 
 FACTS_FILE, REPORT_FILE = "study.json", "report.md"
 
@@ -58,7 +58,11 @@ def write(folder: pathlib.Path, study: ModuleType, rows: list[Row]) -> pathlib.P
         InputError: there are no facts beside the results.
     """
     facts = _read(folder)
-    text = f"# {study.TITLE}\n\n{_introduction(facts, rows)}\n{study.report(rows, folder)}"
+    cells = study.cells(facts["command"].endswith("--full"))
+    text = (
+        f"# {study.TITLE}\n\n{_introduction(facts, rows)}\n{_recipe(cells)}\n"
+        f"{study.report(rows, folder)}"
+    )
     write_text(folder / REPORT_FILE, text.rstrip("\n") + "\n")
     return folder / REPORT_FILE
 
@@ -76,6 +80,16 @@ def _introduction(facts: dict[str, Any], rows: list[Row]) -> str:
         f"seeds); bands in the plots are from the lowest to the highest seed. All of them come "
         f"from [{FILE}]({FILE}).\n"
     )
+
+
+def _recipe(cells: list[Cell]) -> str:
+    """Says what is the same for all cells, or follows from the network."""
+    settings = []
+    for flag in DEFAULTS:
+        given = list(dict.fromkeys(str(cell.flags[flag]) for cell in cells))
+        if flag not in cells[0].varied and given != ["None"]:
+            settings.append(f"`{flag}` {' or '.join(given)}")
+    return f"Not varied: {', '.join(settings)}.\n"
 
 
 def _duration(seconds: int) -> str:
