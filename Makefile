@@ -12,7 +12,7 @@ test: $(VENV)/installed-dev
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/mypy
 	rm -f .coverage .coverage.*
-	$(VENV)/bin/coverage run -m pytest --numprocesses=auto
+	$(VENV)/bin/coverage run -m pytest --numprocesses=auto --dist=worksteal
 	$(VENV)/bin/coverage combine --quiet
 	$(VENV)/bin/coverage report --include="mnist/*"
 	$(VENV)/bin/coverage report --include="runtime/*"

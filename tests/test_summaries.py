@@ -85,14 +85,7 @@ def test_a_session_that_is_taken_up_is_one_session(tmp_path):
 
 def test_a_step_that_is_traced_is_the_same_step():
     network = model.Network("small", True, bn_decay=0.9, bn_epsilon=1e-5, precision="float32")
-    graph = model.training_graph(
-        network,
-        seed=0,
-        train_steps=4,
-        optimizer="adam",
-        learning_rate=1e-3,
-        lr_schedule="constant",
-    )
+    graph = model.training_graph(network, model.Recipe(0, 4, "adam", 1e-3, "constant"))
     images = np.random.default_rng(0).integers(0, 256, [16, 28, 28], np.uint8)
     labels = np.arange(16, dtype=np.uint8) % 10
     ends = []
