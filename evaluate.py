@@ -4,10 +4,13 @@ python evaluate.py                                            the run trained la
 python evaluate.py --run=cnn-nobn --split=validation
 python evaluate.py --checkpoint=checkpoints/cnn-bn/best.ckpt-1287
 python evaluate.py --fold_batch_norm                          as one would deploy it
+python evaluate.py --run=best0,best1,best2                    the mean of what several runs say
+python evaluate.py --tta=8                                    each image seen in nine ways
 python evaluate.py --projector                                the digits in TensorBoard's Projector
 """
 
 import pathlib
+from typing import Any
 
 from absl import flags as absl_flags
 
@@ -21,25 +24,58 @@ flags.define_evaluation()
 def main() -> None:
     """Evaluates, as the flags say."""
     # Not at the top of the file: TensorFlow takes seconds to import, a mistyped flag should not.
-    import model
-    from mnist import datasets
-    from runtime import checkpoints, evaluation, files, projector, runs
-    from runtime.errors import InputError
+    from runtime import evaluation, files, runs
     from runtime.progress import note
 
     commands.check_json_flag(FLAGS.json)
-    run, checkpoint = runs.find(FLAGS.checkpoint_dir, FLAGS.run, FLAGS.checkpoint)
-    summary_dir = pathlib.Path(FLAGS.summary_dir, run.name)
+    names = FLAGS.run.split(",") if FLAGS.run else [None]
+    found = [runs.find(FLAGS.checkpoint_dir, name, FLAGS.checkpoint) for name in names]
     if FLAGS.projector:
-        files.make_folder(summary_dir)
+        files.make_folder(pathlib.Path(FLAGS.summary_dir, found[0][0].name))
+    dataset = _load_dataset(found[0][0])
+
+    outcomes, results = [], []
+    for run, checkpoint in found:
+        if run.dataset != found[0][0].dataset:
+            note(f"{run.folder} was not trained on the data, or the split, of {found[0][0].folder}")
+        outcomes.append(_classify(run, checkpoint, dataset))
+        results.append(evaluation.result(outcomes[-1], dataset.name, FLAGS.split, checkpoint))
+    outcome, result = outcomes[0], results[0]
+    if len(found) > 1:
+        outcome = evaluation.combine(outcomes, vote=FLAGS.vote)
+        result = evaluation.ensemble_result(outcome, dataset.name, FLAGS.split, results)
+    print(evaluation.report(outcome))
+    commands.finish(result, FLAGS.json)
+
+
+def _load_dataset(run: Any) -> Any:
+    """The data that the flags say, or else those that the run was trained on, split as it was."""
+    from mnist import datasets
+    from runtime.errors import InputError
+    from runtime.progress import note
+
     is_synthetic = run.dataset["name"] == "synthetic" and not FLAGS.data_dir
     # A path from a file is read from, but nothing is downloaded to it.
     recorded = run.data_dir if datasets.is_complete(run.data_dir) else "data"
     dataset = datasets.load(
         FLAGS.dataset or ("synthetic" if is_synthetic else "mnist"), FLAGS.data_dir or recorded
     )
+    validation_size = run.dataset.get("validation")
+    if dataset.name == run.dataset["name"] and isinstance(validation_size, int):
+        dataset = dataset.with_validation(validation_size)
     if dataset.description() != run.dataset:
         note(f"{run.folder} was trained on {run.dataset['name']}, is evaluated on {dataset.name}")
+    if not len(getattr(dataset, FLAGS.split).labels):
+        raise InputError(f"--split: {run.folder} was trained on the validation images as well")
+    return dataset
+
+
+def _classify(run: Any, checkpoint: str, dataset: Any) -> Any:
+    """What the network of a checkpoint makes of the images."""
+    import model
+    from runtime import checkpoints, evaluation, projector, runs
+    from runtime.errors import InputError
+    from runtime.progress import note
 
     try:
         network = model.network_of(run.flags)
@@ -48,25 +84,34 @@ def main() -> None:
     if FLAGS.fold_batch_norm and not network.batch_norm:
         raise InputError(f"--fold_batch_norm: {run.folder} was trained without batch norm")
     build = model.folded_inference_graph if FLAGS.fold_batch_norm else model.inference_graph
-    with evaluation.Evaluator(build(network)) as evaluator:
+
+    def evaluator_of(graph: Any) -> evaluation.Evaluator:
+        evaluator = evaluation.Evaluator(graph)
         if FLAGS.fold_batch_norm:
             variables = checkpoints.read(checkpoint)
             evaluator.load(model.fold_batch_norms(variables, network.bn_epsilon))
         else:
             evaluator.restore(checkpoint)
-        images, labels = getattr(dataset, FLAGS.split)
+        return evaluator
+
+    images, labels = getattr(dataset, FLAGS.split)
+    with evaluator_of(build(network)) as evaluator:
         outcome = evaluator.classify(images, labels)
         if FLAGS.projector:
             name = f"{dataset.name} {FLAGS.split} digits at step {checkpoints.step_of(checkpoint)}"
             embedding = evaluator.embedding(images)
+            summary_dir = pathlib.Path(FLAGS.summary_dir, run.name)
             projector.write(summary_dir, name, embedding, images, labels, outcome.predictions)
             note(
                 f"to see the digits: {commands.python()} -m tensorboard.main "
                 f"--logdir={FLAGS.summary_dir}, then Projector, {run.name}/{projector.FOLDER} "
                 "(restart one that is running)"
             )
-    print(evaluation.report(outcome))
-    commands.finish(evaluation.result(outcome, dataset.name, FLAGS.split, checkpoint), FLAGS.json)
+    if FLAGS.tta:
+        with evaluator_of(build(network, augment="affine")) as evaluator:
+            distorted = [evaluator.classify(images, labels, i) for i in range(FLAGS.tta)]
+        outcome = evaluation.combine([outcome, *distorted])
+    return outcome
 
 
 if __name__ == "__main__":

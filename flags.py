@@ -8,6 +8,7 @@ from absl import flags
 flags.disclaim_key_flags()
 
 DEFAULT_EPOCHS = 3
+RUN_NAME_RULE = "must be a file name that begins with a letter or a digit, without a comma"
 
 
 def define_training() -> None:
@@ -16,16 +17,19 @@ def define_training() -> None:
     _define_json()
     _define_checkpoint_dir()
     _define_summary_dir()
-    _define_run_name(default="MODEL-bn or MODEL-nobn, such as cnn-bn")
+    flags.DEFINE_string("run", None, "Name of the run, by default MODEL-bn or MODEL-nobn.")
+    flags.register_validator(
+        "run", lambda name: name is None or _is_run_name(name), message=RUN_NAME_RULE
+    )
     flags.DEFINE_bool("resume", True, "Take up a run that exists, rather than refuse to.")
     flags.DEFINE_bool("overwrite", False, "Delete a run that exists, and start it afresh.")
 
     flags.DEFINE_enum(
         "model",
         "cnn",
-        ["cnn", "small", "mlp"],
+        ["cnn", "small", "deep", "mlp"],
         "cnn: two 5x5 convolutions and a dense layer; small: the same with a quarter of the work; "
-        "mlp: three layers of 100 sigmoid units.",
+        "deep: six 3x3 convolutions and a dense layer; mlp: three layers of 100 sigmoid units.",
     )
     flags.DEFINE_bool("batch_norm", True, "Batch normalization; without it, biases.")
     flags.DEFINE_float(
@@ -60,6 +64,28 @@ def define_training() -> None:
         "constant; cosine: falls to 0; onecycle: rises for a quarter of the run, falls to 0.",
     )
     flags.DEFINE_enum("optimizer", "adam", ["adam", "momentum", "sgd"], "Momentum is 0.9.")
+    flags.DEFINE_enum(
+        "augment",
+        "none",
+        ["none", "affine", "elastic"],
+        "Distorts the training images. affine: turns, shears, scales and shifts each; elastic: "
+        "bends them as well.",
+    )
+    flags.DEFINE_float(
+        "label_smoothing", 0.0, "Share of each label that goes to all classes alike, in [0, 1)."
+    )
+    flags.DEFINE_float(
+        "weight_decay",
+        0.0,
+        "A step takes the learning rate times this share off each weight; not off biases and batch "
+        "norm's scale and beta. In [0, 1).",
+    )
+    flags.DEFINE_float(
+        "weight_average",
+        0.0,
+        "Decay of a moving average of the weights, such as 0.999, for evaluation and for the last "
+        "checkpoint, with statistics of its own. 0 keeps none.",
+    )
     flags.DEFINE_float(
         "dropout",
         0.0,
@@ -87,6 +113,12 @@ def define_training() -> None:
         "seed", 0, "Of initial weights and batches.", lower_bound=0, upper_bound=2**63 - 1
     )
     flags.DEFINE_integer(
+        "validation_size",
+        None,
+        "Training images that are kept for validation, by default a twelfth; 0 trains on all.",
+        lower_bound=0,
+    )
+    flags.DEFINE_integer(
         "eval_every",
         None,
         "Steps between evaluations on the validation images, by default an epoch; each reads a "
@@ -102,7 +134,11 @@ def define_training() -> None:
         lambda values: values["batch_norm"] or values["population"] == "ema",
         "--population=exact needs --batch_norm",
     )
-    flags.register_validator("dropout", lambda share: 0 <= share < 1, "must be in [0, 1)")
+    for name in ("dropout", "label_smoothing", "weight_decay"):
+        flags.register_validator(name, lambda share: 0 <= share < 1, "must be in [0, 1)")
+    flags.register_validator(
+        "weight_average", lambda decay: 0 <= decay <= 0.99999, "must be in [0, 0.99999]"
+    )
     flags.register_validator(
         "init_stddev",
         lambda deviation: deviation is None or 0 < deviation <= 100,
@@ -129,7 +165,14 @@ def define_evaluation() -> None:
     _define_json()
     _define_checkpoint_dir()
     _define_summary_dir()
-    _define_run_name(default="the one trained last")
+    flags.DEFINE_string(
+        "run", None, "Name of the run, by default the one trained last; or several: a,b,c."
+    )
+    flags.register_validator(
+        "run",
+        lambda names: names is None or all(map(_is_run_name, names.split(","))),
+        message=RUN_NAME_RULE,
+    )
     flags.DEFINE_string(
         "checkpoint", None, "A checkpoint, such as checkpoints/cnn-bn/model.ckpt-1287."
     )
@@ -139,7 +182,29 @@ def define_evaluation() -> None:
         "fold_batch_norm", False, "Multiply each batch norm into the weights before it: faster."
     )
     flags.DEFINE_bool(
+        "vote",
+        False,
+        "Of several runs take what most of them predict, rather than the mean of probabilities.",
+    )
+    flags.DEFINE_integer(
+        "tta",
+        0,
+        "Show the network each image in so many distorted copies as well, and take the mean of "
+        "probabilities.",
+        lower_bound=0,
+    )
+    flags.DEFINE_bool(
         "projector", False, "Write the digits as the last hidden layer sees them, for TensorBoard."
+    )
+    flags.register_multi_flags_validator(
+        ["projector", "run"],
+        lambda values: not values["projector"] or "," not in (values["run"] or ""),
+        "--projector shows one run at a time",
+    )
+    flags.register_multi_flags_validator(
+        ["vote", "run"],
+        lambda values: not values["vote"] or "," in (values["run"] or ""),
+        "--vote needs several runs: --run=a,b,c",
     )
 
 
@@ -185,11 +250,6 @@ def _define_summary_dir() -> None:
     flags.DEFINE_string("summary_dir", "summaries", "Folder of the runs' TensorBoard events.")
 
 
-def _define_run_name(default: str) -> None:
-    flags.DEFINE_string("run", None, f"Name of the run; by default {default}.")
-    flags.register_validator(
-        "run",
-        # A name with a slash or two dots would write outside the folders of the runs.
-        lambda name: name is None or re.fullmatch(r"[^./\\\s][^/\\]*", name) is not None,
-        message="must be a file name that begins with a letter or a digit",
-    )
+def _is_run_name(name: str) -> bool:
+    # With a slash or two dots it would lead outside the folders of the runs.
+    return re.fullmatch(r"[^./\\\s,][^/\\,]*", name) is not None

@@ -6,17 +6,17 @@ the two is a checkpoint: the variables that they share have the same names.
 """
 
 import math
-import zlib
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
 import tensorflow.compat.v1 as tf
 
+from augmentation import AUGMENTATIONS
 from bn_wrapper import batch_norm_wrapper, fold_batch_norm
+from networks import CLASSES, NETWORKS, Layers, add_bias
 
 IMAGE_SIZE = 28
-CLASSES = 10
 # The collection of (inputs, pop_mean, pop_var) of every batch norm in a graph.
 BATCH_NORMS = "batch_norms"
 
@@ -59,6 +59,10 @@ class Recipe(NamedTuple):
     learning_rate: float  # the schedule's highest
     lr_schedule: str  # a key of `LR_SCHEDULES`
     dropout: float = 0.0  # share of the units of each dense layer that a step leaves out
+    augment: str = "none"  # or a key of `AUGMENTATIONS`
+    label_smoothing: float = 0.0  # share of the label that goes to all classes alike
+    weight_decay: float = 0.0  # a step takes the learning rate times this share off each weight
+    weight_average: float = 0.0  # decay of the weights' moving average; 0 keeps none
     init_stddev: float | None = (
         None  # of all initial weights; None follows from each layer's fan-in
     )
@@ -66,7 +70,7 @@ class Recipe(NamedTuple):
 
 def recipe_of(flags: dict[str, Any]) -> Recipe:
     """Returns the recipe that the flags of `train.py`, and a number of steps, describe."""
-    return Recipe(*(flags[name] for name in Recipe._fields))
+    return Recipe(**{name: flags[name] for name in Recipe._fields if name in flags})
 
 
 class TrainingGraph(NamedTuple):
@@ -99,6 +103,7 @@ class InferenceGraph(NamedTuple):
     batch_norms: list  # of (inputs, pop_mean, pop_var), in the order in which data passes them
     histograms: tf.Tensor  # string scalar: a serialized Summary of statistics and activations
     filters: tf.Tensor  # float32 [height, width, count]: the first layer's weights as pictures
+    distortion: tf.Tensor | None  # placeholder, int64 scalar: which one, if images are distorted
 
 
 def training_graph(network: Network, recipe: Recipe) -> TrainingGraph:
@@ -106,10 +111,14 @@ def training_graph(network: Network, recipe: Recipe) -> TrainingGraph:
     with tf.Graph().as_default() as graph:
         global_step = tf.train.get_or_create_global_step()
         images, labels = _placeholders()
-        layers = _Layers(recipe.seed, recipe.init_stddev, recipe.dropout)
-        logits = layers.logits(_embedding(network, images, phase_train=True, layers=layers))
+        pixels = _pixels(images)
+        if recipe.augment != "none":
+            with tf.name_scope("augment"):
+                pixels = AUGMENTATIONS[recipe.augment](pixels, tf.stack([recipe.seed, global_step]))
+        layers = Layers(recipe.seed, recipe.init_stddev, recipe.dropout)
+        logits = layers.logits(_embedding(network, pixels, phase_train=True, layers=layers))
         with tf.name_scope("loss"):
-            loss = tf.reduce_mean(_cross_entropy(logits, labels))
+            loss = tf.reduce_mean(_cross_entropy(logits, labels, recipe.label_smoothing))
         with tf.name_scope("accuracy"):
             is_right = tf.equal(_predictions(logits), tf.cast(labels, tf.int64))
             accuracy = tf.reduce_mean(tf.cast(is_right, tf.float32))
@@ -119,6 +128,10 @@ def training_graph(network: Network, recipe: Recipe) -> TrainingGraph:
             rate = factor * recipe.learning_rate * LR_SCHEDULES[recipe.lr_schedule](progress)
         with tf.name_scope("train"):
             train_op = OPTIMIZERS[recipe.optimizer](rate).minimize(loss, global_step)
+            if recipe.weight_decay:
+                train_op = _decay_weights(rate * recipe.weight_decay, after=train_op)
+            if recipe.weight_average:
+                train_op = _average_weights(recipe.weight_average, global_step, after=train_op)
         with tf.name_scope("is_finite"):
             floats = [v for v in tf.global_variables() if v.dtype.is_floating]
             is_finite = tf.reduce_all([tf.reduce_all(tf.is_finite(v)) for v in floats])
@@ -138,23 +151,23 @@ def training_graph(network: Network, recipe: Recipe) -> TrainingGraph:
     )
 
 
-def inference_graph(network: Network) -> InferenceGraph:
+def inference_graph(network: Network, augment: str = "none") -> InferenceGraph:
     """Builds the graph that classifies with the weights of a checkpoint of `network`.
 
     Its variables are exactly the weights and the population statistics; nothing initializes them
-    but a checkpoint.
+    but a checkpoint. With one of `AUGMENTATIONS` it sees its images distorted.
     """
-    return _inference_graph(network, _Layers())
+    return _inference_graph(network, Layers(), augment)
 
 
-def folded_inference_graph(network: Network) -> InferenceGraph:
+def folded_inference_graph(network: Network, augment: str = "none") -> InferenceGraph:
     """Builds the graph that classifies with what `fold_batch_norms` makes of a checkpoint.
 
     It is the network without batch norm, and its weights are kept in the precision that they are
     multiplied in.
     """
     without = network._replace(batch_norm=False)
-    return _inference_graph(without, _Layers(is_folded=True))
+    return _inference_graph(without, Layers(is_folded=True), augment)
 
 
 def fold_batch_norms(variables: dict[str, np.ndarray], bn_epsilon: float) -> dict[str, np.ndarray]:
@@ -181,10 +194,14 @@ def fold_batch_norms(variables: dict[str, np.ndarray], bn_epsilon: float) -> dic
     return folded
 
 
-def _inference_graph(network: Network, layers: "_Layers") -> InferenceGraph:
+def _inference_graph(network: Network, layers: Layers, augment: str) -> InferenceGraph:
     with tf.Graph().as_default() as graph:
         images, labels = _placeholders()
-        embedding = _embedding(network, images, phase_train=None, layers=layers)
+        pixels, distortion = _pixels(images), None
+        if augment != "none":
+            distortion = tf.placeholder(tf.int64, [], name="distortion")
+            pixels = AUGMENTATIONS[augment](pixels, tf.stack([0, distortion]))
+        embedding = _embedding(network, pixels, phase_train=None, layers=layers)
         logits = layers.logits(embedding)
         probabilities = tf.nn.softmax(logits, name="probabilities")
         predictions = _predictions(logits)
@@ -205,6 +222,7 @@ def _inference_graph(network: Network, layers: "_Layers") -> InferenceGraph:
         batch_norms,
         histograms,
         filters,
+        distortion,
     )
 
 
@@ -214,8 +232,14 @@ def _placeholders() -> tuple[tf.Tensor, tf.Tensor]:
     return images, labels
 
 
+def _pixels(images: tf.Tensor) -> tf.Tensor:
+    """Images from 0 to 1, float32 [batch, 28, 28]."""
+    with tf.name_scope("scale_pixels"):
+        return tf.cast(images, tf.float32) / 255.0
+
+
 def _embedding(
-    network: Network, images: tf.Tensor, phase_train: bool | None, layers: "_Layers"
+    network: Network, pixels: tf.Tensor, phase_train: bool | None, layers: Layers
 ) -> tf.Tensor:
     """The network's last hidden layer, float32 [batch, units]."""
 
@@ -227,150 +251,48 @@ def _embedding(
             population = tf.get_collection(tf.GraphKeys.GLOBAL_VARIABLES, scope)[:2]
             tf.add_to_collection(BATCH_NORMS, (inputs, *population))
         else:
-            outputs = _add_bias(inputs)
+            outputs = add_bias(inputs)
         what = "batch_norm" if network.batch_norm else "bias"
         tf.add_to_collection(tf.GraphKeys.ACTIVATIONS, tf.identity(inputs, f"before_{what}"))
         tf.add_to_collection(tf.GraphKeys.ACTIVATIONS, tf.identity(outputs, f"after_{what}"))
         return outputs
 
-    with tf.name_scope("scale_pixels"):
-        pixels = tf.expand_dims(tf.cast(images, tf.float32) / 255.0, axis=-1)
-        pixels = tf.cast(pixels, network.precision)
+    pixels = tf.cast(tf.expand_dims(pixels, axis=-1), network.precision)
     hidden = NETWORKS[network.name](pixels, layers, normalize)
     # The layer after it is small, and float32 whatever the others are.
     return tf.cast(hidden, tf.float32, name="embedding")
-
-
-class _Layers:
-    """The layers that multiply by weights: without a bias, which `normalize` adds where needed."""
-
-    def __init__(
-        self,
-        seed: int = 0,
-        init_stddev: float | None = None,
-        dropout: float = 0.0,
-        is_folded: bool = False,
-    ):
-        """Takes what a `Recipe` says, and whether the weights are made by folding."""
-        self._seed = seed
-        self._init_stddev = init_stddev
-        self._dropout = dropout
-        self._is_folded = is_folded
-
-    def convolve(self, inputs: tf.Tensor, channels: int, gain: float) -> tf.Tensor:
-        """A 5x5 convolution that keeps height and width."""
-        weights = self._weights([5, 5, inputs.shape.as_list()[-1], channels], inputs.dtype, gain)
-        return tf.nn.conv2d(inputs, weights, strides=1, padding="SAME", name="convolution")
-
-    def multiply(self, inputs: tf.Tensor, units: int, gain: float) -> tf.Tensor:
-        """A matrix product with a vector of features for each example."""
-        weights = self._weights([inputs.shape.as_list()[-1], units], inputs.dtype, gain)
-        # A batch of one product: that kernel's gradient takes half the time of `MatMul`'s.
-        product = tf.matmul(tf.expand_dims(inputs, 0), tf.expand_dims(weights, 0), name="product")
-        return tf.squeeze(product, 0)
-
-    def drop_out(self, inputs: tf.Tensor) -> tf.Tensor:
-        """Sets a share of the units to 0 and makes up for it, in training (Srivastava et al. 2014,
-        JMLR 15). Which ones is a function of the seed, the layer's name and the step.
-        """
-        if not self._dropout:
-            return inputs
-        # A pair of seeds is all that there is room for: the first stands for two of the three.
-        seeds = [(self._seed * 2**32 + _checksum_of_scope()) % 2**63, tf.train.get_global_step()]
-        return tf.nn.experimental.stateless_dropout(inputs, self._dropout, tf.stack(seeds))
-
-    def logits(self, inputs: tf.Tensor) -> tf.Tensor:
-        """The last layer, which has a bias: unnormalized log-probabilities, float32 [batch, 10]."""
-        with tf.variable_scope("logits"):
-            return _add_bias(self.multiply(inputs, CLASSES, gain=1.0))
-
-    def _weights(self, shape: list[int], dtype: tf.DType, gain: float) -> tf.Tensor:
-        """Initially normal with variance `gain` / fan-in: 2 keeps the scale of a signal through
-        layers of ReLU (He et al. 2015, arXiv 1502.01852), 1 through linear ones.
-
-        Seeded by name as well: the values do not change when another variable is added.
-        """
-        fan_in = 1
-        for dimension in shape[:-1]:
-            fan_in *= dimension
-        seeds = [self._seed, _checksum_of_scope()]
-
-        def initializer(shape, dtype, partition_info=None):
-            deviation = self._init_stddev or (gain / fan_in) ** 0.5
-            return tf.random.stateless_normal(shape, seeds, stddev=deviation, dtype=dtype)
-
-        # Those that are trained take steps too small for bfloat16; folded ones are only read.
-        kept_in = dtype if self._is_folded else tf.float32
-        return tf.cast(tf.get_variable("weights", shape, kept_in, initializer), dtype)
-
-
-def _checksum_of_scope() -> int:
-    return zlib.crc32(tf.get_variable_scope().name.encode())
-
-
-def _cnn(pixels: tf.Tensor, layers: _Layers, normalize: Callable) -> tf.Tensor:
-    """TensorFlow's old tutorial "Deep MNIST for Experts", with batch normalization."""
-    return _convolutional(pixels, layers, normalize, channels=(32, 64), units=1024)
-
-
-def _small(pixels: tf.Tensor, layers: _Layers, normalize: Callable) -> tf.Tensor:
-    """The tutorial's with half the channels and an eighth of the units: a quarter of the work."""
-    return _convolutional(pixels, layers, normalize, channels=(16, 32), units=128)
-
-
-def _convolutional(
-    pixels: tf.Tensor,
-    layers: _Layers,
-    normalize: Callable,
-    channels: tuple[int, int],
-    units: int,
-) -> tf.Tensor:
-    hidden = pixels
-    for name, channels_out in zip(("conv1", "conv2"), channels, strict=True):
-        with tf.variable_scope(name):
-            hidden = normalize(layers.convolve(hidden, channels_out, gain=2.0))
-            # ReLU after pooling is the same function, and has a quarter of the values to do.
-            hidden = tf.nn.relu(tf.nn.max_pool2d(hidden, ksize=2, strides=2, padding="SAME"))
-    with tf.variable_scope("dense"):
-        hidden = tf.nn.relu(normalize(layers.multiply(_flatten(hidden), units, gain=2.0)))
-        return layers.drop_out(hidden)
-
-
-def _mlp(pixels: tf.Tensor, layers: _Layers, normalize: Callable) -> tf.Tensor:
-    """The network of the batch-norm paper's own MNIST experiment (section 4.1)."""
-    hidden = _flatten(pixels)
-    for name in ("dense1", "dense2", "dense3"):
-        with tf.variable_scope(name):
-            hidden = tf.nn.sigmoid(normalize(layers.multiply(hidden, 100, gain=1.0)))
-            hidden = layers.drop_out(hidden)
-    return hidden
-
-
-NETWORKS = {"cnn": _cnn, "small": _small, "mlp": _mlp}
-
-
-def _add_bias(inputs: tf.Tensor) -> tf.Tensor:
-    channels = inputs.shape.as_list()[-1]
-    bias = tf.get_variable("bias", [channels], initializer=tf.zeros_initializer())
-    return tf.nn.bias_add(inputs, tf.cast(bias, inputs.dtype))
-
-
-def _flatten(inputs: tf.Tensor) -> tf.Tensor:
-    size = 1
-    for dimension in inputs.shape.as_list()[1:]:
-        size *= dimension
-    return tf.reshape(inputs, [-1, size])
 
 
 def _predictions(logits: tf.Tensor) -> tf.Tensor:
     return tf.argmax(logits, axis=1, name="predictions")
 
 
-def _cross_entropy(logits: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
+def _cross_entropy(logits: tf.Tensor, labels: tf.Tensor, label_smoothing: float = 0.0) -> tf.Tensor:
     # From logits, never log(softmax): that is -inf as soon as a probability underflows.
-    return tf.nn.sparse_softmax_cross_entropy_with_logits(
-        labels=tf.cast(labels, tf.int32), logits=logits
-    )
+    if not label_smoothing:
+        return tf.nn.sparse_softmax_cross_entropy_with_logits(
+            labels=tf.cast(labels, tf.int32), logits=logits
+        )
+    one_hot = tf.one_hot(labels, CLASSES)
+    smooth = (1 - label_smoothing) * one_hot + label_smoothing / CLASSES
+    return tf.nn.softmax_cross_entropy_with_logits(labels=smooth, logits=logits)
+
+
+def _decay_weights(share: tf.Tensor, after: tf.Operation) -> tf.Operation:
+    """Takes a share off each weight, but not off scale, beta and biases: decoupled from the
+    gradient, as in AdamW (Loshchilov & Hutter 2019, arXiv 1711.05101).
+    """
+    weights = [v for v in tf.trainable_variables() if v.op.name.endswith("/weights")]
+    with tf.control_dependencies([after]):
+        return tf.group(*(v.assign_sub(share * v.read_value()) for v in weights))
+
+
+def _average_weights(decay: float, global_step: tf.Variable, after: tf.Operation) -> tf.Operation:
+    """Updates the moving average of everything that is trained (Polyak & Juditsky 1992)."""
+    # Early on the decay is lower, so that the initial weights are soon forgotten.
+    average = tf.train.ExponentialMovingAverage(decay, num_updates=global_step)
+    with tf.control_dependencies([after]):
+        return average.apply(tf.trainable_variables())
 
 
 def _constant(progress: tf.Tensor) -> tf.Tensor:

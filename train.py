@@ -30,7 +30,11 @@ RECIPE = (
     "learning_rate",
     "lr_schedule",
     "optimizer",
+    "augment",
     "dropout",
+    "label_smoothing",
+    "weight_decay",
+    "weight_average",
     "init_stddev",
     "precision",
     "on_nan",
@@ -48,6 +52,8 @@ def main() -> None:
 
     commands.check_json_flag(FLAGS.json)
     dataset = datasets.load(FLAGS.dataset, FLAGS.data_dir)
+    if FLAGS.validation_size is not None:
+        dataset = dataset.with_validation(FLAGS.validation_size)
     batches = Batches(*dataset.train, FLAGS.batch_size, FLAGS.seed)
     epochs = FLAGS.epochs or flags.DEFAULT_EPOCHS
     train_steps = FLAGS.train_steps or epochs * batches.steps_per_epoch
@@ -106,9 +112,12 @@ def train(run: Any, dataset: Any, batches: Any, summary_dir: pathlib.Path) -> di
     graph = model.training_graph(network, model.recipe_of(run.flags))
     with evaluation.Evaluator(model.inference_graph(network)) as evaluator:
         checkpoint = training.train(graph, run, batches, dataset.validation, evaluator, summary_dir)
-        if FLAGS.population == "exact":
+        if FLAGS.population == "exact" or FLAGS.weight_average:
             checkpoint = evaluation.save_exact_population(
-                model.inference_graph(network), checkpoint, dataset.train
+                model.inference_graph(network),
+                checkpoint,
+                dataset.train,
+                averaged=FLAGS.weight_average > 0,
             )
             run.add_checkpoint(checkpoint)
         evaluator.restore(checkpoint)

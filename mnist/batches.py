@@ -43,6 +43,10 @@ class Batches:
         chosen = self._order[k * self.batch_size : (k + 1) * self.batch_size]
         return self._images[chosen], self._labels[chosen]
 
+    def first_images(self, count: int) -> tuple[np.ndarray, np.ndarray]:
+        """Returns the first images and labels of the training set, in its own order."""
+        return self._images[:count], self._labels[:count]
+
     def ahead(self, first_step: int, end: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         """Yields the batches of steps `first_step` to `end` - 1.
 

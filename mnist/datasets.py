@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from mnist import download, idx, synthetic
+from runtime.errors import InputError
 from runtime.progress import note
 
 # MNIST's 60,000 become 55,000 + 5,000, as TensorFlow's own tutorial split them.
@@ -38,6 +39,24 @@ class Dataset(NamedTuple):
     train: Split
     validation: Split
     test: Split
+
+    def with_validation(self, size: int) -> "Dataset":
+        """Returns the data set with the first `size` of its training images for validation.
+
+        Raises:
+            InputError: there are not so many, or none would be left.
+        """
+        images = np.concatenate([self.validation.images, self.train.images])
+        labels = np.concatenate([self.validation.labels, self.train.labels])
+        if not 0 <= size < len(labels):
+            raise InputError(
+                f"--validation_size: expected less than {len(labels)}, the number of training "
+                f"images, found {size}"
+            )
+        return self._replace(
+            validation=Split(images[:size], labels[:size]),
+            train=Split(images[size:], labels[size:]),
+        )
 
     def description(self) -> dict[str, Any]:
         """Returns what identifies the data: name, sizes, and a fingerprint of every byte."""

@@ -46,12 +46,18 @@ def check_json_flag(path: str | None) -> None:
 
 
 def finish(facts: dict[str, Any], json_path: str | None) -> None:
-    """Prints the result line, the command's last on standard output, and writes it as JSON."""
+    """Prints the result, its line as the command's last on standard output, and writes it as JSON.
+
+    Of several runs together, each has a line as well.
+    """
     from runtime import evaluation
     from runtime.files import write_json
 
     if json_path:
         write_json(pathlib.Path(json_path), facts)
+    for member in facts.get("members", []):
+        print(f"{evaluation.result_line(member)}; {evaluation.interval_line(member)}")
+    print(evaluation.interval_line(facts))
     print(evaluation.result_line(facts), flush=True)
 
 

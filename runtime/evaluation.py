@@ -3,7 +3,7 @@
 import itertools
 import math
 import pathlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -17,6 +17,8 @@ from runtime.progress import Progress
 BATCH_SIZE = 1000
 # Enough images for a smooth histogram, few enough to take no time.
 HISTOGRAM_IMAGES = 10
+# What follows a variable's name in that of its `tf.train.ExponentialMovingAverage`.
+AVERAGE = "/ExponentialMovingAverage"
 
 
 class Outcome(NamedTuple):
@@ -73,6 +75,30 @@ class Evaluator:
         with self.graph.graph.as_default():
             checkpoints.restore(self._saver, self._session, checkpoint)
 
+    def restore_average(
+        self,
+        checkpoint: str,
+        images: np.ndarray,
+        labels: np.ndarray,
+        progress: Progress | None = None,
+    ) -> None:
+        """Takes the moving average of the weights in a checkpoint.
+
+        The checkpoint's statistics are those of the weights themselves, and wrong for their
+        average: what averaged weights make of the images is computed anew, from these.
+
+        Raises:
+            InputError: the checkpoint is missing, damaged, or of another network.
+        """
+        variables = checkpoints.read(checkpoint)
+        averages = {
+            name.removesuffix(AVERAGE): value
+            for name, value in variables.items()
+            if name.endswith(AVERAGE)
+        }
+        self.load(variables | averages)
+        self.compute_population(images, labels, progress)
+
     def load(self, variables: dict[str, np.ndarray]) -> None:
         """Takes the values of all variables, by name."""
         with self.graph.graph.as_default():
@@ -109,11 +135,17 @@ class Evaluator:
 
         population_statistics(self._session, layers, feeds)
 
-    def classify(self, images: np.ndarray, labels: np.ndarray) -> Outcome:
-        """Classifies uint8 images [n, 28, 28] with labels [n]."""
+    def classify(
+        self, images: np.ndarray, labels: np.ndarray, distortion: int | None = None
+    ) -> Outcome:
+        """Classifies uint8 images [n, 28, 28] with labels [n].
+
+        `distortion` says which one to see them with, in a graph that distorts.
+        """
         fetches = (self.graph.predictions, self.graph.cross_entropy, self.graph.probabilities)
+        feed = {} if distortion is None else {self.graph.distortion: distortion}
         batches = [
-            self._session.run(fetches, self._feed(images, labels, start, BATCH_SIZE))
+            self._session.run(fetches, feed | self._feed(images, labels, start, BATCH_SIZE))
             for start in range(0, len(labels), BATCH_SIZE)
         ]
         return Outcome(labels.astype(np.int64), *map(np.concatenate, zip(*batches, strict=True)))
@@ -148,21 +180,57 @@ class Evaluator:
         return {self.graph.images: images[part], self.graph.labels: labels[part]}
 
 
-def save_exact_population(graph: Any, checkpoint: str, split: Any) -> str:
+def save_exact_population(graph: Any, checkpoint: str, split: Any, *, averaged: bool) -> str:
     """Saves a checkpoint beside `checkpoint`, with the exact statistics of the images of `split`.
 
     Args:
         graph: a `model.InferenceGraph` for this alone, since ops are added to it.
         checkpoint: the weights.
         split: a `mnist.datasets.Split`.
+        averaged: whether to take the moving average of the weights.
     """
-    with Evaluator(graph) as evaluator:
-        evaluator.restore(checkpoint)
-        batches = len(graph.batch_norms) * math.ceil(len(split.labels) / BATCH_SIZE)
-        with Progress(batches, 0, "population statistics") as progress:
+    batches = len(graph.batch_norms) * math.ceil(len(split.labels) / BATCH_SIZE)
+    with (
+        Evaluator(graph) as evaluator,
+        Progress(batches, 0, "population statistics") as progress,
+    ):
+        if averaged:
+            evaluator.restore_average(checkpoint, split.images, split.labels, progress)
+        else:
+            evaluator.restore(checkpoint)
             evaluator.compute_population(split.images, split.labels, progress)
         folder = pathlib.Path(checkpoint).parent
         return evaluator.save(checkpoints.EXACT, folder, checkpoints.step_of(checkpoint))
+
+
+def combine(outcomes: Sequence[Outcome], *, vote: bool = False) -> Outcome:
+    """Returns what several networks, or one that looks several times, make of the same images.
+
+    Args:
+        outcomes: of the same images in the same order.
+        vote: predict what most of them do, and of those that are level the likeliest one; without
+            it, what is likeliest by the mean of their probabilities.
+    """
+    labels = outcomes[0].labels
+    probabilities = np.mean([outcome.probabilities for outcome in outcomes], axis=0)
+    scores = probabilities
+    if vote:
+        votes = np.sum([np.eye(10)[outcome.predictions] for outcome in outcomes], axis=0)
+        scores = votes + probabilities / 2
+    # The least float32 above 0, so that the logarithm is a number.
+    likelihood = np.maximum(probabilities[np.arange(len(labels)), labels], 1e-38)
+    return Outcome(labels, np.argmax(scores, axis=1), -np.log(likelihood), probabilities)
+
+
+def interval(correct: int, total: int) -> tuple[float, float]:
+    """Returns the 95 % interval of an accuracy, for images drawn at random.
+
+    Wilson's (1927), which keeps within 0 and 1 and holds near them too.
+    """
+    accuracy, z = correct / total, 1.959964
+    middle = accuracy + z**2 / (2 * total)
+    half = z * math.sqrt(accuracy * (1 - accuracy) / total + z**2 / (4 * total**2))
+    return (middle - half) / (1 + z**2 / total), (middle + half) / (1 + z**2 / total)
 
 
 def confusion_matrix(outcome: Outcome, classes: int = 10) -> np.ndarray:
@@ -186,20 +254,39 @@ def report(outcome: Outcome) -> str:
 def result(outcome: Outcome, dataset: str, split: str, checkpoint: str) -> dict[str, Any]:
     """Returns the facts of the result line, as `--json` writes them."""
     return {
+        **_figures(outcome, dataset, split),
+        "step": checkpoints.step_of(checkpoint),
+        "checkpoint": checkpoint,
+    }
+
+
+def ensemble_result(
+    outcome: Outcome, dataset: str, split: str, members: list[dict[str, Any]]
+) -> dict[str, Any]:
+    """Returns the facts of the result line of several runs, each of which has a `result`."""
+    return {**_figures(outcome, dataset, split), "members": members}
+
+
+def _figures(outcome: Outcome, dataset: str, split: str) -> dict[str, Any]:
+    return {
         "dataset": dataset,
         "split": split,
         "accuracy": outcome.accuracy,
         "correct": outcome.correct,
         "total": len(outcome.labels),
         "loss": outcome.loss,
-        "step": checkpoints.step_of(checkpoint),
-        "checkpoint": checkpoint,
     }
+
+
+def interval_line(facts: dict[str, Any]) -> str:
+    """Returns how far the accuracy of a result may be from that on other images of the kind."""
+    low, high = interval(facts["correct"], facts["total"])
+    return f"95 % interval (Wilson): {low:.4f} to {high:.4f}"
 
 
 def result_line(facts: dict[str, Any]) -> str:
     """Returns the last line of a command: `mnist test accuracy 0.9941 (9941/10000) at step ...`."""
-    return (
-        "{dataset} {split} accuracy {accuracy:.4f} ({correct}/{total}) "
-        "at step {step}, {checkpoint}".format(**facts)
-    )
+    line = "{dataset} {split} accuracy {accuracy:.4f} ({correct}/{total}) ".format(**facts)
+    if "members" in facts:
+        return f"{line}of {len(facts['members'])} runs together"
+    return line + "at step {step}, {checkpoint}".format(**facts)

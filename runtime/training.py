@@ -26,6 +26,8 @@ from runtime.summaries import EventWriter, markdown_table, remove_events
 STEPS_PER_POINT = 10
 # Its ops are timed. By then all memory that a step needs has been asked for once.
 TRACED_STEP = 10
+# Averaged weights need statistics of their own: of so many images where it is for a curve.
+IMAGES_FOR_STATISTICS = 1000
 # Each rollback halves the learning rate; after this many it is not the learning rate's fault.
 MOST_ROLLBACKS = 5
 
@@ -198,7 +200,8 @@ class _Loop:
 
     def _is_evaluated(self, step: int) -> bool:
         flags = self.run.flags
-        return step > 0 and (step % flags["eval_every"] == 0 or step == flags["train_steps"])
+        is_due = step % flags["eval_every"] == 0 or step == flags["train_steps"]
+        return step > 0 and is_due and len(self.validation.labels) > 0
 
     def _take_steps(self, first_step: int, progress: Progress, stop: StopRequest) -> None:
         flags = self.run.flags
@@ -209,7 +212,7 @@ class _Loop:
             if self._is_evaluated(step):
                 self._save(step)
                 self._evaluate(step)
-            elif step % flags["save_every"] == 0 or stopped_by:
+            elif step % flags["save_every"] == 0 or step == flags["train_steps"] or stopped_by:
                 self._save(step)
             progress.update(step, facts)
             if stopped_by and step < flags["train_steps"]:
@@ -277,7 +280,11 @@ class _Loop:
     def _evaluate(self, step: int) -> None:
         """Reads the checkpoint back into the inference graph, as `evaluate.py` would."""
         with self._off_the_clock("evaluation and summaries"):
-            self.evaluator.restore(self._checkpoint)
+            if self.run.flags["weight_average"]:
+                some = self.batches.first_images(IMAGES_FOR_STATISTICS)
+                self.evaluator.restore_average(self._checkpoint, *some)
+            else:
+                self.evaluator.restore(self._checkpoint)
             outcome = self.evaluator.classify(*self.validation)
             self.validation_accuracy = outcome.accuracy
             self.validation_events.scalars(step, outcome.scalars)

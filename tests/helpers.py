@@ -4,6 +4,7 @@ import os
 import pathlib
 import subprocess
 import sys
+import time
 
 import numpy as np
 
@@ -36,6 +37,12 @@ def run_command(*arguments: object, cwd: pathlib.Path, **environment: str):
         text=True,
         timeout=300,
     )
+
+
+def wait_for(path: pathlib.Path, process: subprocess.Popen) -> None:
+    """Waits until a process has written a file, or has ended."""
+    while not path.exists() and process.poll() is None:
+        time.sleep(0.005)
 
 
 def last_line(completed: subprocess.CompletedProcess) -> str:

@@ -5,7 +5,6 @@ import re
 import shutil
 import signal
 import subprocess
-import time
 
 import numpy as np
 import pytest
@@ -22,6 +21,7 @@ from tests.helpers import (
     sessions,
     traced_steps,
     variables,
+    wait_for,
 )
 
 UNREACHABLE = "http://127.0.0.1:9/"
@@ -123,9 +123,7 @@ def test_stopped_and_resumed_is_never_stopped(tmp_path, data_flags, stop, exit_c
         stderr=subprocess.PIPE,
         text=True,
     )
-    first_checkpoint = tmp_path / "checkpoints/stopped/model.ckpt-40.index"
-    while not first_checkpoint.exists() and process.poll() is None:
-        time.sleep(0.005)
+    wait_for(tmp_path / "checkpoints/stopped/model.ckpt-40.index", process)
     process.send_signal(stop)
     stdout, stderr = process.communicate(timeout=60)
     assert process.returncode == exit_code, stderr

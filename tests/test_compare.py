@@ -17,7 +17,7 @@ from runtime.errors import InputError
 from studies import results, sensitivity, statistics, trials, write_up
 from studies.catalogue import STUDIES
 from studies.trials import Cell, Trial
-from tests.helpers import PROJECT, assert_one_line_error, last_line, run_command
+from tests.helpers import PROJECT, assert_one_line_error, last_line, run_command, wait_for
 from tests.small_study import CELLS
 
 RESULTS = PROJECT / "docs" / "results"
@@ -41,11 +41,6 @@ def start_grid(tmp_path, data_flags):
     return start
 
 
-def wait_for_the_first_cell(process, folder):
-    while not (folder / results.FILE).exists() and process.poll() is None:
-        time.sleep(0.02)
-
-
 def group_is_empty(process):
     try:
         os.killpg(process.pid, 0)
@@ -58,7 +53,7 @@ def group_is_empty(process):
 def test_a_grid_that_was_stopped_goes_on_where_it_was(tmp_path, start_grid, stop, exit_code):
     folder = tmp_path / "paper"
     process = start_grid()
-    wait_for_the_first_cell(process, folder)
+    wait_for(folder / results.FILE, process)
     if stop == signal.SIGINT:
         os.killpg(process.pid, stop)  # as a terminal does: to the workers as well
     else:
@@ -87,7 +82,7 @@ def test_a_grid_that_was_stopped_goes_on_where_it_was(tmp_path, start_grid, stop
 
 def test_a_worker_that_was_killed_ends_the_grid_with_one_line(tmp_path, start_grid):
     process = start_grid()
-    wait_for_the_first_cell(process, tmp_path / "paper")
+    wait_for(tmp_path / "paper" / results.FILE, process)
     children = pathlib.Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
     for child in children:
         # Besides the workers there is a process that keeps track of what they share.

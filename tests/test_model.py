@@ -150,6 +150,60 @@ def test_dropout_keeps_the_expected_value_and_is_gone_from_inference():
     assert "dropout" not in str(model.inference_graph(CNN).graph.as_graph_def())
 
 
+def steps_of(graph, count):
+    """The variables after each of some steps, by name."""
+    feed = {graph.images: BATCH["images"], graph.labels: BATCH["labels"]}
+    variables = {v.op.name: v for v in graph.graph.get_collection(tf.GraphKeys.GLOBAL_VARIABLES)}
+    with tf.Session(graph=graph.graph) as session:
+        session.run(graph.initializer)
+        seen = [session.run(variables)]
+        for _ in range(count):
+            session.run(graph.train_op, feed)
+            seen.append(session.run(variables))
+    return seen
+
+
+def test_weight_decay_is_decoupled_and_only_of_weights():
+    """A step with it is the step without it, and then the weights are a share smaller."""
+    network = CNN._replace(name="mlp")
+    settings = {"optimizer": "adam", "learning_rate": 0.01}
+    (_, without) = steps_of(training_graph(network, **settings), 1)
+    (_, decayed) = steps_of(training_graph(network, **settings, weight_decay=0.5), 1)
+    assert without.keys() == decayed.keys()
+    for name, value in without.items():
+        share = 0.01 * 0.5 if name.endswith("/weights") else 0
+        np.testing.assert_allclose(decayed[name], value * (1 - share), rtol=1e-6, err_msg=name)
+
+
+def test_the_average_of_the_weights_is_that_of_all_steps():
+    network = CNN._replace(name="mlp")
+    seen = steps_of(training_graph(network, learning_rate=0.01, weight_average=0.5), 6)
+    for name in ("dense1/weights", "dense2/batch_norm/scale", "logits/bias"):
+        average = seen[0][name]
+        for step, values in enumerate(seen[1:], 1):
+            decay = min(0.5, (1 + step) / (10 + step))
+            average = decay * average + (1 - decay) * values[name]
+        kept = seen[-1][f"{name}/ExponentialMovingAverage"]
+        np.testing.assert_allclose(kept, average, rtol=1e-5, atol=1e-6, err_msg=name)
+
+
+def test_smooth_labels_are_for_training_only():
+    network = CNN._replace(name="mlp")
+    feed = {"images:0": BATCH["images"], "labels:0": BATCH["labels"]}
+    losses = []
+    for share in (0.0, 0.2):
+        graph = training_graph(network, label_smoothing=share)
+        with tf.Session(graph=graph.graph) as session:
+            session.run(graph.initializer)
+            hidden = session.run([graph.loss, "logits/BiasAdd:0"], feed)
+            losses.append(hidden[0])
+            logits = hidden[1].astype(np.float64)
+    logs = logits - np.log(np.exp(logits).sum(axis=1, keepdims=True))
+    sharp = -logs[np.arange(16), BATCH["labels"]]
+    np.testing.assert_allclose(losses[0], sharp.mean(), rtol=1e-5)
+    np.testing.assert_allclose(losses[1], (0.8 * sharp - 0.2 * logs.mean(axis=1)).mean(), rtol=1e-5)
+
+
 def learning_rates(schedule, train_steps=100):
     graph = training_graph(CNN, lr_schedule=schedule, train_steps=train_steps, learning_rate=0.5)
     rates = []
@@ -270,6 +324,6 @@ def test_the_logits_are_made_of_the_embedding_and_the_probabilities_of_the_logit
     exponentials = np.exp(logits - logits.max(axis=1, keepdims=True))
     expected = exponentials / exponentials.sum(axis=1, keepdims=True)
     np.testing.assert_allclose(probabilities, expected, rtol=1e-4, atol=1e-6)
-    side = 28 if network.name == "mlp" else 5
+    side = {"mlp": 28, "deep": 3}.get(network.name, 5)
     assert filters.shape == (side, side, first.shape[-1])
     np.testing.assert_array_equal(filters.ravel(), first.astype(np.float32).ravel())

@@ -1,0 +1,151 @@
+"""The networks: what is between the pixels and the logits."""
+
+import zlib
+from collections.abc import Callable
+
+import tensorflow.compat.v1 as tf
+
+CLASSES = 10
+
+
+class Layers:
+    """The layers that multiply by weights: without a bias, which `normalize` adds where needed."""
+
+    def __init__(
+        self,
+        seed: int = 0,
+        init_stddev: float | None = None,
+        dropout: float = 0.0,
+        is_folded: bool = False,
+    ):
+        """Takes what a `Recipe` says, and whether the weights are made by folding."""
+        self._seed = seed
+        self._init_stddev = init_stddev
+        self._dropout = dropout
+        self._is_folded = is_folded
+
+    def convolve(self, inputs: tf.Tensor, size: int, channels: int, gain: float) -> tf.Tensor:
+        """A convolution with `size` x `size` weights that keeps height and width."""
+        shape = [size, size, inputs.shape.as_list()[-1], channels]
+        weights = self._weights(shape, inputs.dtype, gain)
+        return tf.nn.conv2d(inputs, weights, strides=1, padding="SAME", name="convolution")
+
+    def multiply(self, inputs: tf.Tensor, units: int, gain: float) -> tf.Tensor:
+        """A matrix product with a vector of features for each example."""
+        weights = self._weights([inputs.shape.as_list()[-1], units], inputs.dtype, gain)
+        # A batch of one product: that kernel's gradient takes half the time of `MatMul`'s.
+        product = tf.matmul(tf.expand_dims(inputs, 0), tf.expand_dims(weights, 0), name="product")
+        return tf.squeeze(product, 0)
+
+    def drop_out(self, inputs: tf.Tensor) -> tf.Tensor:
+        """Sets a share of the units to 0 and makes up for it, in training (Srivastava et al. 2014,
+        JMLR 15). Which ones is a function of the seed, the layer's name and the step.
+        """
+        if not self._dropout:
+            return inputs
+        # A pair of seeds is all that there is room for: the first stands for two of the three.
+        seeds = [(self._seed * 2**32 + _checksum_of_scope()) % 2**63, tf.train.get_global_step()]
+        return tf.nn.experimental.stateless_dropout(inputs, self._dropout, tf.stack(seeds))
+
+    def logits(self, inputs: tf.Tensor) -> tf.Tensor:
+        """The last layer, which has a bias: unnormalized log-probabilities, float32 [batch, 10]."""
+        with tf.variable_scope("logits"):
+            return add_bias(self.multiply(inputs, CLASSES, gain=1.0))
+
+    def _weights(self, shape: list[int], dtype: tf.DType, gain: float) -> tf.Tensor:
+        """Initially normal with variance `gain` / fan-in: 2 keeps the scale of a signal through
+        layers of ReLU (He et al. 2015, arXiv 1502.01852), 1 through linear ones.
+
+        Seeded by name as well: the values do not change when another variable is added.
+        """
+        fan_in = 1
+        for dimension in shape[:-1]:
+            fan_in *= dimension
+        seeds = [self._seed, _checksum_of_scope()]
+
+        def initializer(shape, dtype, partition_info=None):
+            deviation = self._init_stddev or (gain / fan_in) ** 0.5
+            return tf.random.stateless_normal(shape, seeds, stddev=deviation, dtype=dtype)
+
+        # Those that are trained take steps too small for bfloat16; folded ones are only read.
+        kept_in = dtype if self._is_folded else tf.float32
+        return tf.cast(tf.get_variable("weights", shape, kept_in, initializer), dtype)
+
+
+def _checksum_of_scope() -> int:
+    return zlib.crc32(tf.get_variable_scope().name.encode())
+
+
+def cnn(pixels: tf.Tensor, layers: Layers, normalize: Callable) -> tf.Tensor:
+    """TensorFlow's old tutorial "Deep MNIST for Experts", with batch normalization."""
+    return _convolutional(pixels, layers, normalize, channels=(32, 64), units=1024)
+
+
+def small(pixels: tf.Tensor, layers: Layers, normalize: Callable) -> tf.Tensor:
+    """The tutorial's with half the channels and an eighth of the units: a quarter of the work."""
+    return _convolutional(pixels, layers, normalize, channels=(16, 32), units=128)
+
+
+def _convolutional(
+    pixels: tf.Tensor,
+    layers: Layers,
+    normalize: Callable,
+    channels: tuple[int, int],
+    units: int,
+) -> tf.Tensor:
+    hidden = pixels
+    for name, channels_out in zip(("conv1", "conv2"), channels, strict=True):
+        with tf.variable_scope(name):
+            hidden = normalize(layers.convolve(hidden, 5, channels_out, gain=2.0))
+            hidden = tf.nn.relu(_halve(hidden))
+    with tf.variable_scope("dense"):
+        hidden = tf.nn.relu(normalize(layers.multiply(_flatten(hidden), units, gain=2.0)))
+        return layers.drop_out(hidden)
+
+
+def deep(pixels: tf.Tensor, layers: Layers, normalize: Callable) -> tf.Tensor:
+    """Six 3x3 convolutions, each with batch normalization, as in An et al. 2020 (arXiv 2008.10400),
+    where the last two of each size are followed by pooling.
+    """
+    hidden = pixels
+    for stage, channels in enumerate((32, 64, 128), 1):
+        with tf.variable_scope(f"conv{stage}a"):
+            hidden = tf.nn.relu(normalize(layers.convolve(hidden, 3, channels, gain=2.0)))
+        with tf.variable_scope(f"conv{stage}b"):
+            hidden = normalize(layers.convolve(hidden, 3, channels, gain=2.0))
+            hidden = tf.nn.relu(_halve(hidden))
+    with tf.variable_scope("dense"):
+        hidden = tf.nn.relu(normalize(layers.multiply(_flatten(hidden), 256, gain=2.0)))
+        return layers.drop_out(hidden)
+
+
+def mlp(pixels: tf.Tensor, layers: Layers, normalize: Callable) -> tf.Tensor:
+    """The network of the batch-norm paper's own MNIST experiment (section 4.1)."""
+    hidden = _flatten(pixels)
+    for name in ("dense1", "dense2", "dense3"):
+        with tf.variable_scope(name):
+            hidden = tf.nn.sigmoid(normalize(layers.multiply(hidden, 100, gain=1.0)))
+            hidden = layers.drop_out(hidden)
+    return hidden
+
+
+def add_bias(inputs: tf.Tensor) -> tf.Tensor:
+    """Adds a variable to each channel, the last axis of `inputs`."""
+    channels = inputs.shape.as_list()[-1]
+    bias = tf.get_variable("bias", [channels], initializer=tf.zeros_initializer())
+    return tf.nn.bias_add(inputs, tf.cast(bias, inputs.dtype))
+
+
+def _halve(inputs: tf.Tensor) -> tf.Tensor:
+    """Max pooling. A ReLU after it is the same as one before it, with a quarter of the work."""
+    return tf.nn.max_pool2d(inputs, ksize=2, strides=2, padding="SAME")
+
+
+def _flatten(inputs: tf.Tensor) -> tf.Tensor:
+    size = 1
+    for dimension in inputs.shape.as_list()[1:]:
+        size *= dimension
+    return tf.reshape(inputs, [-1, size])
+
+
+NETWORKS = {"cnn": cnn, "small": small, "deep": deep, "mlp": mlp}
