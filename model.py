@@ -1,4 +1,4 @@
-"""The networks, and the two graphs that each of them lives in.
+"""The two graphs that each network lives in.
 
 The training graph holds the batch statistics, the loss and the optimizer; the inference graph
 holds the weights and the population statistics, and nothing that only training needs. What joins
