@@ -413,7 +413,18 @@ def place_updates(outputs, updates, updates_collections=None):
     return updated(outputs) if updates else outputs
 
 
-def population_statistics(session, layers, feeds):
+def population_moments(layers):
+    """Adds the ops that `population_statistics` runs to the graph of the layers; returns them."""
+    moments = []
+    for inputs, _, _ in layers:
+        all_but_channels = list(range(inputs.shape.ndims - 1))
+        with inputs.graph.as_default():
+            mean_and_var = tf.nn.moments(tf.cast(inputs, tf.float64), all_but_channels)
+            moments.append((mean_and_var, tf.size(inputs) // inputs.shape.as_list()[-1]))
+    return moments
+
+
+def population_statistics(session, layers, feeds, moments=None):
     """Computes the exact statistics of a whole data set for fixed weights.
 
     An alternative to the moving averages (the paper's Algorithm 2): afterwards `pop_mean` is the
@@ -424,23 +435,23 @@ def population_statistics(session, layers, feeds):
     those before it: one pass through the data for each layer.
 
     Args:
-        session: of an inference graph (`phase_train` None, or false in the feeds). Ops that
-            compute moments are added to its graph.
+        session: of an inference graph (`phase_train` None, or false in the feeds).
         layers: list of (inputs of the layer, `pop_mean`, `pop_var`), in the order in which the
             data passes them; channels are the last dimension of the inputs.
         feeds: function that returns an iterable of feed dicts, which together are the data set.
+        moments: what `population_moments(layers)` returned. To call this again and again, make
+            them once; by default they are added to the graph at each call.
 
     Raises:
         ValueError: a layer gets fewer than two values a channel.
     """
+    if moments is None:
+        moments = population_moments(layers)
     with session.graph.as_default():
-        for inputs, pop_mean, pop_var in layers:
-            all_but_channels = list(range(inputs.shape.ndims - 1))
-            moments = tf.nn.moments(tf.cast(inputs, tf.float64), all_but_channels)
-            size = tf.size(inputs) // inputs.shape.as_list()[-1]
+        for (_, pop_mean, pop_var), of_layer in zip(layers, moments):
             count, mean, squares = 0, 0.0, 0.0
             for feed in feeds():
-                (batch_mean, batch_var), batch_count = session.run((moments, size), feed)
+                (batch_mean, batch_var), batch_count = session.run(of_layer, feed)
                 # Chan et al. (1979): merges sums of squared deviations without cancellation.
                 delta, total = batch_mean - mean, count + batch_count
                 mean = mean + delta * batch_count / total

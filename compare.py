@@ -10,6 +10,7 @@ python compare.py --study=statistics            which statistics serve inference
 Each takes less than 15 minutes on two cores; more with --full. Stopped, it goes on where it was.
 """
 
+import functools
 import pathlib
 
 from absl import flags as absl_flags
@@ -41,9 +42,11 @@ def main() -> None:
         else:
             dataset = datasets.load(FLAGS.dataset, FLAGS.data_dir)
             command = f"python compare.py --study={FLAGS.study}{' --full' * FLAGS.full}"
-            facts = write_up.begin(folder, command, dataset.description())
+            facts = write_up.begin(folder, command, cells, dataset.description())
+            kind = "synthetic" if dataset.name == "synthetic" else "mnist"
+            load = functools.partial(datasets.load, kind, FLAGS.data_dir)
             with write_up.on_the_clock(folder, facts):
-                grid.train_missing(cells, table, study.train, dataset, folder / "summaries")
+                grid.train_missing(cells, table, study.train, load, folder / "summaries")
         report = write_up.write(folder, study, table.rows)
     note(f"curves: {commands.python()} -m tensorboard.main --logdir={folder / 'summaries'}")
     print(report)

@@ -25,7 +25,7 @@ def main() -> None:
     """Evaluates, as the flags say."""
     # Not at the top of the file: TensorFlow takes seconds to import, a mistyped flag should not.
     from runtime import evaluation, files, runs
-    from runtime.progress import note
+    from runtime.errors import InputError
 
     commands.check_json_flag(FLAGS.json)
     names = FLAGS.run.split(",") if FLAGS.run else [None]
@@ -36,10 +36,15 @@ def main() -> None:
 
     outcomes, results = [], []
     for run, checkpoint in found:
-        if run.dataset != found[0][0].dataset:
-            note(f"{run.folder} was not trained on the data, or the split, of {found[0][0].folder}")
+        if FLAGS.split != "test" and run.dataset != found[0][0].dataset:
+            raise InputError(
+                f"--split: expected runs that were trained on the same images, but {run.folder} "
+                f"was not on those of {found[0][0].folder}"
+            )
         outcomes.append(_classify(run, checkpoint, dataset))
-        results.append(evaluation.result(outcomes[-1], dataset.name, FLAGS.split, checkpoint))
+        results.append(
+            evaluation.result(outcomes[-1], dataset.name, FLAGS.split, checkpoint, FLAGS.tta)
+        )
     outcome, result = outcomes[0], results[0]
     if len(found) > 1:
         outcome = evaluation.combine(outcomes, vote=FLAGS.vote)
@@ -94,6 +99,8 @@ def _classify(run: Any, checkpoint: str, dataset: Any) -> Any:
             evaluator.restore(checkpoint)
         return evaluator
 
+    if run.flags.get("weight_average") and checkpoints.kind_of(checkpoint) == checkpoints.MODEL:
+        note(f"{checkpoint} is evaluated with the weights themselves, not with their average")
     images, labels = getattr(dataset, FLAGS.split)
     with evaluator_of(build(network)) as evaluator:
         outcome = evaluator.classify(images, labels)

@@ -218,7 +218,7 @@ def define_comparison() -> None:
         "What to compare.",
         required=True,
     )
-    flags.DEFINE_bool("full", False, "The large size: hours, where the default takes minutes.")
+    flags.DEFINE_bool("full", False, "The large size: up to some hours, not minutes.")
     flags.DEFINE_string("results_dir", "results", "Folder of the studies' reports.")
 
 

@@ -92,6 +92,12 @@ def remove_strays(folder: pathlib.Path, known: Iterable[str]) -> None:
             path.unlink()
 
 
+def remove(checkpoint: str) -> None:
+    """Deletes the files of a checkpoint."""
+    for path in _files(checkpoint):
+        path.unlink(missing_ok=True)
+
+
 def restore(saver: tf.train.Saver, session: tf.Session, checkpoint: str) -> None:
     """Restores the saver's variables.
 

@@ -39,10 +39,17 @@ def check_json_flag(path: str | None) -> None:
     """Finds out before the work, not after it, that the result could not be written.
 
     Raises:
-        InputError: `path` is in a folder that does not exist, or is a folder itself.
+        InputError: `path` is in a folder that can't be written to, or is a folder itself.
     """
-    if path and (not pathlib.Path(path).parent.is_dir() or pathlib.Path(path).is_dir()):
-        raise InputError(f"--json: expected a file in a folder that exists, found {path}")
+    if not path:
+        return
+    try:
+        tempfile.TemporaryFile(dir=pathlib.Path(path).parent).close()
+        can_be_written = not pathlib.Path(path).is_dir()
+    except OSError:
+        can_be_written = False
+    if not can_be_written:
+        raise InputError(f"--json: expected a file that can be written, found {path}")
 
 
 def finish(facts: dict[str, Any], json_path: str | None) -> None:

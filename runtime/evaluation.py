@@ -9,8 +9,9 @@ from typing import Any, NamedTuple
 import numpy as np
 import tensorflow.compat.v1 as tf
 
-from bn_wrapper import population_statistics
+from bn_wrapper import population_moments, population_statistics
 from runtime import checkpoints
+from runtime.errors import InputError
 from runtime.files import writing
 from runtime.progress import Progress
 
@@ -59,6 +60,8 @@ class Evaluator:
         self._session = tf.Session(graph=graph.graph)
         with graph.graph.as_default():
             self._saver = tf.train.Saver(max_to_keep=1, save_relative_paths=True)
+        # Made when they are needed first: plain evaluation has no use for them.
+        self._moments: list | None = None
 
     def __enter__(self) -> "Evaluator":
         return self
@@ -96,7 +99,10 @@ class Evaluator:
             for name, value in variables.items()
             if name.endswith(AVERAGE)
         }
-        self.load(variables | averages)
+        try:
+            self.load(variables | averages)
+        except KeyError as error:
+            raise InputError(f"{checkpoint}: expected a variable {error}, found none") from None
         self.compute_population(images, labels, progress)
 
     def load(self, variables: dict[str, np.ndarray]) -> None:
@@ -133,7 +139,9 @@ class Evaluator:
                 if progress:
                     progress.update(next(batches), f"{len(layers)} layers")
 
-        population_statistics(self._session, layers, feeds)
+        if self._moments is None:
+            self._moments = population_moments(layers)
+        population_statistics(self._session, layers, feeds, self._moments)
 
     def classify(
         self, images: np.ndarray, labels: np.ndarray, distortion: int | None = None
@@ -184,7 +192,7 @@ def save_exact_population(graph: Any, checkpoint: str, split: Any, *, averaged: 
     """Saves a checkpoint beside `checkpoint`, with the exact statistics of the images of `split`.
 
     Args:
-        graph: a `model.InferenceGraph` for this alone, since ops are added to it.
+        graph: a `model.InferenceGraph`.
         checkpoint: the weights.
         split: a `mnist.datasets.Split`.
         averaged: whether to take the moving average of the weights.
@@ -217,7 +225,7 @@ def combine(outcomes: Sequence[Outcome], *, vote: bool = False) -> Outcome:
     if vote:
         votes = np.sum([np.eye(10)[outcome.predictions] for outcome in outcomes], axis=0)
         scores = votes + probabilities / 2
-    # The least float32 above 0, so that the logarithm is a number.
+    # So that the logarithm of a probability of 0 is a number.
     likelihood = np.maximum(probabilities[np.arange(len(labels)), labels], 1e-38)
     return Outcome(labels, np.argmax(scores, axis=1), -np.log(likelihood), probabilities)
 
@@ -251,12 +259,15 @@ def report(outcome: Outcome) -> str:
     return "\n".join(lines)
 
 
-def result(outcome: Outcome, dataset: str, split: str, checkpoint: str) -> dict[str, Any]:
+def result(
+    outcome: Outcome, dataset: str, split: str, checkpoint: str, distorted_copies: int = 0
+) -> dict[str, Any]:
     """Returns the facts of the result line, as `--json` writes them."""
     return {
         **_figures(outcome, dataset, split),
         "step": checkpoints.step_of(checkpoint),
         "checkpoint": checkpoint,
+        "distorted_copies": distorted_copies,
     }
 
 
@@ -289,4 +300,6 @@ def result_line(facts: dict[str, Any]) -> str:
     line = "{dataset} {split} accuracy {accuracy:.4f} ({correct}/{total}) ".format(**facts)
     if "members" in facts:
         return f"{line}of {len(facts['members'])} runs together"
-    return line + "at step {step}, {checkpoint}".format(**facts)
+    line += "at step {step}, {checkpoint}".format(**facts)
+    copies = facts.get("distorted_copies")
+    return f"{line}, each image and {copies} distorted copies of it" if copies else line

@@ -14,13 +14,14 @@ from runtime.errors import CommandError, InputError
 
 
 def make_folder(folder: pathlib.Path) -> None:
-    """Makes a folder, unless it is there.
+    """Makes a folder, unless it is there, and finds out whether files can be made in it.
 
     Raises:
-        InputError: it can't be made.
+        InputError: it can't be made, or written to.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryFile(dir=folder).close()
     except OSError as error:
         raise InputError(
             f"{folder}: expected a folder that can be written to, found: {error.strerror}"
@@ -33,17 +34,24 @@ def write_json(path: pathlib.Path, content: dict[str, Any]) -> None:
 
 
 def write_text(path: pathlib.Path, text: str) -> None:
-    """Writes `text` to `path` by way of a temporary file that is renamed when complete."""
-    with tempfile.NamedTemporaryFile(
-        "w",
-        encoding="utf-8",
-        dir=path.parent,
-        prefix=f".{path.name}.",
-        suffix=".part",
-        delete=False,
-    ) as file:
+    """Writes `text`; see `write_bytes`."""
+    write_bytes(path, text.encode())
+
+
+def write_bytes(path: pathlib.Path, content: bytes) -> None:
+    """Writes a file by way of a temporary one that is renamed when complete.
+
+    Raises:
+        CommandError: it can't be written.
+    """
+    with (
+        writing(path),
+        tempfile.NamedTemporaryFile(
+            dir=path.parent, prefix=f".{path.name}.", suffix=".part", delete=False
+        ) as file,
+    ):
         try:
-            file.write(text)
+            file.write(content)
             file.flush()
             os.fsync(file.fileno())
             # Temporary files are private; the finished one follows the user's umask.

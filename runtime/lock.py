@@ -34,8 +34,8 @@ def only_process(run_folder: pathlib.Path) -> Iterator[None]:
             file.seek(0)
             holder = file.read().strip() or "another process"
             raise InputError(
-                f"{run_folder} is being trained by {holder}; wait for it, stop it, "
-                "or train another run: --run=NAME"
+                f"{run_folder} is being trained by {holder}; wait for it, stop it, or let this "
+                "one work in another folder (--help lists the flags)"
             ) from None
         file.truncate(0)
         file.write(f"process {os.getpid()} on {socket.gethostname()}\n")

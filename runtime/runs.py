@@ -72,7 +72,7 @@ class Run:
     @property
     def name(self) -> str:
         """The folder's name."""
-        return self.folder.name
+        return self.folder.absolute().name
 
     def save(self) -> None:
         """Writes the record; a reader sees the old one or the new one, never a part."""
@@ -97,7 +97,8 @@ class Run:
     def add_checkpoint(self, checkpoint: str) -> None:
         """Notes the checksums of a checkpoint, and saves the record.
 
-        Checkpoints that the Saver has deleted since are dropped from it.
+        Checkpoints that the Saver has deleted since are dropped from it. Of those that are for
+        inference only, older ones of the same kind are deleted afterwards.
         """
         self.checkpoints[pathlib.Path(checkpoint).name] = checkpoints.checksums(checkpoint)
         self.checkpoints = {
@@ -109,6 +110,10 @@ class Run:
             name: seen for name, seen in self.unfinished_points.items() if name in self.checkpoints
         }
         self.save()
+        kind = checkpoints.kind_of(checkpoint)
+        if kind != checkpoints.MODEL:
+            for older in self.newest(kind)[1:]:
+                checkpoints.remove(older)
 
     def newest(self, kind: str = checkpoints.MODEL) -> list[str]:
         """Returns the paths of the recorded checkpoints of a kind, newest first."""
@@ -270,6 +275,7 @@ def find(checkpoint_dir: str, name: str | None, checkpoint: str | None) -> tuple
         run = load_run(folder / name) if name else _newest_run(folder)
         # Where the run has exact population statistics, these are what it was trained for.
         candidates = run.newest(checkpoints.EXACT) + run.newest()
+        candidates.sort(key=checkpoints.step_of, reverse=True)
         if not candidates:
             raise InputError(
                 f"{run.folder}: expected a checkpoint, found none: it was stopped too soon"

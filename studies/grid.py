@@ -1,13 +1,14 @@
 """Training the cells of a study side by side, a process for each core."""
 
 import concurrent.futures
+import contextlib
 import multiprocessing
 import os
 import pathlib
 import random
 import signal
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 from mnist.datasets import Dataset
 from runtime.errors import CommandError
@@ -23,7 +24,11 @@ Train = Callable[[Cell, Dataset, pathlib.Path], list[Row]]
 
 
 def train_missing(
-    cells: list[Cell], results: Results, train: Train, dataset: Dataset, summaries: pathlib.Path
+    cells: list[Cell],
+    results: Results,
+    train: Train,
+    load: Callable[[], Dataset],
+    summaries: pathlib.Path,
 ) -> None:
     """Trains the cells that have no results yet, and adds those, cell by cell.
 
@@ -31,7 +36,7 @@ def train_missing(
         cells: the whole grid.
         results: of cells that are done.
         train: a function of a module, since other processes have to find it.
-        dataset: the data.
+        load: returns the data, in every process that trains.
         summaries: the folder of the cells' events for TensorBoard.
 
     Raises:
@@ -50,19 +55,20 @@ def train_missing(
             len(os.sched_getaffinity(0)),
             multiprocessing.get_context("spawn"),
             _prepare_worker,
-            (dataset,),
+            (load,),
         ) as workers,
+        _given_up_on_failure(workers),
     ):
-        trained = {
-            workers.submit(_train, train, cell, summaries / cell.name): cell for cell in missing
-        }
+        with _ctrl_c_held_back():
+            trained = {
+                workers.submit(_train, train, cell, summaries / cell.name): cell for cell in missing
+            }
         running = set(trained)
         while running:
             ready, running = concurrent.futures.wait(
                 running, SECONDS_BETWEEN_LOOKS, concurrent.futures.FIRST_COMPLETED
             )
             if stop.signal_number:
-                _give_up(workers)
                 raise Interrupted(
                     stop.signal_number,
                     f"stopped by {signal.Signals(stop.signal_number).name}; cells that were done "
@@ -71,8 +77,7 @@ def train_missing(
             for future in ready:
                 cell = trained[future]
                 try:
-                    rows = [{"dataset": dataset.name, **row} for row in future.result()]
-                    results.add(cell, rows, cells)
+                    results.add(cell, future.result(), cells)
                 except concurrent.futures.process.BrokenProcessPool as error:
                     raise CommandError(
                         "a process that trained was killed, perhaps for lack of memory; cells "
@@ -82,25 +87,41 @@ def train_missing(
                 progress.update(done, cell.name)
 
 
-def _give_up(workers: concurrent.futures.ProcessPoolExecutor) -> None:
-    """Ends the workers in the middle of their cells."""
-    workers.shutdown(wait=False, cancel_futures=True)
-    for process in multiprocessing.active_children():
-        process.terminate()
+@contextlib.contextmanager
+def _given_up_on_failure(workers: concurrent.futures.ProcessPoolExecutor) -> Iterator[None]:
+    """Ends the workers in the middle of their cells, rather than wait for them, on any error."""
+    try:
+        yield
+    except BaseException:
+        workers.shutdown(wait=False, cancel_futures=True)
+        for process in multiprocessing.active_children():
+            process.terminate()
+        raise
+
+
+@contextlib.contextmanager
+def _ctrl_c_held_back() -> Iterator[None]:
+    """Processes that are started in the block never get Ctrl-C, which a terminal sends to all.
+
+    What to do about it is for the first process to decide, after the block.
+    """
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
 
 
 _dataset: Dataset
 
 
-def _prepare_worker(dataset: Dataset) -> None:
+def _prepare_worker(load: Callable[[], Dataset]) -> None:
     """Makes a process train on one core, and end with the process that it works for."""
-    global _dataset
-    _dataset = dataset
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     # Read by TensorFlow when it makes the first session.
     os.environ["TF_NUM_INTRAOP_THREADS"] = os.environ["TF_NUM_INTEROP_THREADS"] = "1"
-    # Ctrl-C reaches all processes of a terminal; the first one decides what to do.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    threading.Thread(target=_end_with_parent, daemon=True).start()
+    global _dataset
+    _dataset = load()
 
 
 def _end_with_parent() -> None:
@@ -111,4 +132,4 @@ def _end_with_parent() -> None:
 
 
 def _train(train: Train, cell: Cell, folder: pathlib.Path) -> list[Row]:
-    return train(cell, _dataset, folder)
+    return [{"dataset": _dataset.name, **row} for row in train(cell, _dataset, folder)]

@@ -8,8 +8,8 @@ from mnist.datasets import Dataset
 from runtime.evaluation import Evaluator
 from studies import plots, results
 from studies.plots import WITH, WITHOUT, Curve
-from studies.results import accuracy_of, outcomes, spread, values, where
-from studies.trials import Cell, Row, learning_curve
+from studies.results import accuracy_of, by_seed, error_curves, outcomes, spread, values, where
+from studies.trials import DIVERGED, Cell, Row, learning_curve
 
 TITLE = "The paper's MNIST experiment"
 POINTS = 100
@@ -67,8 +67,7 @@ def report(rows: list[Row], folder: pathlib.Path) -> str:
     plots.as_error(panels[0])
     curves = []
     for (name, of_arm), style in zip(arms.items(), (WITH, WITHOUT), strict=True):
-        errors = [[100 * (1 - row["accuracy"]) for row in at_step] for at_step in _by_step(of_arm)]
-        curves.append(Curve(f"{name} batch norm", style, values(of_arm, "step"), errors))
+        curves.append(Curve(f"{name} batch norm", style, *error_curves(by_seed(of_arm))))
     plots.draw(panels[0], curves)
     panels[1].set_ylabel("input to one sigmoid of the last hidden layer")
     panels[1].sharey(panels[2])
@@ -93,7 +92,7 @@ def report(rows: list[Row], folder: pathlib.Path) -> str:
 
 def _percentile_curves(rows: list[Row], style: plots.Style) -> list[Curve]:
     """Between which values the input to the unit lies, over the test images, in the first run."""
-    of_seed = where(rows, seed=values(rows, "seed")[0])
+    of_seed = [row for row in by_seed(rows)[0] if row["status"] != DIVERGED]
     steps = values(of_seed, "step")
     return [
         Curve(f"{percent} %", style, steps, [[row[f"p{percent}"]] for row in of_seed])
@@ -101,12 +100,9 @@ def _percentile_curves(rows: list[Row], style: plots.Style) -> list[Curve]:
     ]
 
 
-def _by_step(rows: list[Row]) -> list[list[Row]]:
-    return [where(rows, step=step) for step in values(rows, "step")]
-
-
 def _movement(rows: list[Row]) -> list[str]:
     """How far the median of the unit's input goes up and down, and how wide the input is."""
-    medians = [[row["p50"] for row in where(rows, seed=seed)] for seed in values(rows, "seed")]
-    widths = [row["p85"] - row["p15"] for row in outcomes(rows)]
+    sound = [row for row in rows if row["status"] != DIVERGED]
+    medians = [[row["p50"] for row in of_seed] for of_seed in by_seed(sound)]
+    widths = [row["p85"] - row["p15"] for row in outcomes(sound)]
     return [spread([max(m) - min(m) for m in medians], ".2f"), spread(widths, ".2f")]

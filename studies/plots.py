@@ -4,6 +4,7 @@ Each curve has a colour of Okabe and Ito's set, a dash pattern of its own, and i
 in place of a legend. A band is from the lowest to the highest seed, the line is their mean.
 """
 
+import io
 import math
 import pathlib
 from collections.abc import Sequence
@@ -27,6 +28,7 @@ matplotlib.rcParams.update(
 
 from matplotlib import pyplot, ticker  # noqa: E402
 
+from runtime.files import write_bytes  # noqa: E402
 from studies.results import final_accuracy, values, where  # noqa: E402
 from studies.trials import Row  # noqa: E402
 
@@ -149,7 +151,9 @@ def as_error(axes: Any) -> None:
 
 def save(figure: Any, folder: pathlib.Path, name: str) -> str:
     """Writes NAME.png and NAME.svg; returns the Markdown that shows it."""
-    figure.savefig(folder / f"{name}.png", dpi=150, metadata={"Software": None})
-    figure.savefig(folder / f"{name}.svg", metadata={"Date": None})
+    for kind, metadata in (("png", {"Software": None}), ("svg", {"Date": None})):
+        content = io.BytesIO()
+        figure.savefig(content, format=kind, dpi=150, metadata=metadata)
+        write_bytes(folder / f"{name}.{kind}", content.getvalue())
     pyplot.close(figure)
     return f"![{name.replace('_', ' ')}]({name}.png)\n"

@@ -30,9 +30,10 @@ class Results:
         if path.exists():
             with path.open(newline="") as file:
                 reader = csv.DictReader(file)
-                self.rows = [{name: _parse(text) for name, text in row.items()} for row in reader]
-            if not all("status" in row for row in self.rows):
+                lines = list(reader)
+            if not all("status" in line and None not in line.values() for line in lines):
                 raise InputError(f"{path}: expected a table with a `status`, found another")
+            self.rows = [{name: _parse(text) for name, text in line.items()} for line in lines]
 
     def of(self, cell: Cell) -> list[Row]:
         """Returns the rows of one cell, in the order of its steps; none if it is still to do."""
@@ -70,6 +71,27 @@ def outcomes(rows: list[Row]) -> list[Row]:
 def final_accuracy(row: Row) -> float:
     """Returns the test accuracy of a cell's last row, which is chance where training diverged."""
     return CHANCE if row["status"] == DIVERGED else row["test_accuracy"]
+
+
+def error_curves(trainings: list[list[Row]]) -> tuple[list[int], list[list[float]]]:
+    """Returns the steps, and at each of them the errors of all trainings in percent.
+
+    A training that diverged has the error of a guess from there on.
+    """
+    steps = [row["step"] for row in max(trainings, key=len)]
+    accuracies = [
+        [
+            t[i]["accuracy"] if i < len(t) and t[i]["status"] != DIVERGED else CHANCE
+            for t in trainings
+        ]
+        for i in range(len(steps))
+    ]
+    return steps, [[100 * (1 - accuracy) for accuracy in at_step] for at_step in accuracies]
+
+
+def by_seed(rows: list[Row]) -> list[list[Row]]:
+    """Returns the rows of each seed."""
+    return [where(rows, seed=seed) for seed in values(rows, "seed")]
 
 
 def spread(figures: Sequence[float], form: str) -> str:

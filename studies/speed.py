@@ -8,7 +8,7 @@ from typing import NamedTuple
 from mnist.datasets import Dataset
 from studies import plots, results
 from studies.plots import WITH, WITHOUT, Curve
-from studies.results import spread, values, where
+from studies.results import by_seed, error_curves, spread, values, where
 from studies.trials import Cell, Row, learning_curve
 
 TITLE = "Steps and seconds to an accuracy"
@@ -118,7 +118,9 @@ def _compare(with_bn: list[Row], without: list[Row]) -> list[list[str]]:
 
 def _judge(rows: list[Row], target: float) -> _Arm:
     rate = _best_rate(rows, target)
-    trainings = [t for t in _trainings(rows, rate) if t[0]["seed"] not in CHOOSING_SEEDS]
+    trainings = [
+        t for t in by_seed(where(rows, learning_rate=rate)) if t[0]["seed"] not in CHOOSING_SEEDS
+    ]
     firsts = [_first_at(training, target) for training in trainings]
     reached = [row for row in firsts if row]
     rates = values(rows, "learning_rate")
@@ -135,7 +137,9 @@ def _best_rate(rows: list[Row], target: float) -> float:
     """Returns the rate at which the choosing seeds are at the target soonest."""
 
     def mean_steps(rate: float) -> tuple[float, float]:
-        trainings = [t for t in _trainings(rows, rate) if t[0]["seed"] in CHOOSING_SEEDS]
+        trainings = [
+            t for t in by_seed(where(rows, learning_rate=rate)) if t[0]["seed"] in CHOOSING_SEEDS
+        ]
         firsts = [_first_at(training, target) for training in trainings]
         steps = statistics.fmean(row["step"] if row else math.inf for row in firsts)
         # Where no rate gets there, the one that gets nearest.
@@ -145,25 +149,12 @@ def _best_rate(rows: list[Row], target: float) -> float:
     return min(values(rows, "learning_rate"), key=mean_steps)
 
 
-def _trainings(rows: list[Row], rate: float) -> list[list[Row]]:
-    """Returns the rows of each seed."""
-    of_rate = where(rows, learning_rate=rate)
-    return [where(of_rate, seed=seed) for seed in values(of_rate, "seed")]
-
-
 def _first_at(training: list[Row], target: float) -> Row | None:
     return next((row for row in training if (row["accuracy"] or 0) >= target), None)
 
 
 def _curve(name: str, style: plots.Style, rows: list[Row]) -> Curve:
     """The validation error over steps at the rate that is best for the first target."""
-    trainings = [
-        training
-        for training in _trainings(rows, _best_rate(rows, TARGETS[0]))
-        if training[0]["seed"] not in CHOOSING_SEEDS
-    ]
-    steps = [row["step"] for row in trainings[0]]
-    samples = [
-        [100 * (1 - training[i]["accuracy"]) for training in trainings] for i in range(len(steps))
-    ]
-    return Curve(name, style, steps, samples)
+    of_rate = where(rows, learning_rate=_best_rate(rows, TARGETS[0]))
+    judged = [row for row in of_rate if row["seed"] not in CHOOSING_SEEDS]
+    return Curve(name, style, *error_curves(by_seed(judged)))

@@ -20,8 +20,8 @@ from runtime.summaries import EventWriter, remove_events
 from runtime.training import STEPS_PER_POINT, take_step
 
 FINISHED, DIVERGED = "finished", "diverged"
-# What a study does not choose is as in `train.py`, but for the schedule: steps to an accuracy
-# should not depend on how many are still to come.
+# What a study does not choose. The rate is constant, unlike that of `train.py`, since the steps to
+# an accuracy should not depend on how many are still to come.
 DEFAULTS: dict[str, Any] = {
     "model": "small",
     "batch_norm": True,

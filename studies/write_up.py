@@ -2,6 +2,7 @@
 
 import contextlib
 import datetime
+import hashlib
 import json
 import pathlib
 import time
@@ -18,14 +19,24 @@ from studies.trials import DEFAULTS, DIVERGED, Cell, Row
 FACTS_FILE, REPORT_FILE = "study.json", "report.md"
 
 
-def begin(folder: pathlib.Path, command: str, dataset: dict[str, Any]) -> dict[str, Any]:
+def begin(
+    folder: pathlib.Path, command: str, cells: list[Cell], dataset: dict[str, Any]
+) -> dict[str, Any]:
     """Returns the facts of a study, and notes them if it is new.
 
     Raises:
-        InputError: it was begun with other data or on another machine, so that results of both
-            would end up in one table.
+        InputError: it was begun with another grid or other data, or on another machine, so that
+            results of both would end up in one table.
     """
-    facts: dict[str, Any] = {"command": command, "dataset": dataset, "made_with": made_with()}
+    grid = json.dumps([cell.flags for cell in cells])
+    facts: dict[str, Any] = {
+        "command": command,
+        "grid": hashlib.sha256(grid.encode()).hexdigest(),
+        "dataset": dataset,
+        "made_with": made_with(),
+    }
+    if (folder / FILE).exists() and not (folder / FACTS_FILE).exists():
+        raise InputError(f"{folder / FILE}: expected {FACTS_FILE} beside it, found none")
     if (folder / FACTS_FILE).exists():
         former = _read(folder)
         for name in facts:

@@ -294,6 +294,7 @@ def test_wrong_input_gets_one_line_before_any_work(tmp_path, data_flags):
     (tmp_path / "file").write_text("not a folder")
     cases = {
         "--json=missing/result.json": "missing/result.json",
+        "--json=/proc/result.json": "/proc/result.json",
         "--batch_size=1000000": "1000000",
         "--summary_dir=file": "file/cnn-bn",
         "--checkpoint_dir=file": "file: expected a folder",

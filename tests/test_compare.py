@@ -80,6 +80,17 @@ def test_a_grid_that_was_stopped_goes_on_where_it_was(tmp_path, start_grid, stop
     assert sorted(p.name for p in (folder / "summaries").iterdir()) == sorted(c.name for c in CELLS)
 
 
+def test_ctrl_c_while_the_workers_start_ends_the_grid(tmp_path, start_grid):
+    """They take seconds to import TensorFlow, and Ctrl-C reaches them too."""
+    process = start_grid()
+    wait_for(tmp_path / "paper" / write_up.FACTS_FILE, process)
+    time.sleep(1.0)
+    os.killpg(process.pid, signal.SIGINT)
+    _, stderr = process.communicate(timeout=60)
+    assert process.returncode == 130, stderr
+    assert "SIGINT" in stderr.splitlines()[-1] and "Traceback" not in stderr
+
+
 def test_a_worker_that_was_killed_ends_the_grid_with_one_line(tmp_path, start_grid):
     process = start_grid()
     wait_for(tmp_path / "paper" / results.FILE, process)
@@ -136,6 +147,17 @@ def test_a_training_that_diverges_is_a_result(tmp_path):
     assert all(results.final_accuracy(row) > 0.2 for row in ends[:2])
 
 
+def test_a_training_that_diverged_is_a_guess_from_there_on():
+    finished = [
+        {"step": 10, "accuracy": 0.8, "status": None},
+        {"step": 20, "accuracy": 0.9, "status": "finished"},
+    ]
+    diverged = [{"step": 17, "accuracy": None, "status": "diverged"}]
+    steps, errors = results.error_curves([diverged, finished])
+    assert steps == [10, 20]
+    np.testing.assert_allclose(errors, [[90, 20], [90, 10]])
+
+
 def test_the_study_of_statistics_averages_as_the_layer_does():
     flags = {**trials.DEFAULTS, "model": "mlp", "bn_decay": 0.9, "train_steps": 20, "batch_size": 8}
     moving_averages = statistics.MovingAverages(statistics.Kind(0.9))
@@ -187,10 +209,21 @@ def test_a_finished_study_needs_no_data_to_be_written_up_again(tmp_path):
     assert (tmp_path / "learning_rate/report.md").read_text() == report
 
 
+def test_results_of_another_grid_or_of_nobody_knows_what_are_not_mixed_in(tmp_path):
+    write_up.begin(tmp_path, "python compare.py", CELLS, {"name": "mnist"})
+    other = [CELLS[0]._replace(fixed={"train_steps": 21}), CELLS[1]]
+    with pytest.raises(InputError, match="grid"):
+        write_up.begin(tmp_path, "python compare.py", other, {"name": "mnist"})
+    (tmp_path / results.FILE).write_text("step,status\n1,finished\n")
+    (tmp_path / write_up.FACTS_FILE).unlink()
+    with pytest.raises(InputError, match="beside"):
+        write_up.begin(tmp_path, "python compare.py", CELLS, {"name": "mnist"})
+
+
 def test_results_of_other_data_are_not_mixed_in(tmp_path):
-    write_up.begin(tmp_path, "python compare.py", {"name": "mnist"})
+    write_up.begin(tmp_path, "python compare.py", CELLS, {"name": "mnist"})
     with pytest.raises(InputError, match="synthetic"):
-        write_up.begin(tmp_path, "python compare.py", {"name": "synthetic"})
+        write_up.begin(tmp_path, "python compare.py", CELLS, {"name": "synthetic"})
 
 
 def test_wrong_input_gets_one_line(tmp_path):

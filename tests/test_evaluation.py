@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 import subprocess
 
 import numpy as np
@@ -71,10 +72,10 @@ def test_runs_together(trained_runs, data_name, flags):
 
 
 def test_looking_at_distorted_copies_as_well(trained_runs):
-    folder, lines = trained_runs
+    folder, _ = trained_runs
     looks = [run_command("evaluate.py", "--run=cnn-bn", "--tta=2", cwd=folder) for _ in range(2)]
     assert last_line(looks[0]) == last_line(looks[1])
-    assert last_line(looks[0]) != lines["cnn-bn"]
+    assert last_line(looks[0]).endswith("model.ckpt-40, each image and 2 distorted copies of it")
     folded = run_command("evaluate.py", "--run=cnn-bn", "--tta=2", "--fold_batch_norm", cwd=folder)
     assert last_line(folded) == last_line(looks[0])
 
@@ -146,11 +147,40 @@ def test_killed_and_resumed_with_all_that_makes_a_run_accurate(tmp_path, data_fl
         )
 
 
-def test_trained_on_all_images(tmp_path, data_flags):
+def test_checkpoints_for_inference_are_the_newest_of_their_kind(tmp_path, data_flags):
+    """Longer and longer, and stopped before its end: what is evaluated is what was trained last."""
+    flags = ["--model=mlp", "--lr_schedule=constant", "--save_every=5", "--eval_every=5"]
+    flags += ["--weight_average=0.9", *data_flags]
+    for steps in (10, 20):
+        run_command("train.py", *flags, f"--train_steps={steps}", cwd=tmp_path)
+    folder = tmp_path / "checkpoints/mlp-bn"
+    kept = [path.stem for path in folder.glob("*.index")]
+    assert "exact.ckpt-20" in kept
+    assert len([name for name in kept if name.startswith("exact")]) == 1
+    assert len([name for name in kept if name.startswith("best")]) == 1
+
+    process = subprocess.Popen(
+        command("train.py", *flags, "--train_steps=100000"),
+        cwd=tmp_path,
+        stderr=subprocess.DEVNULL,
+    )
+    wait_for(folder / "model.ckpt-40.index", process)
+    process.terminate()
+    process.wait()
+    evaluated = run_command("evaluate.py", cwd=tmp_path)
+    assert int(re.search(r"model\.ckpt-(\d+)$", last_line(evaluated))[1]) >= 40
+    assert "not with their average" in evaluated.stderr
+
+
+def test_trained_on_all_images(tmp_path, trained_runs, data_flags):
     flags = ["--model=mlp", "--train_steps=20", "--validation_size=0", *data_flags]
     trained = run_command("train.py", *flags, cwd=tmp_path)
-    assert last_line(run_command("evaluate.py", cwd=tmp_path)) == last_line(trained)
+    shutil.copytree(trained_runs[0] / "checkpoints/cnn-bn", tmp_path / "checkpoints/cnn-bn")
+    refused = run_command("evaluate.py", "--run=cnn-bn,mlp-bn", "--split=validation", cwd=tmp_path)
+    assert_one_line_error(refused, 2, "--split", "mlp-bn")
+    evaluated = run_command("evaluate.py", "--run=mlp-bn", cwd=tmp_path)
+    assert last_line(evaluated) == last_line(trained)
     record = json.loads((tmp_path / "checkpoints/mlp-bn/run.json").read_text())
     assert record["dataset"]["validation"] == 0 and record["best"] is None
-    refused = run_command("evaluate.py", "--split=validation", cwd=tmp_path)
+    refused = run_command("evaluate.py", "--run=mlp-bn", "--split=validation", cwd=tmp_path)
     assert_one_line_error(refused, 2, "--split", "validation")
