@@ -73,10 +73,10 @@ def test_runs_together(trained_runs, data_name, flags):
 
 def test_looking_at_distorted_copies_as_well(trained_runs):
     folder, _ = trained_runs
-    looks = [run_command("evaluate.py", "--run=cnn-bn", "--tta=2", cwd=folder) for _ in range(2)]
+    looks = [run_command("evaluate.py", "--run=mlp-bn", "--tta=2", cwd=folder) for _ in range(2)]
     assert last_line(looks[0]) == last_line(looks[1])
     assert last_line(looks[0]).endswith("model.ckpt-40, each image and 2 distorted copies of it")
-    folded = run_command("evaluate.py", "--run=cnn-bn", "--tta=2", "--fold_batch_norm", cwd=folder)
+    folded = run_command("evaluate.py", "--run=mlp-bn", "--tta=2", "--fold_batch_norm", cwd=folder)
     assert last_line(folded) == last_line(looks[0])
 
 
