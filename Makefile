@@ -16,7 +16,8 @@ test: $(VENV)/installed-dev
 	$(VENV)/bin/coverage combine --quiet
 	$(VENV)/bin/coverage report --include="mnist/*"
 	$(VENV)/bin/coverage report --include="runtime/*"
-	$(VENV)/bin/coverage report --omit="mnist/*,runtime/*,tests/*,benchmarks/*"
+	$(VENV)/bin/coverage report --include="studies/*"
+	$(VENV)/bin/coverage report --omit="mnist/*,runtime/*,studies/*,tests/*,benchmarks/*"
 
 bench: $(VENV)/installed-bench  ## needs MNIST: make bench FLAGS="--data_dir=data"
 	$(VENV)/bin/python -m benchmarks.speed $(FLAGS)

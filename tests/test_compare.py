@@ -209,6 +209,21 @@ def test_a_finished_study_needs_no_data_to_be_written_up_again(tmp_path):
     assert (tmp_path / "learning_rate/report.md").read_text() == report
 
 
+def test_the_study_of_statistics_evaluates_every_kind_on_the_way(tmp_path, monkeypatch):
+    monkeypatch.setattr(statistics, "STEPS", (10, 20))
+    monkeypatch.setattr(statistics, "LAST_STEP", 20)
+    cell = Cell({"model": "mlp", "batch_size": 8, "seed": 0}, {"train_steps": 20})
+    rows = statistics.train(cell, some_digits(), tmp_path)
+    kinds = [*(kind.name for kind in statistics.KINDS), statistics.EXACT, statistics.OWN]
+    assert [(row["step"], row["statistics"]) for row in rows] == [
+        (step, kind) for step in (10, 20) for kind in kinds
+    ]
+    assert rows[-1]["status"] == trials.FINISHED
+    assert all(0 <= row["accuracy"] <= 1 for row in rows)
+    of = {row["statistics"]: row["accuracy"] for row in rows if row["step"] == 20}
+    assert of["decay 0.999, not debiased"] < of[statistics.EXACT], "it still knows nothing"
+
+
 def test_results_of_another_grid_or_of_nobody_knows_what_are_not_mixed_in(tmp_path):
     write_up.begin(tmp_path, "python compare.py", CELLS, {"name": "mnist"})
     other = [CELLS[0]._replace(fixed={"train_steps": 21}), CELLS[1]]
