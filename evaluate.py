@@ -32,15 +32,16 @@ def main() -> None:
     found = [runs.find(FLAGS.checkpoint_dir, name, FLAGS.checkpoint) for name in names]
     if FLAGS.projector:
         files.make_folder(pathlib.Path(FLAGS.summary_dir, found[0][0].name))
-    dataset = _load_dataset(found[0][0])
-
-    outcomes, results = [], []
-    for run, checkpoint in found:
+    for run, _ in found:
         if FLAGS.split != "test" and run.dataset != found[0][0].dataset:
             raise InputError(
                 f"--split: expected runs that were trained on the same images, but {run.folder} "
                 f"was not on those of {found[0][0].folder}"
             )
+
+    dataset = _load_dataset(found[0][0])
+    outcomes, results = [], []
+    for run, checkpoint in found:
         outcomes.append(_classify(run, checkpoint, dataset))
         results.append(
             evaluation.result(outcomes[-1], dataset.name, FLAGS.split, checkpoint, FLAGS.tta)

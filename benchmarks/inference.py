@@ -10,10 +10,10 @@ import time
 import numpy as np
 
 import model
-from benchmarks.report import table
 from mnist import datasets
 from runtime import checkpoints, runs
 from runtime.evaluation import Evaluator
+from runtime.markdown import table
 
 ROUNDS = 10
 RUNS_A_ROUND = {1: 300, 1000: 6}  # by batch size

@@ -5,8 +5,8 @@ import time
 
 import tensorflow.compat.v1 as tf
 
-from benchmarks.report import table
 from bn_wrapper import batch_norm_wrapper
+from runtime.markdown import table
 
 SHAPE = [128, 28, 28, 32]  # what the first layer of the network hands on
 ROUNDS, RUNS_A_ROUND = 12, 10

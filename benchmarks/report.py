@@ -5,12 +5,6 @@ import os
 from runtime import processor
 
 
-def table(header: list[str], rows: list[list[str]]) -> str:
-    """Returns a Markdown table."""
-    lines = [header, ["---"] * len(header), *rows]
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
-
-
 def machine() -> str:
     """Names the processor, and what it can do in bfloat16."""
     features = processor.features() or frozenset()

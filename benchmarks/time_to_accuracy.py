@@ -11,7 +11,7 @@ import sys
 import tempfile
 import time
 
-from benchmarks.report import table
+from runtime.markdown import table
 
 TARGET = 0.99
 STEPS_BETWEEN_READINGS = 500

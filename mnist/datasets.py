@@ -46,6 +46,8 @@ class Dataset(NamedTuple):
         Raises:
             InputError: there are not so many, or none would be left.
         """
+        if size == len(self.validation.labels):
+            return self
         images = np.concatenate([self.validation.images, self.train.images])
         labels = np.concatenate([self.validation.labels, self.train.labels])
         if not 0 <= size < len(labels):
@@ -53,10 +55,7 @@ class Dataset(NamedTuple):
                 f"--validation_size: expected less than {len(labels)}, the number of training "
                 f"images, found {size}"
             )
-        return self._replace(
-            validation=Split(images[:size], labels[:size]),
-            train=Split(images[size:], labels[size:]),
-        )
+        return _split(self.name, Split(images, labels), self.test, size)
 
     def description(self) -> dict[str, Any]:
         """Returns what identifies the data: name, sizes, and a fingerprint of every byte."""
@@ -134,8 +133,9 @@ def _name_after_folder(folder: pathlib.Path) -> str:
     return name
 
 
-def _split(name: str, train: Split, test: Split) -> Dataset:
-    count = len(train.labels) // VALIDATION_SHARE
-    validation = Split(train.images[:count], train.labels[:count])
-    rest = Split(train.images[count:], train.labels[count:])
+def _split(name: str, train: Split, test: Split, validation_size: int | None = None) -> Dataset:
+    if validation_size is None:
+        validation_size = len(train.labels) // VALIDATION_SHARE
+    validation = Split(train.images[:validation_size], train.labels[:validation_size])
+    rest = Split(train.images[validation_size:], train.labels[validation_size:])
     return Dataset(name, rest, validation, test)

@@ -2,7 +2,6 @@
 
 import io
 import pathlib
-from typing import Any
 
 import numpy as np
 import tensorflow.compat.v1 as tf
@@ -93,12 +92,6 @@ def remove_events(folder: pathlib.Path) -> None:
     """Deletes the event files of a run that is to start afresh, or its curves would be double."""
     for path in folder.glob(f"*/{EVENT_FILES}"):
         path.unlink()
-
-
-def markdown_table(facts: dict[str, Any]) -> str:
-    """Returns a Markdown table of names and values."""
-    rows = [f"| {name} | {value} |" for name, value in facts.items()]
-    return "\n".join(["| name | value |", "|---|---|", *rows])
 
 
 def write_test_outcome(

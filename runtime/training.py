@@ -13,14 +13,14 @@ from typing import Any
 
 import tensorflow.compat.v1 as tf
 
-from runtime import checkpoints, pictures, projector
+from runtime import checkpoints, markdown, pictures, projector
 from runtime.errors import CommandError
 from runtime.evaluation import Evaluator, Outcome
 from runtime.files import writing
 from runtime.progress import Progress, note
 from runtime.runs import Run
 from runtime.session import Interrupted, StopRequest
-from runtime.summaries import EventWriter, markdown_table, remove_events
+from runtime.summaries import EventWriter, remove_events
 
 # The training curves show the mean over this many steps.
 STEPS_PER_POINT = 10
@@ -83,7 +83,7 @@ def train(
                 summary_dir / "validation", run.evaluated_step + 1, evaluator.graph.graph
             ) as validation_events,
         ):
-            facts = markdown_table({**run.flags, **run.dataset})
+            facts = markdown.table(["name", "value"], {**run.flags, **run.dataset}.items())
             train_events.text(first_step + 1, "flags", facts)
             loop = _Loop(
                 weights, run, batches, validation, evaluator, train_events, validation_events

@@ -3,7 +3,8 @@
 import pathlib
 
 from mnist.datasets import Dataset
-from studies import plots, results
+from runtime import markdown
+from studies import plots
 from studies.results import accuracy_of, outcomes, values, where
 from studies.trials import Cell, Row, learning_curve
 
@@ -51,7 +52,7 @@ def report(rows: list[Row], folder: pathlib.Path) -> str:
     axes.set_yticks(range(len(arms)), [_name(*arm) for arm in reversed(arms)])
     axes.set_xlabel("test error [%]: dots are seeds, bars their means")
     header = ["regularized by", "test accuracy [%]"]
-    return f"{plots.save(figure, folder, 'dropout')}\n{results.table(header, lines)}"
+    return f"{plots.save(figure, folder, 'dropout')}\n{markdown.table(header, lines)}\n"
 
 
 def _name(batch_norm: bool, share: float) -> str:

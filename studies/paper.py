@@ -5,8 +5,9 @@ import pathlib
 import numpy as np
 
 from mnist.datasets import Dataset
+from runtime import markdown
 from runtime.evaluation import Evaluator
-from studies import plots, results
+from studies import plots
 from studies.plots import WITH, WITHOUT, Curve
 from studies.results import accuracy_of, by_seed, error_curves, outcomes, spread, values, where
 from studies.trials import DIVERGED, Cell, Row, learning_curve
@@ -87,7 +88,7 @@ def report(rows: list[Row], folder: pathlib.Path) -> str:
         [f"{name} batch norm", accuracy_of(outcomes(of_arm)), *_movement(of_arm)]
         for name, of_arm in arms.items()
     ]
-    return f"{plots.save(figure, folder, 'paper')}\n{results.table(header, lines)}"
+    return f"{plots.save(figure, folder, 'paper')}\n{markdown.table(header, lines)}\n"
 
 
 def _percentile_curves(rows: list[Row], style: plots.Style) -> list[Curve]:

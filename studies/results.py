@@ -109,12 +109,6 @@ def accuracy_of(rows: list[Row]) -> str:
     return f"{text}, {diverged} diverged" if diverged else text
 
 
-def table(header: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
-    """Returns a Markdown table."""
-    lines = [header, ["---"] * len(header), *rows]
-    return "\n".join("| " + " | ".join(map(str, line)) + " |" for line in lines) + "\n"
-
-
 def _parse(text: str) -> Any:
     """Returns what was written as this: nothing, a truth value, a number or a word."""
     if text in ("", "True", "False"):

@@ -5,7 +5,8 @@ import statistics
 from collections.abc import Sequence
 
 from mnist.datasets import Dataset
-from studies import plots, results
+from runtime import markdown
+from studies import plots
 from studies.results import accuracy_of, final_accuracy, outcomes, values, where
 from studies.trials import Cell, Row, learning_curve
 
@@ -49,7 +50,7 @@ def _table(rows: list[Row], setting: str, name: str) -> str:
         arms = [where(rows, batch_norm=arm, **{setting: value}) for arm in (True, False)]
         lines.append([f"{value:g}", *map(accuracy_of, arms)])
     header = [name, "test accuracy with batch norm [%]", "without [%]"]
-    return results.table(header, lines)
+    return markdown.table(header, lines) + "\n"
 
 
 def _good_values(rows: list[Row], setting: str) -> str:

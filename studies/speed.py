@@ -6,7 +6,8 @@ import statistics
 from typing import NamedTuple
 
 from mnist.datasets import Dataset
-from studies import plots, results
+from runtime import markdown
+from studies import plots
 from studies.plots import WITH, WITHOUT, Curve
 from studies.results import by_seed, error_curves, spread, values, where
 from studies.trials import Cell, Row, learning_curve
@@ -85,7 +86,7 @@ def report(rows: list[Row], folder: pathlib.Path) -> str:
         "times fewer steps",
         "times fewer seconds",
     ]
-    return f"{plots.save(figure, folder, 'speed')}\n{results.table(header, lines)}"
+    return f"{plots.save(figure, folder, 'speed')}\n{markdown.table(header, lines)}\n"
 
 
 class _Arm(NamedTuple):
@@ -118,10 +119,7 @@ def _compare(with_bn: list[Row], without: list[Row]) -> list[list[str]]:
 
 def _judge(rows: list[Row], target: float) -> _Arm:
     rate = _best_rate(rows, target)
-    trainings = [
-        t for t in by_seed(where(rows, learning_rate=rate)) if t[0]["seed"] not in CHOOSING_SEEDS
-    ]
-    firsts = [_first_at(training, target) for training in trainings]
+    firsts = [_first_at(training, target) for training in _judged(rows, rate)]
     reached = [row for row in firsts if row]
     rates = values(rows, "learning_rate")
     at_edge = " (at the edge of the grid)" if rate in (rates[0], rates[-1]) else ""
@@ -131,6 +129,12 @@ def _judge(rows: list[Row], target: float) -> _Arm:
         [row["seconds"] for row in reached],
         len(firsts) - len(reached),
     )
+
+
+def _judged(rows: list[Row], rate: float) -> list[list[Row]]:
+    """Returns the trainings at a rate that had no part in choosing it."""
+    trainings = by_seed(where(rows, learning_rate=rate))
+    return [training for training in trainings if training[0]["seed"] not in CHOOSING_SEEDS]
 
 
 def _best_rate(rows: list[Row], target: float) -> float:
@@ -155,6 +159,5 @@ def _first_at(training: list[Row], target: float) -> Row | None:
 
 def _curve(name: str, style: plots.Style, rows: list[Row]) -> Curve:
     """The validation error over steps at the rate that is best for the first target."""
-    of_rate = where(rows, learning_rate=_best_rate(rows, TARGETS[0]))
-    judged = [row for row in of_rate if row["seed"] not in CHOOSING_SEEDS]
-    return Curve(name, style, *error_curves(by_seed(judged)))
+    judged = _judged(rows, _best_rate(rows, TARGETS[0]))
+    return Curve(name, style, *error_curves(judged))

@@ -10,8 +10,9 @@ import tensorflow.compat.v1 as tf
 
 import model
 from mnist.datasets import Dataset
+from runtime import markdown
 from runtime.summaries import EventWriter
-from studies import plots, results
+from studies import plots
 from studies.plots import STYLES, Curve
 from studies.results import spread, values, where
 from studies.trials import FINISHED, Cell, Row, Trial, shown_in_tensorboard
@@ -206,4 +207,5 @@ def _table(rows: list[Row], x: str, header: str) -> str:
         ]
         for kind in kinds
     ]
-    return results.table(["statistics", *(f"{header} {value}" for value in xs)], lines)
+    columns = ["statistics", *(f"{header} {value}" for value in xs)]
+    return markdown.table(columns, lines) + "\n"

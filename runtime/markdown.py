@@ -1,0 +1,9 @@
+"""Markdown, for reports and for TensorBoard's Text tab."""
+
+from collections.abc import Iterable, Sequence
+
+
+def table(header: Sequence[object], rows: Iterable[Sequence[object]]) -> str:
+    """Returns a table, without a line break at its end."""
+    lines = [header, ["---"] * len(header), *rows]
+    return "\n".join("| " + " | ".join(map(str, line)) + " |" for line in lines)
