@@ -60,12 +60,12 @@ def finish(facts: dict[str, Any], json_path: str | None) -> None:
     from runtime import evaluation
     from runtime.files import write_json
 
-    if json_path:
-        write_json(pathlib.Path(json_path), facts)
     for member in facts.get("members", []):
         print(f"{evaluation.result_line(member)}; {evaluation.interval_line(member)}")
     print(evaluation.interval_line(facts))
     print(evaluation.result_line(facts), flush=True)
+    if json_path:
+        write_json(pathlib.Path(json_path), facts)
 
 
 def python() -> str:

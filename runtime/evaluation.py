@@ -18,6 +18,8 @@ from runtime.progress import Progress
 BATCH_SIZE = 1000
 # Enough images for a smooth histogram, few enough to take no time.
 HISTOGRAM_IMAGES = 10
+# What the curves of training and of all splits are called.
+LOSS_TAG, ACCURACY_TAG = "classification/loss", "classification/accuracy"
 # What follows a variable's name in that of its `tf.train.ExponentialMovingAverage`.
 AVERAGE = "/ExponentialMovingAverage"
 
@@ -48,7 +50,7 @@ class Outcome(NamedTuple):
     @property
     def scalars(self) -> dict[str, float]:
         """The points of the curves, by the tags that training and all splits share."""
-        return {"classification/loss": self.loss, "classification/accuracy": self.accuracy}
+        return {LOSS_TAG: self.loss, ACCURACY_TAG: self.accuracy}
 
 
 class Evaluator:

@@ -9,8 +9,8 @@ from runtime.errors import CommandError
 class Interrupted(CommandError):
     """A signal asked the command to stop. Exits as a shell reports it: 130 Ctrl-C, 143 SIGTERM."""
 
-    def __init__(self, signal_number: int, message: str):
-        super().__init__(message)
+    def __init__(self, signal_number: int, state: str):
+        super().__init__(f"stopped by {signal.Signals(signal_number).name}, {state}")
         self.exit_code = 128 + signal_number
 
 

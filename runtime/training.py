@@ -5,7 +5,6 @@ import contextlib
 import dataclasses
 import math
 import pathlib
-import signal
 import statistics
 import time
 from collections.abc import Iterator
@@ -15,7 +14,7 @@ import tensorflow.compat.v1 as tf
 
 from runtime import checkpoints, markdown, pictures, projector
 from runtime.errors import CommandError
-from runtime.evaluation import Evaluator, Outcome
+from runtime.evaluation import ACCURACY_TAG, LOSS_TAG, Evaluator, Outcome
 from runtime.files import writing
 from runtime.progress import Progress, note
 from runtime.runs import Run
@@ -216,7 +215,9 @@ class _Loop:
                 self._save(step)
             progress.update(step, facts)
             if stopped_by and step < flags["train_steps"]:
-                raise _interruption(stopped_by, self._checkpoint)
+                raise Interrupted(
+                    stopped_by, f"saved {self._checkpoint}; the same command goes on from there"
+                )
 
     def _take_step(self, step: int, images: Any, labels: Any) -> str:
         trace = tf.RunMetadata() if step == self._step_to_trace else None
@@ -243,8 +244,8 @@ class _Loop:
     def _write_point(self, step: int, learning_rate: float) -> None:
         self.images_per_second = self._images / (time.monotonic() - self._since)
         points = {
-            "classification/loss": statistics.fmean(loss for loss, _ in self._seen),
-            "classification/accuracy": statistics.fmean(accuracy for _, accuracy in self._seen),
+            LOSS_TAG: statistics.fmean(loss for loss, _ in self._seen),
+            ACCURACY_TAG: statistics.fmean(accuracy for _, accuracy in self._seen),
             "training/learning_rate": learning_rate,
             "training/images_per_second": self.images_per_second,
         }
@@ -340,10 +341,3 @@ class _Loop:
         total = time.monotonic() - self._started
         shares = [f", {100 * s / total:.1f} % {activity}" for activity, s in self._seconds.items()]
         return f"{self.run.name}: {total:.1f} s of training{''.join(shares)}"
-
-
-def _interruption(signal_number: int, checkpoint: str) -> Interrupted:
-    name = signal.Signals(signal_number).name
-    return Interrupted(
-        signal_number, f"stopped by {name}, saved {checkpoint}; the same command goes on from there"
-    )

@@ -71,8 +71,7 @@ def train_missing(
             if stop.signal_number:
                 raise Interrupted(
                     stop.signal_number,
-                    f"stopped by {signal.Signals(stop.signal_number).name}; cells that were done "
-                    "are kept, and the same command goes on with the others",
+                    "cells that were done are kept; the same command goes on with the others",
                 )
             for future in ready:
                 cell = trained[future]

@@ -11,6 +11,7 @@ import tensorflow.compat.v1 as tf
 import model
 from mnist.datasets import Dataset
 from runtime import markdown
+from runtime.evaluation import ACCURACY_TAG
 from runtime.summaries import EventWriter
 from studies import plots
 from studies.plots import STYLES, Curve
@@ -84,7 +85,7 @@ def train(cell: Cell, dataset: Dataset, folder: pathlib.Path) -> list[Row]:
                 rows.append({"step": step, "statistics": name, "accuracy": accuracy})
                 if name not in events:
                     events[name] = stack.enter_context(EventWriter(folder / name, 0))
-                events[name].scalars(step, {"classification/accuracy": accuracy})
+                events[name].scalars(step, {ACCURACY_TAG: accuracy})
     rows[-1]["status"] = FINISHED
     return rows
 

@@ -15,7 +15,7 @@ from mnist.batches import Batches
 from mnist.datasets import Dataset, Split
 from runtime import hparams
 from runtime.errors import CommandError
-from runtime.evaluation import Evaluator
+from runtime.evaluation import ACCURACY_TAG, LOSS_TAG, Evaluator
 from runtime.summaries import EventWriter, remove_events
 from runtime.training import STEPS_PER_POINT, take_step
 
@@ -175,7 +175,6 @@ def _steps_on_the_record(trial: Trial, folder: pathlib.Path, rows: list[Row]) ->
             seen.append((loss, accuracy))
             if step % STEPS_PER_POINT == 0:
                 means = map(statistics.fmean, zip(*seen, strict=True))
-                tags = ("classification/loss", "classification/accuracy")
-                events.scalars(step, dict(zip(tags, means, strict=True)))
+                events.scalars(step, dict(zip((LOSS_TAG, ACCURACY_TAG), means, strict=True)))
                 seen.clear()
             yield step

@@ -1,11 +1,12 @@
 """What the tests share: the data, and a few trained runs."""
 
+import json
 import os
 import pathlib
 
 import pytest
 
-from tests.helpers import MNIST_DIR, last_line, run_command
+from tests.helpers import MNIST_DIR, last_line, made_once, run_command
 
 # Before any test imports TensorFlow.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
@@ -44,18 +45,22 @@ def trained_runs(tmp_path_factory, data_flags) -> tuple[pathlib.Path, dict[str, 
 
     Also returns the last line that each `train.py` printed, by the run's name.
     """
-    folder = tmp_path_factory.mktemp("trained")
-    lines = {}
-    for network in ("cnn", "mlp"):
-        for suffix, batch_norm in (("bn", "--batch_norm"), ("nobn", "--nobatch_norm")):
-            completed = run_command(
-                "train.py",
-                f"--model={network}",
-                batch_norm,
-                "--train_steps=40",
-                "--eval_every=20",
-                *data_flags,
-                cwd=folder,
-            )
-            lines[f"{network}-{suffix}"] = last_line(completed)
-    return folder, lines
+
+    def train(folder: pathlib.Path) -> None:
+        lines = {}
+        for network in ("cnn", "mlp"):
+            for suffix, batch_norm in (("bn", "--batch_norm"), ("nobn", "--nobatch_norm")):
+                completed = run_command(
+                    "train.py",
+                    f"--model={network}",
+                    batch_norm,
+                    "--train_steps=40",
+                    "--eval_every=20",
+                    *data_flags,
+                    cwd=folder,
+                )
+                lines[f"{network}-{suffix}"] = last_line(completed)
+        (folder / "lines.json").write_text(json.dumps(lines))
+
+    folder = made_once(tmp_path_factory, "trained", train)
+    return folder, json.loads((folder / "lines.json").read_text())

@@ -1,10 +1,13 @@
 """Running the suite's commands as a user does, on real data where there is some."""
 
+import fcntl
 import os
 import pathlib
+import shutil
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 
 import numpy as np
 
@@ -37,6 +40,21 @@ def run_command(*arguments: object, cwd: pathlib.Path, **environment: str):
         text=True,
         timeout=300,
     )
+
+
+def made_once(tmp_path_factory, name: str, make: Callable[[pathlib.Path], None]) -> pathlib.Path:
+    """Returns a copy of a folder that `make` has filled, once for all of pytest's processes."""
+    base = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        base = base.parent  # each worker has a folder of its own in there
+    folder, unfinished = base / name, base / f"{name}-unfinished"
+    with open(base / f"{name}.lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not folder.exists():
+            unfinished.mkdir()
+            make(unfinished)
+            unfinished.rename(folder)
+    return pathlib.Path(shutil.copytree(folder, tmp_path_factory.mktemp(name) / "copy"))
 
 
 def wait_for(path: pathlib.Path, process: subprocess.Popen) -> None:

@@ -20,6 +20,7 @@ from tests.helpers import (
     assert_same_variables,
     command,
     last_line,
+    made_once,
     run_command,
     scalars,
     sessions,
@@ -115,10 +116,23 @@ def test_the_same_flags_give_the_same_bits(tmp_path, data_flags, precision):
     assert {"tensorflow", "processor", "cores"} <= made_with.keys()
 
 
+@pytest.fixture(scope="module")
+def run_of_40_steps(tmp_path_factory, data_flags):
+    """A finished run, and the last line that it printed."""
+
+    def train(folder):
+        whole = run_command("train.py", *MLP, "--run=whole", *data_flags, cwd=folder)
+        (folder / "line").write_text(last_line(whole))
+
+    folder = made_once(tmp_path_factory, "whole", train)
+    return folder, (folder / "line").read_text()
+
+
 @pytest.fixture
-def run_with_two_checkpoints(tmp_path, data_flags):
+def run_with_two_checkpoints(tmp_path, run_of_40_steps):
     """A finished run of 40 steps, and one that was stopped after 30 with checkpoints 10, 20, 30."""
-    whole = run_command("train.py", *MLP, "--run=whole", *data_flags, cwd=tmp_path)
+    whole, line = run_of_40_steps
+    shutil.copytree(whole, tmp_path, dirs_exist_ok=True)
     source = tmp_path / "checkpoints/whole"
     record = json.loads((source / "run.json").read_text())
     # The third of the checkpoints that are kept is the last one, so this is the run at step 30.
@@ -130,7 +144,7 @@ def run_with_two_checkpoints(tmp_path, data_flags):
             shutil.copy(path, folder)
     record |= {"checkpoints": kept, "result": None, "evaluated_step": 20, "best": None}
     (folder / "run.json").write_text(json.dumps(record))
-    return tmp_path, last_line(whole)
+    return tmp_path, line
 
 
 def flip_a_bit(path):
