@@ -29,7 +29,7 @@ def define_training() -> None:
         "cnn",
         ["cnn", "small", "deep", "mlp"],
         "cnn: two 5x5 convolutions and a dense layer; small: the same with a quarter of the work; "
-        "deep: six 3x3 convolutions and a dense layer; mlp: three layers of 100 sigmoid units.",
+        "deep: five convolutions and a dense layer; mlp: three layers of 100 sigmoid units.",
     )
     flags.DEFINE_bool("batch_norm", True, "Batch normalization; without it, biases.")
     flags.DEFINE_float(

@@ -1,7 +1,8 @@
 """The networks: what is between the pixels and the logits."""
 
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 import tensorflow.compat.v1 as tf
 
@@ -76,46 +77,56 @@ def _checksum_of_scope() -> int:
     return zlib.crc32(tf.get_variable_scope().name.encode())
 
 
+class Convolution(NamedTuple):
+    """A convolution with batch normalization and ReLU."""
+
+    name: str
+    size: int  # height and width of its weights
+    channels: int
+    is_pooled: bool = True  # whether max pooling halves height and width
+
+
 def cnn(pixels: tf.Tensor, layers: Layers, normalize: Callable) -> tf.Tensor:
     """TensorFlow's old tutorial "Deep MNIST for Experts", with batch normalization."""
-    return _convolutional(pixels, layers, normalize, channels=(32, 64), units=1024)
+    convolutions = Convolution("conv1", 5, 32), Convolution("conv2", 5, 64)
+    return _convolutional(pixels, layers, normalize, convolutions, units=1024)
 
 
 def small(pixels: tf.Tensor, layers: Layers, normalize: Callable) -> tf.Tensor:
     """The tutorial's with half the channels and an eighth of the units: a quarter of the work."""
-    return _convolutional(pixels, layers, normalize, channels=(16, 32), units=128)
+    convolutions = Convolution("conv1", 5, 16), Convolution("conv2", 5, 32)
+    return _convolutional(pixels, layers, normalize, convolutions, units=128)
+
+
+def deep(pixels: tf.Tensor, layers: Layers, normalize: Callable) -> tf.Tensor:
+    """Five convolutions. Only the first is 5x5: the more of them are 3x3, the more can be had for
+    the same work (Simonyan and Zisserman 2015, arXiv 1409.1556).
+    """
+    convolutions = (
+        Convolution("conv1", 5, 32),
+        Convolution("conv2a", 3, 64, is_pooled=False),
+        Convolution("conv2b", 3, 64),
+        Convolution("conv3a", 3, 128, is_pooled=False),
+        Convolution("conv3b", 3, 128),
+    )
+    return _convolutional(pixels, layers, normalize, convolutions, units=256)
 
 
 def _convolutional(
     pixels: tf.Tensor,
     layers: Layers,
     normalize: Callable,
-    channels: tuple[int, int],
+    convolutions: Sequence[Convolution],
     units: int,
 ) -> tf.Tensor:
+    """Convolutions, and a dense layer of so many units after them."""
     hidden = pixels
-    for name, channels_out in zip(("conv1", "conv2"), channels, strict=True):
+    for name, size, channels, is_pooled in convolutions:
         with tf.variable_scope(name):
-            hidden = normalize(layers.convolve(hidden, 5, channels_out, gain=2.0))
-            hidden = tf.nn.relu(_halve(hidden))
+            hidden = normalize(layers.convolve(hidden, size, channels, gain=2.0))
+            hidden = tf.nn.relu(_halve(hidden) if is_pooled else hidden)
     with tf.variable_scope("dense"):
         hidden = tf.nn.relu(normalize(layers.multiply(_flatten(hidden), units, gain=2.0)))
-        return layers.drop_out(hidden)
-
-
-def deep(pixels: tf.Tensor, layers: Layers, normalize: Callable) -> tf.Tensor:
-    """Six 3x3 convolutions, each with batch normalization, as in An et al. 2020 (arXiv 2008.10400),
-    where the last two of each size are followed by pooling.
-    """
-    hidden = pixels
-    for stage, channels in enumerate((32, 64, 128), 1):
-        with tf.variable_scope(f"conv{stage}a"):
-            hidden = tf.nn.relu(normalize(layers.convolve(hidden, 3, channels, gain=2.0)))
-        with tf.variable_scope(f"conv{stage}b"):
-            hidden = normalize(layers.convolve(hidden, 3, channels, gain=2.0))
-            hidden = tf.nn.relu(_halve(hidden))
-    with tf.variable_scope("dense"):
-        hidden = tf.nn.relu(normalize(layers.multiply(_flatten(hidden), 256, gain=2.0)))
         return layers.drop_out(hidden)
 
 

@@ -24,10 +24,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from tqdm import tqdm
 
-import model
 from benchmarks.report import machine
-from mnist import datasets
-from runtime import evaluation, pictures, runs
+from runtime.commands import import_tensorflow_quietly
 from runtime.files import write_json, write_text
 from runtime.markdown import table
 
@@ -38,7 +36,7 @@ SEEDS, ABLATION_SEEDS = range(5), range(3)
 # What is taken away from `accurate.flags`, and the flags that do it.
 WITHOUT = {
     "batch norm": ["--nobatch_norm"],
-    "batch norm, at a tenth of the learning rate": ["--nobatch_norm", "--learning_rate=8e-4"],
+    "batch norm at a tenth of the rate": ["--nobatch_norm", "--learning_rate=8e-4"],
     "augmentation": ["--augment=none"],
     "weight averaging": ["--weight_average=0"],
     "dropout": ["--dropout=0"],
@@ -57,13 +55,15 @@ class Training(NamedTuple):
     @property
     def run(self) -> str:
         """The run's name."""
-        return "-".join([f"{self.preset}{self.seed}", *self.without.replace(",", "").split()])
+        without = f"-without-{'-'.join(self.without.split())}" if self.without else ""
+        return f"{self.preset}{self.seed}{without}"
 
     @property
     def flags(self) -> list[str]:
         """What `train.py` is told, besides where the files are."""
-        flags = [f"--flagfile={PROJECT}/presets/{self.preset}.flags", f"--seed={self.seed}"]
-        return [*flags, f"--run={self.run}", *WITHOUT.get(self.without, [])]
+        lines = (PROJECT / "presets" / f"{self.preset}.flags").read_text().splitlines()
+        recipe = [line for line in lines if line.startswith("--")]
+        return [*recipe, f"--seed={self.seed}", f"--run={self.run}", *WITHOUT.get(self.without, [])]
 
     def train(self, folder: pathlib.Path, data_dir: str, threads: int | None) -> dict[str, Any]:
         """Trains from the start; returns the result with the `seconds` of the whole command.
@@ -98,14 +98,15 @@ class Results:
         self._results = json.loads(path.read_text()) if path.exists() else {}
 
     def __contains__(self, training: Training) -> bool:
-        return training.run in self._results
+        """Whether it was trained with the flags that it has now."""
+        return self._results.get(training.run, {}).get("flags") == " ".join(training.flags)
 
     def __getitem__(self, training: Training) -> dict[str, Any]:
         return self._results[training.run]
 
     def __setitem__(self, training: Training, result: dict[str, Any]) -> None:
-        kept = ("correct", "total", "loss", "seconds")
-        self._results[training.run] = {name: result[name] for name in kept}
+        kept = {name: result[name] for name in ("correct", "total", "loss", "seconds")}
+        self._results[training.run] = kept | {"flags": " ".join(training.flags)}
         write_json(self._path, self._results)
 
 
@@ -129,19 +130,22 @@ def train_missing(
             except subprocess.CalledProcessError as error:
                 workers.shutdown(cancel_futures=True)
                 raise SystemExit(f"{futures[future].run}: {error.stderr}") from None
-            progress.set_postfix_str(f"{futures[future].run}: {results[futures[future]]}")
+            result = results[futures[future]]
+            progress.set_postfix_str(f"{futures[future].run} {percent(result):.2f} %")
             progress.update()
 
 
 def preset_section(preset: str, results: Results) -> str:
     """Returns a row for each seed, and their mean."""
+    from runtime.evaluation import interval
+
     of_seeds = [results[Training(preset, seed)] for seed in SEEDS]
     rows = [
         [
             seed,
             f"{percent(one):.2f} %",
             "{:.2f} to {:.2f} %".format(
-                *(100 * end for end in evaluation.interval(one["correct"], one["total"]))
+                *(100 * end for end in interval(one["correct"], one["total"]))
             ),
             f"{one['seconds']:.0f}",
         ]
@@ -181,6 +185,10 @@ def figures(results: list[dict[str, Any]]) -> list[str]:
 
 def ensemble_section(folder: pathlib.Path, data_dir: str, picture: pathlib.Path) -> str:
     """Evaluates the runs of each preset together, and draws what all of `best` get wrong."""
+    import model
+    from mnist import datasets
+    from runtime import evaluation, pictures, runs
+
     test = datasets.load("mnist", data_dir).test
     rows = []
     for preset in PRESETS:
@@ -216,6 +224,7 @@ def main() -> None:
     parser.add_argument("--folder", default="accuracy", help="of the runs")
     parser.add_argument("--output", type=pathlib.Path, default=OUTPUT)
     arguments = parser.parse_args()
+    import_tensorflow_quietly()
     folder = pathlib.Path(arguments.folder).resolve()
     data_dir = str(pathlib.Path(arguments.data_dir).resolve())
     figures_folder = arguments.output.with_suffix("")

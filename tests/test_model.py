@@ -324,6 +324,6 @@ def test_the_logits_are_made_of_the_embedding_and_the_probabilities_of_the_logit
     exponentials = np.exp(logits - logits.max(axis=1, keepdims=True))
     expected = exponentials / exponentials.sum(axis=1, keepdims=True)
     np.testing.assert_allclose(probabilities, expected, rtol=1e-4, atol=1e-6)
-    side = {"mlp": 28, "deep": 3}.get(network.name, 5)
+    side = 28 if network.name == "mlp" else 5
     assert filters.shape == (side, side, first.shape[-1])
     np.testing.assert_array_equal(filters.ravel(), first.astype(np.float32).ravel())
