@@ -25,6 +25,7 @@ import numpy as np
 from tqdm import tqdm
 
 from benchmarks.report import machine
+from benchmarks.speed import Contestant, measure
 from runtime.commands import import_tensorflow_quietly
 from runtime.files import write_json, write_text
 from runtime.markdown import table
@@ -33,6 +34,7 @@ PROJECT = pathlib.Path(__file__).parents[1]
 OUTPUT = PROJECT / "docs" / "results" / "accuracy.md"
 PRESETS = {"accurate": "cnn", "best": "deep"}
 SEEDS, ABLATION_SEEDS = range(5), range(3)
+AUGMENTATIONS = ("none", "affine", "elastic")
 # What is taken away from `accurate.flags`, and the flags that do it.
 WITHOUT = {
     "batch norm": ["--nobatch_norm"],
@@ -183,6 +185,23 @@ def figures(results: list[dict[str, Any]]) -> list[str]:
     return [*(f"{percent(result):.2f}" for result in results), f"**{mean(results):.3f}**"]
 
 
+def augmentation_section(data_dir: str) -> str:
+    """Measures what distorting the images adds to a step, in turns with a step without it."""
+    rows = []
+    for precision, batch_size in (("float32", 128), ("bfloat16", 256)):
+        contestants = [Contestant(mode, precision, "ours", mode) for mode in AUGMENTATIONS]
+        speeds = measure(contestants, batch_size, data_dir, rounds=7)
+        for one in contestants[1:]:
+            costs = [
+                100 * (without / with_it - 1)
+                for without, with_it in zip(speeds[contestants[0]], speeds[one], strict=True)
+            ]
+            spread = f"{min(costs):+.1f} to {max(costs):+.1f} %"
+            setting = f"`cnn`, {precision}, batch {batch_size}"
+            rows.append([f"`{one.name}`", setting, f"{statistics.median(costs):+.1f} %", spread])
+    return table(["augment", "step", "median of 7 rounds", "spread"], rows)
+
+
 def ensemble_section(folder: pathlib.Path, data_dir: str, picture: pathlib.Path) -> str:
     """Evaluates the runs of each preset together, and draws what all of `best` get wrong."""
     import model
@@ -254,6 +273,10 @@ set was read once, at its end. Seconds are those of the whole command.
 ## Together
 
 {ensemble_section(folder, data_dir, figures_folder / "wrong.png")}
+
+## What distorting the images costs
+
+{augmentation_section(data_dir)}
 
 ## What each ingredient contributes
 

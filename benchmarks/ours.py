@@ -6,8 +6,8 @@ from benchmarks import contestant
 
 
 def main() -> None:
-    """Trains the default network."""
-    arguments = contestant.parse_arguments(__doc__)
+    """Trains the default network on images that are distorted as the mode says."""
+    arguments = contestant.parse_arguments(__doc__, mode=["none", "affine", "elastic"])
     images, labels = contestant.training_images(arguments.data_dir)
 
     import tensorflow.compat.v1 as tf
@@ -17,7 +17,9 @@ def main() -> None:
     from runtime.training import take_step
 
     network = model.Network("cnn", True, 0.9, 1e-5, arguments.precision)
-    recipe = model.Recipe(0, 10_000, "adam", contestant.LEARNING_RATE, "constant")
+    recipe = model.Recipe(
+        0, 10_000, "adam", contestant.LEARNING_RATE, "constant", augment=arguments.mode
+    )
     graph = model.training_graph(network, recipe)
     batches = Batches(images, labels, arguments.batch_size, seed=0)
     with tf.Session(graph=graph.graph) as session:

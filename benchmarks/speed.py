@@ -55,7 +55,7 @@ class Contestant(NamedTuple):
         raise RuntimeError(f"exit code {process.wait()} of: {' '.join(command)}")
 
 
-OURS = {p: Contestant("this suite", p, "ours") for p in ("float32", "bfloat16")}
+OURS = {p: Contestant("this suite", p, "ours", "none") for p in ("float32", "bfloat16")}
 CEILING = {
     p: Contestant("a matrix product, in GFLOP/s", p, "ceiling") for p in ("float32", "bfloat16")
 }
@@ -78,16 +78,18 @@ ALL = [
 ]
 
 
-def measure(batch_size: int, data_dir: str, rounds: int) -> dict[Contestant, list[float]]:
+def measure(
+    contestants: list[Contestant], batch_size: int, data_dir: str, rounds: int
+) -> dict[Contestant, list[float]]:
     """Returns the speed of each contestant in each round, in which all take a turn.
 
     It is in images per second, and that of the ceilings in FLOP per second.
     """
     processes = {}
     images = contestant.BURST_IMAGES // batch_size * batch_size
-    speeds: dict[Contestant, list[float]] = {one: [] for one in ALL}
+    speeds: dict[Contestant, list[float]] = {one: [] for one in contestants}
     try:
-        for one in tqdm(ALL, f"batch {batch_size}: starting", leave=False):
+        for one in tqdm(contestants, f"batch {batch_size}: starting", leave=False):
             processes[one] = one.start(batch_size, data_dir)
         for _ in tqdm(range(rounds), f"batch {batch_size}: rounds", leave=False):
             for one, process in processes.items():
@@ -207,7 +209,7 @@ def main() -> None:
     arguments = parser.parse_args()
     data_dir = str(pathlib.Path(arguments.data_dir).resolve())
 
-    speeds = {size: measure(size, data_dir, arguments.rounds) for size in (50, 128, 256)}
+    speeds = {size: measure(ALL, size, data_dir, arguments.rounds) for size in (50, 128, 256)}
     targets = [ratio.row for ratio in ratios(speeds)]
     versions = [f"{name} {metadata.version(name)}" for name in ("tensorflow", "torch", "keras")]
     report = f"""# Speed

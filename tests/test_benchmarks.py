@@ -6,12 +6,13 @@ import sys
 
 import pytest
 
+from benchmarks import accuracy
 from tests.helpers import PROJECT
 
 
-@pytest.mark.parametrize("module", ["ours", "tutorial"])
-def test_a_contestant_trains_a_burst_when_it_is_told_to(real_mnist, module):
-    arguments = ["--batch_size=256", "--precision=float32", f"--data_dir={real_mnist}"]
+@pytest.mark.parametrize(("module", "mode"), [("ours", ["--mode=elastic"]), ("tutorial", [])])
+def test_a_contestant_trains_a_burst_when_it_is_told_to(real_mnist, module, mode):
+    arguments = [*mode, "--batch_size=256", "--precision=float32", f"--data_dir={real_mnist}"]
     completed = subprocess.run(
         [sys.executable, "-m", f"benchmarks.{module}", *arguments],
         cwd=PROJECT,
@@ -23,6 +24,16 @@ def test_a_contestant_trains_a_burst_when_it_is_told_to(real_mnist, module):
     assert completed.returncode == 0, completed.stderr
     ready, seconds = completed.stdout.splitlines()
     assert ready == "ready" and 0 < json.loads(seconds) < 100
+
+
+def test_a_result_counts_for_as_long_as_the_preset_is_the_same(tmp_path, monkeypatch):
+    training = accuracy.Training("accurate", seed=1, without="dropout")
+    result = {"correct": 9970, "total": 10000, "loss": 0.01, "seconds": 200.0}
+    accuracy.Results(tmp_path / "runs.json")[training] = result
+    assert training in accuracy.Results(tmp_path / "runs.json")
+    assert training._replace(seed=2) not in accuracy.Results(tmp_path / "runs.json")
+    monkeypatch.setitem(accuracy.WITHOUT, "dropout", ["--dropout=0.1"])
+    assert training not in accuracy.Results(tmp_path / "runs.json")
 
 
 def test_the_way_to_an_accuracy_is_read_at_the_last_step(real_mnist):
