@@ -38,7 +38,7 @@ AUGMENTATIONS = ("none", "affine", "elastic")
 # What is taken away from `accurate.flags`, and the flags that do it.
 WITHOUT = {
     "batch norm": ["--nobatch_norm"],
-    "batch norm at a tenth of the rate": ["--nobatch_norm", "--learning_rate=8e-4"],
+    "batch norm at a tenth of the rate": ["--nobatch_norm", "--learning_rate=6e-4"],
     "augmentation": ["--augment=none"],
     "weight averaging": ["--weight_average=0"],
     "dropout": ["--dropout=0"],
