@@ -57,6 +57,9 @@ def elastic(images: tf.Tensor, seeds: tf.Tensor) -> tf.Tensor:
     Args:
         images: float [batch, height, width], 0 where there is nothing.
         seeds: int64 [2].
+
+    Returns:
+        Images of the same shape and dtype, bilinearly interpolated twice.
     """
     _, height, width = images.shape.as_list()
     # Beside `affine`'s seeds, or the bend would follow from the angles.

@@ -25,63 +25,46 @@ def main() -> None:
     """Evaluates, as the flags say."""
     # Not at the top of the file: TensorFlow takes seconds to import, a mistyped flag should not.
     from runtime import evaluation, files, runs
-    from runtime.errors import InputError
+    from runtime.progress import note
 
     commands.check_json_flag(FLAGS.json)
     names = FLAGS.run.split(",") if FLAGS.run else [None]
     found = [runs.find(FLAGS.checkpoint_dir, name, FLAGS.checkpoint) for name in names]
     if FLAGS.projector:
         files.make_folder(pathlib.Path(FLAGS.summary_dir, found[0][0].name))
-    for run, _ in found:
-        if FLAGS.split != "test" and run.dataset != found[0][0].dataset:
-            raise InputError(
-                f"--split: expected runs that were trained on the same images, but {run.folder} "
-                f"was not on those of {found[0][0].folder}"
-            )
+    networks = [_network_of(run, found[0][0]) for run, _ in found]
 
     dataset = _load_dataset(found[0][0])
+    for run, _ in found:
+        if _split_as_for(run, dataset).description() != run.dataset:
+            note(
+                f"{run.folder} was trained on {run.dataset['name']}, is evaluated on {dataset.name}"
+            )
     outcomes, results = [], []
-    for run, checkpoint in found:
-        outcomes.append(_classify(run, checkpoint, dataset))
+    for (run, checkpoint), network in zip(found, networks, strict=True):
+        outcomes.append(_classify(run, checkpoint, network, dataset))
         results.append(
             evaluation.result(outcomes[-1], dataset.name, FLAGS.split, checkpoint, FLAGS.tta)
         )
     outcome, result = outcomes[0], results[0]
     if len(found) > 1:
         outcome = evaluation.combine(outcomes, vote=FLAGS.vote)
-        result = evaluation.ensemble_result(outcome, dataset.name, FLAGS.split, results)
+        result = evaluation.ensemble_result(
+            outcome, dataset.name, FLAGS.split, results, vote=FLAGS.vote
+        )
     print(evaluation.report(outcome))
     commands.finish(result, FLAGS.json)
 
 
-def _load_dataset(run: Any) -> Any:
-    """The data that the flags say, or else those that the run was trained on, split as it was."""
-    from mnist import datasets
-    from runtime.errors import InputError
-    from runtime.progress import note
+def _network_of(run: Any, first: Any) -> Any:
+    """The network of a run, which can be evaluated as the flags say, and together with the first.
 
-    is_synthetic = run.dataset["name"] == "synthetic" and not FLAGS.data_dir
-    # A path from a file is read from, but nothing is downloaded to it.
-    recorded = run.data_dir if datasets.is_complete(run.data_dir) else "data"
-    dataset = datasets.load(
-        FLAGS.dataset or ("synthetic" if is_synthetic else "mnist"), FLAGS.data_dir or recorded
-    )
-    validation_size = run.dataset.get("validation")
-    if dataset.name == run.dataset["name"] and isinstance(validation_size, int):
-        dataset = dataset.with_validation(validation_size)
-    if dataset.description() != run.dataset:
-        note(f"{run.folder} was trained on {run.dataset['name']}, is evaluated on {dataset.name}")
-    if not len(getattr(dataset, FLAGS.split).labels):
-        raise InputError(f"--split: {run.folder} was trained on the validation images as well")
-    return dataset
-
-
-def _classify(run: Any, checkpoint: str, dataset: Any) -> Any:
-    """What the network of a checkpoint makes of the images."""
+    Raises:
+        InputError: it can't.
+    """
     import model
-    from runtime import checkpoints, evaluation, projector, runs
+    from runtime import runs
     from runtime.errors import InputError
-    from runtime.progress import note
 
     try:
         network = model.network_of(run.flags)
@@ -89,13 +72,52 @@ def _classify(run: Any, checkpoint: str, dataset: Any) -> Any:
         raise InputError(f"{run.folder / runs.RUN_FILE}: {error}") from None
     if FLAGS.fold_batch_norm and not network.batch_norm:
         raise InputError(f"--fold_batch_norm: {run.folder} was trained without batch norm")
+    if FLAGS.split != "test" and run.dataset != first.dataset:
+        raise InputError(
+            f"--split: expected runs that were trained on the same images, but {run.folder} "
+            f"was not on those of {first.folder}"
+        )
+    return network
+
+
+def _load_dataset(run: Any) -> Any:
+    """The data that the flags say, or else those that the run was trained on, split as it was."""
+    from mnist import datasets
+    from runtime.errors import InputError
+
+    is_synthetic = run.dataset["name"] == "synthetic" and not FLAGS.data_dir
+    # A path from a file is read from, but nothing is downloaded to it.
+    recorded = run.data_dir if datasets.is_complete(run.data_dir) else "data"
+    dataset = datasets.load(
+        FLAGS.dataset or ("synthetic" if is_synthetic else "mnist"), FLAGS.data_dir or recorded
+    )
+    dataset = _split_as_for(run, dataset)
+    if not len(getattr(dataset, FLAGS.split).labels):
+        raise InputError(f"--split: {run.folder} was trained on the validation images as well")
+    return dataset
+
+
+def _split_as_for(run: Any, dataset: Any) -> Any:
+    """The data, with the validation images that the run had if it was trained on them."""
+    validation_size = run.dataset.get("validation")
+    if dataset.name == run.dataset["name"] and isinstance(validation_size, int):
+        return dataset.with_validation(validation_size)
+    return dataset
+
+
+def _classify(run: Any, checkpoint: str, network: Any, dataset: Any) -> Any:
+    """What the network of a checkpoint makes of the images."""
+    import model
+    from runtime import checkpoints, evaluation, projector
+    from runtime.progress import note
+
     build = model.folded_inference_graph if FLAGS.fold_batch_norm else model.inference_graph
 
     def evaluator_of(graph: Any) -> evaluation.Evaluator:
         evaluator = evaluation.Evaluator(graph)
         if FLAGS.fold_batch_norm:
             variables = checkpoints.read(checkpoint)
-            evaluator.load(model.fold_batch_norms(variables, network.bn_epsilon))
+            evaluator.load(model.fold_batch_norms(variables, network.bn_epsilon), checkpoint)
         else:
             evaluator.restore(checkpoint)
         return evaluator

@@ -109,9 +109,7 @@ def define_training() -> None:
         "When the loss is not finite. stop: end the run; rollback: go on from the last checkpoint "
         "with half the learning rate.",
     )
-    flags.DEFINE_integer(
-        "seed", 0, "Of initial weights and batches.", lower_bound=0, upper_bound=2**63 - 1
-    )
+    flags.DEFINE_integer("seed", 0, "Of all that is random.", lower_bound=0, upper_bound=2**63 - 1)
     flags.DEFINE_integer(
         "validation_size",
         None,
@@ -172,6 +170,11 @@ def define_evaluation() -> None:
         "run",
         lambda names: names is None or all(map(_is_run_name, names.split(","))),
         message=RUN_NAME_RULE,
+    )
+    flags.register_validator(
+        "run",
+        lambda names: names is None or len(set(names.split(","))) == len(names.split(",")),
+        message="must name each run once",
     )
     flags.DEFINE_string(
         "checkpoint", None, "A checkpoint, such as checkpoints/cnn-bn/model.ckpt-1287."
@@ -252,4 +255,4 @@ def _define_summary_dir() -> None:
 
 def _is_run_name(name: str) -> bool:
     # With a slash or two dots it would lead outside the folders of the runs.
-    return re.fullmatch(r"[^./\\\s,][^/\\,]*", name) is not None
+    return re.fullmatch(r"[^\W_][^/\\,\n]*", name) is not None

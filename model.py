@@ -79,7 +79,7 @@ class TrainingGraph(NamedTuple):
     graph: tf.Graph
     images: tf.Tensor  # placeholder, uint8 [batch, 28, 28]
     labels: tf.Tensor  # placeholder, uint8 [batch]
-    loss: tf.Tensor  # float32 scalar: mean cross-entropy of the batch, in nats
+    loss: tf.Tensor  # float32 scalar: mean cross-entropy of the batch, labels as they are, in nats
     accuracy: tf.Tensor  # float32 scalar: share of the batch that is classified right
     learning_rate: tf.Tensor  # float32 scalar: the rate of the step
     rate_factor: tf.Tensor  # float32 scalar, 1 unless fed: the rate is multiplied by it
@@ -90,7 +90,7 @@ class TrainingGraph(NamedTuple):
 
 
 class InferenceGraph(NamedTuple):
-    """A graph that only answers. An answer does not depend on the rest of the batch."""
+    """A graph that only answers. Unless it distorts, the rest of the batch plays no part in it."""
 
     graph: tf.Graph
     images: tf.Tensor  # placeholder, uint8 [batch, 28, 28]
@@ -118,7 +118,10 @@ def training_graph(network: Network, recipe: Recipe) -> TrainingGraph:
         layers = Layers(recipe.seed, recipe.init_stddev, recipe.dropout)
         logits = layers.logits(_embedding(network, pixels, phase_train=True, layers=layers))
         with tf.name_scope("loss"):
-            loss = tf.reduce_mean(_cross_entropy(logits, labels, recipe.label_smoothing))
+            loss = tf.reduce_mean(_cross_entropy(logits, labels))
+            objective = loss
+            if recipe.label_smoothing:
+                objective = _smooth_cross_entropy(logits, labels, recipe.label_smoothing)
         with tf.name_scope("accuracy"):
             is_right = tf.equal(_predictions(logits), tf.cast(labels, tf.int64))
             accuracy = tf.reduce_mean(tf.cast(is_right, tf.float32))
@@ -127,15 +130,19 @@ def training_graph(network: Network, recipe: Recipe) -> TrainingGraph:
             factor = tf.placeholder_with_default(1.0, [], name="factor")
             rate = factor * recipe.learning_rate * LR_SCHEDULES[recipe.lr_schedule](progress)
         with tf.name_scope("train"):
-            train_op = OPTIMIZERS[recipe.optimizer](rate).minimize(loss, global_step)
+            train_op = OPTIMIZERS[recipe.optimizer](rate).minimize(objective, global_step)
             if recipe.weight_decay:
                 train_op = _decay_weights(rate * recipe.weight_decay, after=train_op)
             if recipe.weight_average:
-                train_op = _average_weights(recipe.weight_average, global_step, after=train_op)
+                # Early on the decay is lower, so that the initial weights are soon forgotten.
+                average = tf.train.ExponentialMovingAverage(recipe.weight_average, global_step)
+                train_op = _average_weights(average, after=train_op)
         with tf.name_scope("is_finite"):
             floats = [v for v in tf.global_variables() if v.dtype.is_floating]
             is_finite = tf.reduce_all([tf.reduce_all(tf.is_finite(v)) for v in floats])
         initializer = tf.global_variables_initializer()
+        if recipe.weight_average:
+            initializer = _start_average(average, after=initializer)
     return TrainingGraph(
         graph,
         images,
@@ -267,15 +274,19 @@ def _predictions(logits: tf.Tensor) -> tf.Tensor:
     return tf.argmax(logits, axis=1, name="predictions")
 
 
-def _cross_entropy(logits: tf.Tensor, labels: tf.Tensor, label_smoothing: float = 0.0) -> tf.Tensor:
+def _cross_entropy(logits: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
     # From logits, never log(softmax): that is -inf as soon as a probability underflows.
-    if not label_smoothing:
-        return tf.nn.sparse_softmax_cross_entropy_with_logits(
-            labels=tf.cast(labels, tf.int32), logits=logits
-        )
-    one_hot = tf.one_hot(labels, CLASSES)
-    smooth = (1 - label_smoothing) * one_hot + label_smoothing / CLASSES
-    return tf.nn.softmax_cross_entropy_with_logits(labels=smooth, logits=logits)
+    return tf.nn.sparse_softmax_cross_entropy_with_logits(
+        labels=tf.cast(labels, tf.int32), logits=logits
+    )
+
+
+def _smooth_cross_entropy(logits: tf.Tensor, labels: tf.Tensor, share: float) -> tf.Tensor:
+    """The batch's mean with labels that give a share to all classes alike (Szegedy et al. 2016,
+    arXiv 1512.00567).
+    """
+    smooth = (1 - share) * tf.one_hot(labels, CLASSES) + share / CLASSES
+    return tf.reduce_mean(tf.nn.softmax_cross_entropy_with_logits_v2(labels=smooth, logits=logits))
 
 
 def _decay_weights(share: tf.Tensor, after: tf.Operation) -> tf.Operation:
@@ -287,12 +298,23 @@ def _decay_weights(share: tf.Tensor, after: tf.Operation) -> tf.Operation:
         return tf.group(*(v.assign_sub(share * v.read_value()) for v in weights))
 
 
-def _average_weights(decay: float, global_step: tf.Variable, after: tf.Operation) -> tf.Operation:
+def _average_weights(
+    average: tf.train.ExponentialMovingAverage, after: tf.Operation
+) -> tf.Operation:
     """Updates the moving average of everything that is trained (Polyak & Juditsky 1992)."""
-    # Early on the decay is lower, so that the initial weights are soon forgotten.
-    average = tf.train.ExponentialMovingAverage(decay, num_updates=global_step)
     with tf.control_dependencies([after]):
         return average.apply(tf.trainable_variables())
+
+
+def _start_average(average: tf.train.ExponentialMovingAverage, after: tf.Operation) -> tf.Operation:
+    """Makes the averages equal to the initial weights.
+
+    By themselves they begin with what the weights are at that moment: in a session that begins
+    again, since the weights went to infinity, that would be infinity.
+    """
+    with tf.control_dependencies([after]):
+        weights = tf.trainable_variables()
+        return tf.group(*(average.average(v).assign(v.read_value()) for v in weights))
 
 
 def _constant(progress: tf.Tensor) -> tf.Tensor:

@@ -3,8 +3,8 @@ docs/results/accuracy.md.
 
 python -m benchmarks.accuracy --data_dir=data
 
-Trains 10 runs one after the other, which are timed, and then the ablation's, one for each core.
-Stopped, it goes on with the runs that were not finished.
+Trains 10 runs one after the other, which are timed, and then the ablation's, one for each core:
+some two and a half hours on two cores. Stopped, it goes on with the runs that were not finished.
 """
 
 import argparse
@@ -14,9 +14,11 @@ import json
 import os
 import pathlib
 import platform
+import shutil
 import statistics
 import subprocess
 import sys
+import threading
 import time
 from importlib import metadata
 from typing import Any, NamedTuple
@@ -24,9 +26,12 @@ from typing import Any, NamedTuple
 import numpy as np
 from tqdm import tqdm
 
+import model
 from benchmarks.report import machine
 from benchmarks.speed import Contestant, measure
-from runtime.commands import import_tensorflow_quietly
+from mnist import datasets
+from mnist.datasets import Split
+from runtime import evaluation, pictures, runs
 from runtime.files import write_json, write_text
 from runtime.markdown import table
 
@@ -75,13 +80,14 @@ class Training(NamedTuple):
         """
         places = [f"--{kind}_dir={folder / kind}" for kind in ("checkpoint", "summary")]
         command = [sys.executable, str(PROJECT / "train.py"), *self.flags, *places, "--overwrite"]
+        command += ["--dataset=mnist", f"--data_dir={data_dir}"]
         environment = dict(os.environ)
         if threads:
             environment |= {f"TF_NUM_{kind}OP_THREADS": str(threads) for kind in ("INTRA", "INTER")}
         result_file = folder / f"{self.run}.json"
         started = time.monotonic()
         subprocess.run(
-            [*command, f"--data_dir={data_dir}", f"--json={result_file}"],
+            [*command, f"--json={result_file}"],
             check=True,
             env=environment,
             stdout=subprocess.DEVNULL,
@@ -92,7 +98,7 @@ class Training(NamedTuple):
 
 
 class Results:
-    """The results of the runs that are finished, in a JSON file."""
+    """The results of the runs that are finished, in a JSON file beside their checkpoints."""
 
     def __init__(self, path: pathlib.Path):
         """Reads the file, if there is one."""
@@ -100,54 +106,62 @@ class Results:
         self._results = json.loads(path.read_text()) if path.exists() else {}
 
     def __contains__(self, training: Training) -> bool:
-        """Whether it was trained with the flags that it has now."""
-        return self._results.get(training.run, {}).get("flags") == " ".join(training.flags)
+        """Whether it was trained with the flags that it has now, on this machine."""
+        return _facts(training).items() <= self._results.get(training.run, {}).items()
 
     def __getitem__(self, training: Training) -> dict[str, Any]:
         return self._results[training.run]
 
     def __setitem__(self, training: Training, result: dict[str, Any]) -> None:
         kept = {name: result[name] for name in ("correct", "total", "loss", "seconds")}
-        self._results[training.run] = kept | {"flags": " ".join(training.flags)}
+        self._results[training.run] = kept | _facts(training)
         write_json(self._path, self._results)
+
+
+def _facts(training: Training) -> dict[str, Any]:
+    return {"flags": " ".join(training.flags), "made_with": runs.made_with()}
 
 
 def train_missing(
     trainings: list[Training], results: Results, folder: pathlib.Path, data_dir: str, abreast: int
 ) -> None:
-    """Trains those that have no result yet, so many of them at a time."""
+    """Trains those that have no result yet, so many of them at a time.
+
+    Raises:
+        subprocess.CalledProcessError: a training failed. Those that ran beside it are kept.
+    """
     missing = [training for training in trainings if training not in results]
     threads = None if abreast == 1 else 1
+    one_at_a_time = threading.Lock()
+
+    def train_and_keep(training: Training) -> None:
+        result = training.train(folder, data_dir, threads)
+        with one_at_a_time:
+            results[training] = result
+            progress.set_postfix_str(f"{training.run} {percent(result):.2f} %")
+            progress.update()
+
     with (
         tqdm(total=len(trainings), initial=len(trainings) - len(missing), unit="run") as progress,
         concurrent.futures.ThreadPoolExecutor(abreast) as workers,
     ):
-        futures = {
-            workers.submit(training.train, folder, data_dir, threads): training
-            for training in missing
-        }
-        for future in concurrent.futures.as_completed(futures):
-            try:
-                results[futures[future]] = future.result()
-            except subprocess.CalledProcessError as error:
-                workers.shutdown(cancel_futures=True)
-                raise SystemExit(f"{futures[future].run}: {error.stderr}") from None
-            result = results[futures[future]]
-            progress.set_postfix_str(f"{futures[future].run} {percent(result):.2f} %")
-            progress.update()
+        futures = [workers.submit(train_and_keep, training) for training in missing]
+        try:
+            for future in concurrent.futures.as_completed(futures):
+                future.result()
+        finally:
+            workers.shutdown(cancel_futures=True)
 
 
 def preset_section(preset: str, results: Results) -> str:
     """Returns a row for each seed, and their mean."""
-    from runtime.evaluation import interval
-
     of_seeds = [results[Training(preset, seed)] for seed in SEEDS]
     rows = [
         [
             seed,
             f"{percent(one):.2f} %",
             "{:.2f} to {:.2f} %".format(
-                *(100 * end for end in interval(one["correct"], one["total"]))
+                *(100 * end for end in evaluation.interval(one["correct"], one["total"]))
             ),
             f"{one['seconds']:.0f}",
         ]
@@ -202,30 +216,31 @@ def augmentation_section(data_dir: str) -> str:
     return table(["augment", "step", "median of 7 rounds", "spread"], rows)
 
 
-def ensemble_section(folder: pathlib.Path, data_dir: str, picture: pathlib.Path) -> str:
-    """Evaluates the runs of each preset together, and draws what all of `best` get wrong."""
-    import model
-    from mnist import datasets
-    from runtime import evaluation, pictures, runs
+def classify(preset: str, folder: pathlib.Path, test: Split) -> list[evaluation.Outcome]:
+    """Returns what the run of each seed makes of the test images."""
+    outcomes = []
+    for seed in SEEDS:
+        name = Training(preset, seed).run
+        run, checkpoint = runs.find(str(folder / "checkpoint"), name, None)
+        with evaluation.Evaluator(model.inference_graph(model.network_of(run.flags))) as evaluator:
+            evaluator.restore(checkpoint)
+            outcomes.append(evaluator.classify(*test))
+    return outcomes
 
-    test = datasets.load("mnist", data_dir).test
+
+def ensemble_section(folder: pathlib.Path, test: Split, picture: pathlib.Path) -> str:
+    """Evaluates the runs of each preset together, and draws what all of `best` get wrong."""
+    outcomes = {preset: classify(preset, folder, test) for preset in PRESETS}
     rows = []
     for preset in PRESETS:
-        outcomes = []
-        for seed in SEEDS:
-            name = Training(preset, seed).run
-            run, checkpoint = runs.find(str(folder / "checkpoint"), name, None)
-            with evaluation.Evaluator(model.inference_graph(model.network_of(run.flags))) as one:
-                one.restore(checkpoint)
-                outcomes.append(one.classify(*test))
         for how, vote in (("mean of probabilities", False), ("majority", True)):
-            correct = evaluation.combine(outcomes, vote=vote).correct
+            correct = evaluation.combine(outcomes[preset], vote=vote).correct
             low, high = evaluation.interval(correct, len(test.labels))
             share = f"{100 * correct / len(test.labels):.2f} %"
             interval = f"{100 * low:.2f} to {100 * high:.2f} %"
             rows.append([f"five `{preset}` runs, {how}", share, interval])
-    wrong_in_all = np.all([one.predictions != test.labels for one in outcomes], axis=0)
-    voted = evaluation.combine(outcomes, vote=True).predictions
+    wrong_in_all = np.all([one.predictions != test.labels for one in outcomes["best"]], axis=0)
+    voted = evaluation.combine(outcomes["best"], vote=True).predictions
     digits = (test.images, test.labels, voted)
     pictures.misclassified_grid(*(values[wrong_in_all] for values in digits)).save(picture)
     return (
@@ -240,17 +255,20 @@ def main() -> None:
     """Trains what is missing and writes the report."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data_dir", default="data", help="folder of MNIST's four files")
-    parser.add_argument("--folder", default="accuracy", help="of the runs")
+    parser.add_argument("--folder", default="results/accuracy", help="of the runs")
     parser.add_argument("--output", type=pathlib.Path, default=OUTPUT)
     arguments = parser.parse_args()
-    import_tensorflow_quietly()
     folder = pathlib.Path(arguments.folder).resolve()
     data_dir = str(pathlib.Path(arguments.data_dir).resolve())
     figures_folder = arguments.output.with_suffix("")
     for made in (folder, figures_folder):
         made.mkdir(parents=True, exist_ok=True)
 
-    results = Results(figures_folder / "runs.json")
+    dataset = datasets.load("mnist", data_dir)
+    if dataset.name != "mnist":
+        parser.error(f"--data_dir: expected MNIST in {data_dir}, found {dataset.name}")
+
+    results = Results(folder / "runs.json")
     timed = [Training(preset, seed) for seed in SEEDS for preset in PRESETS]
     train_missing(timed, results, folder, data_dir, abreast=1)
     ablation = [Training("accurate", s, without) for s in ABLATION_SEEDS for without in WITHOUT]
@@ -272,7 +290,7 @@ set was read once, at its end. Seconds are those of the whole command.
 
 ## Together
 
-{ensemble_section(folder, data_dir, figures_folder / "wrong.png")}
+{ensemble_section(folder, dataset.test, figures_folder / "wrong.png")}
 
 ## What distorting the images costs
 
@@ -284,6 +302,7 @@ set was read once, at its end. Seconds are those of the whole command.
 
 {ablation_section(results)}
 """
+    shutil.copy(folder / "runs.json", figures_folder)
     write_text(arguments.output, report)
     print(report)
 

@@ -32,7 +32,7 @@ def section(data_dir: str) -> str:
             folded = Evaluator(model.folded_inference_graph(network))
             with plain, folded:
                 plain.restore(checkpoint)
-                folded.load(model.fold_batch_norms(variables, network.bn_epsilon))
+                folded.load(model.fold_batch_norms(variables, network.bn_epsilon), checkpoint)
                 rows += [[precision, *_race(plain, folded, test, size)] for size in RUNS_A_ROUND]
                 facts.append(f"- {precision}: {_agreement(plain, folded, test)}")
     header = ["precision", "batch", "images/s", "images/s, folded", "ratio", "spread over rounds"]

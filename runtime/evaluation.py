@@ -93,7 +93,7 @@ class Evaluator:
         average: what averaged weights make of the images is computed anew, from these.
 
         Raises:
-            InputError: the checkpoint is missing, damaged, or of another network.
+            InputError: the checkpoint is missing, damaged, of another network, or has no averages.
         """
         variables = checkpoints.read(checkpoint)
         averages = {
@@ -101,17 +101,24 @@ class Evaluator:
             for name, value in variables.items()
             if name.endswith(AVERAGE)
         }
-        try:
-            self.load(variables | averages)
-        except KeyError as error:
-            raise InputError(f"{checkpoint}: expected a variable {error}, found none") from None
+        if not averages:
+            raise InputError(f"{checkpoint}: expected averages of the weights, found none")
+        self.load(variables | averages, checkpoint)
         self.compute_population(images, labels, progress)
 
-    def load(self, variables: dict[str, np.ndarray]) -> None:
-        """Takes the values of all variables, by name."""
+    def load(self, variables: dict[str, np.ndarray], source: str) -> None:
+        """Takes the values of all variables, by name.
+
+        Raises:
+            InputError: `source`, which it names, is of another network.
+        """
         with self.graph.graph.as_default():
             for variable in tf.global_variables():
-                variable.load(variables[variable.op.name], self._session)
+                name, shape = variable.op.name, tuple(variable.shape.as_list())
+                found = variables[name].shape if name in variables else "none"
+                if found != shape:
+                    raise InputError(f"{source}: expected {name} of shape {shape}, found {found}")
+                variable.load(variables[name], self._session)
 
     def save(self, kind: str, folder: pathlib.Path, step: int) -> str:
         """Saves what inference needs, as `checkpoints.BEST` or `checkpoints.EXACT`."""
@@ -274,10 +281,15 @@ def result(
 
 
 def ensemble_result(
-    outcome: Outcome, dataset: str, split: str, members: list[dict[str, Any]]
+    outcome: Outcome, dataset: str, split: str, members: list[dict[str, Any]], *, vote: bool
 ) -> dict[str, Any]:
     """Returns the facts of the result line of several runs, each of which has a `result`."""
-    return {**_figures(outcome, dataset, split), "members": members}
+    return {
+        **_figures(outcome, dataset, split),
+        "vote": vote,
+        "distorted_copies": members[0]["distorted_copies"],
+        "members": members,
+    }
 
 
 def _figures(outcome: Outcome, dataset: str, split: str) -> dict[str, Any]:
@@ -301,7 +313,8 @@ def result_line(facts: dict[str, Any]) -> str:
     """Returns the last line of a command: `mnist test accuracy 0.9941 (9941/10000) at step ...`."""
     line = "{dataset} {split} accuracy {accuracy:.4f} ({correct}/{total}) ".format(**facts)
     if "members" in facts:
-        return f"{line}of {len(facts['members'])} runs together"
-    line += "at step {step}, {checkpoint}".format(**facts)
+        line += f"of {len(facts['members'])} runs together{', by vote' * facts['vote']}"
+    else:
+        line += "at step {step}, {checkpoint}".format(**facts)
     copies = facts.get("distorted_copies")
     return f"{line}, each image and {copies} distorted copies of it" if copies else line

@@ -132,7 +132,7 @@ def _accuracies(
             layers, moving_averages.values(), strict=True
         ):
             variables |= {pop_mean.op.name: mean, pop_var.op.name: var}
-        evaluator.load(variables)
+        evaluator.load(variables, "the training graph")
         yield moving_averages.kind.name, evaluator.classify(*dataset.validation).accuracy
     evaluator.compute_population(*dataset.train)
     yield EXACT, evaluator.classify(*dataset.validation).accuracy

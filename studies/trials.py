@@ -146,7 +146,7 @@ def learning_curve(
             for step in _steps_on_the_record(trial, folder, rows):
                 if step not in evaluate_at and step != flags["train_steps"]:
                     continue
-                trial.evaluator.load(trial.variables())
+                trial.evaluator.load(trial.variables(), "the training graph")
                 outcome = trial.evaluator.classify(*getattr(dataset, split))
                 events.scalars(step, outcome.scalars)
                 row = {"step": step, "seconds": trial.seconds}

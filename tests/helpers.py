@@ -51,6 +51,8 @@ def made_once(tmp_path_factory, name: str, make: Callable[[pathlib.Path], None])
     with open(base / f"{name}.lock", "w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not folder.exists():
+            # That of a worker that failed, which its own test tells.
+            shutil.rmtree(unfinished, ignore_errors=True)
             unfinished.mkdir()
             make(unfinished)
             unfinished.rename(folder)

@@ -36,6 +36,22 @@ def test_a_result_counts_for_as_long_as_the_preset_is_the_same(tmp_path, monkeyp
     assert training not in accuracy.Results(tmp_path / "runs.json")
 
 
+def test_tables_of_accuracy_have_every_seed_and_the_mean(tmp_path):
+    results = accuracy.Results(tmp_path / "runs.json")
+    for seed in accuracy.SEEDS:
+        for without in ("", *accuracy.WITHOUT):
+            correct = 9970 + seed - 10 * (without == "dropout")
+            training = accuracy.Training("accurate", seed, without)
+            results[training] = {"correct": correct, "total": 10000, "loss": 0.0, "seconds": 200}
+    rows = accuracy.preset_section("accurate", results).splitlines()
+    assert rows[2].startswith("| 0 | 99.70 % | 99.57 to 99.79 % | 200 |")
+    assert rows[-1] == "| **mean** | **99.720 %** |  | **200** |"
+    rows = accuracy.ablation_section(results).splitlines()
+    assert rows[2] == "| nothing | 99.70 | 99.71 | 99.72 | **99.710** |  |"
+    (row,) = [row for row in rows if "--dropout=0" in row]
+    assert row.endswith("| 99.60 | 99.61 | 99.62 | **99.610** | -0.100 |")
+
+
 def test_the_way_to_an_accuracy_is_read_at_the_last_step(real_mnist):
     flags = ["--model=mlp", "--train_steps=30", f"--data_dir={real_mnist}"]
     completed = subprocess.run(

@@ -7,9 +7,10 @@ import subprocess
 
 import numpy as np
 import pytest
+import tensorflow.compat.v1 as tf
 
 import model
-from mnist import datasets
+from mnist import datasets, synthetic
 from runtime import checkpoints, evaluation
 from runtime.evaluation import Evaluator, Outcome
 from tests.helpers import (
@@ -63,12 +64,41 @@ def test_runs_together(trained_runs, data_name, flags):
         "evaluate.py", f"--run={','.join(names)}", *flags, "--json=all.json", cwd=folder
     )
     last = last_line(together)
-    assert re.fullmatch(rf"{data_name} test accuracy [\d.]+ \(\d+/\d+\) of 3 runs together", last)
+    figures = rf"{data_name} test accuracy [\d.]+ \(\d+/\d+\)"
+    how = ", by vote" if flags else ""
+    assert re.fullmatch(f"{figures} of 3 runs together{how}", last)
     for name in names:
         assert f"{lines[name]}; 95 % interval" in together.stdout, "as the run by itself"
     result = json.loads((folder / "all.json").read_text())
-    assert len(result["members"]) == 3
+    assert len(result["members"]) == 3 and result["vote"] == bool(flags)
     assert result["correct"] > min(member["correct"] for member in result["members"])
+
+
+def test_a_distorted_copy_is_another_than_the_next():
+    images, labels = synthetic.draw_digits(32, seed=1)
+    network = model.Network("mlp", True, 0.9, 1e-5, "float32")
+    trained = model.training_graph(network, model.Recipe(0, 1, "adam", 1e-3, "constant"))
+    with tf.Session(graph=trained.graph) as session:
+        session.run(trained.initializer)
+        variables = trained.graph.get_collection(tf.GraphKeys.GLOBAL_VARIABLES)
+        initial = {variable.op.name: session.run(variable) for variable in variables}
+    with Evaluator(model.inference_graph(network, augment="affine")) as evaluator:
+        evaluator.load(initial, "the training graph")
+        looks = [evaluator.classify(images, labels, i).probabilities for i in (0, 0, 1)]
+    np.testing.assert_array_equal(looks[0], looks[1])
+    assert np.abs(looks[0] - looks[2]).max(axis=1).min() > 0
+
+
+@pytest.mark.parametrize("flags", [[], ["--fold_batch_norm"]])
+def test_a_checkpoint_of_another_network_is_named(trained_runs, tmp_path, flags):
+    """As that of a network which an earlier version built with other layers."""
+    shutil.copytree(trained_runs[0] / "checkpoints/mlp-bn", tmp_path / "checkpoints/mlp-bn")
+    path = tmp_path / "checkpoints/mlp-bn/run.json"
+    record = json.loads(path.read_text())
+    record["flags"]["model"] = "small"
+    path.write_text(json.dumps(record))
+    refused = run_command("evaluate.py", *flags, cwd=tmp_path)
+    assert_one_line_error(refused, 2, "checkpoints/mlp-bn/model.ckpt-40")
 
 
 def test_looking_at_distorted_copies_as_well(trained_runs):
@@ -87,6 +117,8 @@ def test_looking_at_distorted_copies_as_well(trained_runs):
         (["--run=cnn-bn", "--vote"], "--run=a,b,c"),
         (["--run=cnn-bn,../x"], "../x"),
         (["--run=cnn-bn,none"], "none"),
+        (["--run=cnn-bn,mlp-bn,cnn-bn"], "once"),
+        (["--run=cnn-bn,cnn-nobn", "--fold_batch_norm"], "cnn-nobn was trained without"),
         (["--tta=-1"], "tta"),
     ],
 )
@@ -108,7 +140,8 @@ def test_averaged_weights_need_statistics_of_their_own(tmp_path, data_flags, dat
     variables = checkpoints.read(checkpoint)
     with Evaluator(model.inference_graph(model.network_of(run_flags))) as evaluator:
         evaluator.load(
-            {name: variables.get(name + evaluation.AVERAGE, variables[name]) for name in variables}
+            {name: variables.get(name + evaluation.AVERAGE, variables[name]) for name in variables},
+            checkpoint,
         )
         with_statistics_of_others = evaluator.classify(*dataset.test)
         evaluator.restore_average(checkpoint, *dataset.train)
@@ -150,10 +183,11 @@ def test_killed_and_resumed_with_all_that_makes_a_run_accurate(tmp_path, data_fl
 def test_checkpoints_for_inference_are_the_newest_of_their_kind(tmp_path, data_flags):
     """Longer and longer, and stopped before its end: what is evaluated is what was trained last."""
     flags = ["--model=mlp", "--lr_schedule=constant", "--save_every=5", "--eval_every=5"]
-    flags += ["--weight_average=0.9", *data_flags]
+    # Without batch norm there is an average of the weights too, but nothing to compute for it.
+    flags += ["--weight_average=0.9", "--nobatch_norm", *data_flags]
     for steps in (10, 20):
         run_command("train.py", *flags, f"--train_steps={steps}", cwd=tmp_path)
-    folder = tmp_path / "checkpoints/mlp-bn"
+    folder = tmp_path / "checkpoints/mlp-nobn"
     kept = [path.stem for path in folder.glob("*.index")]
     assert "exact.ckpt-20" in kept
     assert len([name for name in kept if name.startswith("exact")]) == 1

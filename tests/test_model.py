@@ -120,9 +120,9 @@ def test_initial_weights_of_a_given_deviation():
         assert values.std() == pytest.approx(0.3, rel=0.15)
 
 
-def losses(network, seed, steps):
+def losses(network, steps, **settings):
     """The loss of the first steps on one and the same batch, with weights that do not move."""
-    graph = training_graph(network, seed=seed, dropout=0.5, optimizer="sgd", learning_rate=1e-30)
+    graph = training_graph(network, optimizer="sgd", learning_rate=1e-30, **settings)
     feed = {graph.images: BATCH["images"], graph.labels: BATCH["labels"]}
     with tf.Session(graph=graph.graph) as session:
         session.run(graph.initializer)
@@ -130,11 +130,14 @@ def losses(network, seed, steps):
 
 
 @pytest.mark.parametrize("name", ["small", "mlp"])
-def test_dropout_is_a_function_of_seed_and_step(name):
+@pytest.mark.parametrize(
+    "settings", [{"dropout": 0.5}, {"augment": "affine"}, {"augment": "elastic"}], ids=str
+)
+def test_what_is_random_is_a_function_of_seed_and_step(name, settings):
     network = CNN._replace(name=name)
-    once, again = losses(network, 0, 4), losses(network, 0, 4)
+    once, again = losses(network, 4, **settings), losses(network, 4, **settings)
     assert once == again, "or a resumed run would not repeat"
-    assert len(set(once)) == 4, "each step leaves out others"
+    assert len(set(once)) == 4, "each step leaves out other units, or distorts otherwise"
 
 
 def test_dropout_keeps_the_expected_value_and_is_gone_from_inference():
@@ -188,20 +191,39 @@ def test_the_average_of_the_weights_is_that_of_all_steps():
 
 
 def test_smooth_labels_are_for_training_only():
-    network = CNN._replace(name="mlp")
+    """The step goes by smooth labels; the loss in the curves is that of the labels themselves."""
     feed = {"images:0": BATCH["images"], "labels:0": BATCH["labels"]}
-    losses = []
-    for share in (0.0, 0.2):
-        graph = training_graph(network, label_smoothing=share)
-        with tf.Session(graph=graph.graph) as session:
-            session.run(graph.initializer)
-            hidden = session.run([graph.loss, "logits/BiasAdd:0"], feed)
-            losses.append(hidden[0])
-            logits = hidden[1].astype(np.float64)
-    logs = logits - np.log(np.exp(logits).sum(axis=1, keepdims=True))
-    sharp = -logs[np.arange(16), BATCH["labels"]]
-    np.testing.assert_allclose(losses[0], sharp.mean(), rtol=1e-5)
-    np.testing.assert_allclose(losses[1], (0.8 * sharp - 0.2 * logs.mean(axis=1)).mean(), rtol=1e-5)
+    graph = training_graph(
+        CNN._replace(name="mlp"), label_smoothing=0.2, optimizer="sgd", learning_rate=1.0
+    )
+    with tf.Session(graph=graph.graph) as session:
+        session.run(graph.initializer)
+        loss, logits = session.run([graph.loss, "logits/BiasAdd:0"], feed)
+    bias = steps_of(graph, 1)[-1]["logits/bias"]
+    probabilities = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+    labels = np.eye(10)[BATCH["labels"]]
+    sharp = -np.log((probabilities * labels).sum(axis=1))
+    np.testing.assert_allclose(loss, sharp.mean(), rtol=1e-5)
+    # The gradient of cross-entropy by the logits; the bias was 0.
+    expected = (0.8 * labels + 0.2 / 10 - probabilities).mean(axis=0)
+    np.testing.assert_allclose(bias, expected, rtol=1e-4, atol=1e-6)
+
+
+def test_a_session_that_begins_again_begins_with_averages_of_the_initial_weights():
+    """A rollback before the first checkpoint does so, when the weights are no numbers any more."""
+    graph = training_graph(CNN._replace(name="mlp"), weight_average=0.9)
+    variables = {v.op.name: v for v in graph.graph.get_collection(tf.GraphKeys.GLOBAL_VARIABLES)}
+    averages = [name for name in variables if name.endswith("/ExponentialMovingAverage")]
+    with tf.Session(graph=graph.graph) as session:
+        session.run(graph.initializer)
+        for variable in variables.values():
+            if variable.dtype.is_floating:
+                variable.load(np.full(variable.shape, np.nan), session)
+        session.run(graph.initializer)
+        values = session.run(variables)
+    assert len(averages) == 11
+    for name in averages:
+        np.testing.assert_array_equal(values[name], values[name.rpartition("/")[0]], err_msg=name)
 
 
 def learning_rates(schedule, train_steps=100):
