@@ -269,7 +269,7 @@ def main() -> None:
         parser.error(f"--data_dir: expected MNIST in {data_dir}, found {dataset.name}")
 
     results = Results(folder / "runs.json")
-    timed = [Training(preset, seed) for seed in SEEDS for preset in PRESETS]
+    timed = [Training(preset, seed) for preset in PRESETS for seed in SEEDS]
     train_missing(timed, results, folder, data_dir, abreast=1)
     ablation = [Training("accurate", s, without) for s in ABLATION_SEEDS for without in WITHOUT]
     train_missing(ablation, results, folder, data_dir, abreast=len(os.sched_getaffinity(0)))
