@@ -12,6 +12,7 @@ from typing import Any, NoReturn
 from absl import app
 from absl import flags as absl_flags
 
+from runtime import processor
 from runtime.errors import CommandError, InputError
 
 
@@ -24,6 +25,7 @@ def run(main: Callable[[], None]) -> NoReturn:
 
     def checked_main(_: list[str]) -> None:
         try:
+            processor.use_onednn()
             if absl_flags.FLAGS.verbosity < 1:
                 import_tensorflow_quietly()
             main()

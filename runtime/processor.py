@@ -1,11 +1,14 @@
-"""What the processor can do, as far as it decides which precision is fast."""
+"""What the processor can do, as far as it decides what is fast."""
 
+import os
 import pathlib
 import platform
 
 CPUINFO = pathlib.Path("/proc/cpuinfo")
-# Instructions that multiply in bfloat16; without them it is emulated in float32.
+# Instructions that multiply in bfloat16.
 BFLOAT16_FEATURES = ("amx_bf16", "avx512_bf16")
+# Those with which oneDNN emulates it by float32; without them TensorFlow does, value by value.
+EMULATION_FEATURES = ("avx512f", "avx_ne_convert")
 
 
 def features(cpuinfo: pathlib.Path = CPUINFO) -> frozenset[str] | None:
@@ -32,6 +35,18 @@ def _value(wanted: str, cpuinfo: pathlib.Path) -> str | None:
     return None
 
 
+def use_onednn() -> None:
+    """Has TensorFlow compute by oneDNN, which trains 1.6 to 2 times as fast in float32.
+
+    TensorFlow leaves it off on Linux where the processor has AVX2, but none of AVX512_VNNI, its
+    successors and AVX_VNNI: on most that were made before 2021. The environment variable
+    TF_ENABLE_ONEDNN_OPTS stays as it is if the user has set it. It is read as TensorFlow is
+    imported.
+    """
+    if "avx2" in (features() or ()):
+        os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
+
+
 def precision_hint(precision: str, features: frozenset[str] | None) -> str | None:
     """Returns a line about the precision that trains faster here, or None if there is no news."""
     if features is None:
@@ -43,8 +58,10 @@ def precision_hint(precision: str, features: frozenset[str] | None) -> str | Non
             "as fast, or more, to the same accuracy (docs/results/speed.md)"
         )
     if precision == "bfloat16" and not found:
+        is_emulated_by_onednn = not features.isdisjoint(EMULATION_FEATURES)
+        outcome = "will not be faster" if is_emulated_by_onednn else "takes ten times as long"
         return (
-            "this processor has neither AMX_BF16 nor AVX512_BF16: "
-            "--precision=bfloat16 will not be faster than float32"
+            "hint: this processor has neither AMX_BF16 nor AVX512_BF16: --precision=bfloat16 "
+            f"{outcome}; add --precision=float32, which is as accurate"
         )
     return None

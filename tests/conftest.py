@@ -6,9 +6,11 @@ import pathlib
 
 import pytest
 
+from runtime import processor
 from tests.helpers import MNIST_DIR, last_line, made_once, run_command
 
-# Before any test imports TensorFlow.
+# Before any test imports TensorFlow, as the commands do.
+processor.use_onednn()
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 
