@@ -1,0 +1,124 @@
+"""The tables and the picture of docs/results/accuracy.md, from what is kept of the runs."""
+
+import pathlib
+import statistics
+from typing import Any
+
+import numpy as np
+
+from benchmarks.accuracy_runs import (
+    ABLATION_SEEDS,
+    ENSEMBLE,
+    PRESETS,
+    PROJECT,
+    SEEDS,
+    WITHOUT,
+    Results,
+    Training,
+)
+from mnist.datasets import Split
+from runtime import evaluation, pictures
+from runtime.markdown import table
+
+
+def report(results: Results, test: Split, folder: pathlib.Path) -> str:
+    """Returns the report of what is kept in `folder` so far, and draws its picture there."""
+    presets = "\n\n".join(
+        f"## `presets/{preset}.flags`: one `{network}` network\n\n{preset_section(preset, results)}"
+        for preset, network in PRESETS.items()
+    )
+    return f"""# Accuracy
+
+Written by `python -m benchmarks.accuracy`. Each seed is one run of `python train.py
+--flagfile=presets/PRESET.flags --seed=S` on all 60,000 training images; the test set was read once,
+at its end. Processors that do not multiply in bfloat16 trained with `--precision=float32`. Seconds
+are those of the whole command, with nothing else running.
+
+{(PROJECT / "benchmarks" / "about_accuracy.md").read_text()}
+{presets}
+
+## Together
+
+{ensemble_section(results, test, folder / "wrong.png")}
+
+## What each ingredient contributes
+
+`accurate.flags` with one thing taken away, test accuracy in percent:
+
+{ablation_section(results)}
+
+## What distorting the images costs
+
+{(folder / "augmentation.md").read_text()}
+"""
+
+
+def preset_section(preset: str, results: Results) -> str:
+    """Returns a row for each seed that is trained, and their mean."""
+    of_seeds = results.trained(preset, SEEDS)
+    rows = []
+    for seed, one in of_seeds.items():
+        low, high = evaluation.interval(one["correct"], one["total"])
+        interval = f"{100 * low:.2f} to {100 * high:.2f} %"
+        where = f"{one['precision']}, {one['machine']}"
+        rows.append([seed, f"{percent(one):.2f} %", interval, f"{one['seconds']:.0f}", where])
+    if of_seeds:
+        rows.append(["**mean**", f"**{mean(of_seeds):.3f} %**", "", "", ""])
+    return table(
+        ["seed", "test accuracy", "95 % interval (Wilson)", "seconds", "precision and processor"],
+        rows,
+    )
+
+
+def ablation_section(results: Results) -> str:
+    """Returns a row for each ingredient that was taken away, of the seeds that are trained."""
+    rows = []
+    for without, flags in {"": [], **WITHOUT}.items():
+        of_seeds = results.trained("accurate", ABLATION_SEEDS, without)
+        whole = results.trained("accurate", of_seeds)
+        is_comparable = bool(without and of_seeds and len(whole) == len(of_seeds))
+        rows.append(
+            [
+                f"{without} ({' '.join(f'`{flag}`' for flag in flags)})" if without else "nothing",
+                *(f"{percent(of_seeds[s]):.2f}" if s in of_seeds else "" for s in ABLATION_SEEDS),
+                f"**{mean(of_seeds):.3f}**" if of_seeds else "",
+                f"{mean(of_seeds) - mean(whole):+.3f}" if is_comparable else "",
+                " and ".join(sorted({one["precision"] for one in of_seeds.values()})),
+            ]
+        )
+    seeds = [f"seed {seed}" for seed in ABLATION_SEEDS]
+    return table(["without", *seeds, "mean", "difference", "precision"], rows)
+
+
+def percent(result: dict[str, Any]) -> float:
+    """Returns the accuracy in percent."""
+    return 100 * result["correct"] / result["total"]
+
+
+def mean(of_seeds: dict[int, dict[str, Any]]) -> float:
+    """Returns the mean accuracy in percent."""
+    return statistics.fmean(map(percent, of_seeds.values()))
+
+
+def ensemble_section(results: Results, test: Split, picture: pathlib.Path) -> str:
+    """Evaluates the runs of `best` together, and draws what all of them get wrong."""
+    if len(results.trained(ENSEMBLE, SEEDS)) < len(SEEDS):
+        return f"Not yet: `{ENSEMBLE}.flags` is to be trained with {len(SEEDS)} seeds first."
+    outcomes = [results.outcome(Training(ENSEMBLE, seed)) for seed in SEEDS]
+    rows = []
+    for how, vote in (("mean of probabilities", False), ("majority", True)):
+        correct = evaluation.combine(outcomes, vote=vote).correct
+        low, high = evaluation.interval(correct, len(test.labels))
+        share = f"{100 * correct / len(test.labels):.2f} %"
+        interval = f"{100 * low:.2f} to {100 * high:.2f} %"
+        rows.append([f"five `{ENSEMBLE}` runs, {how}", share, interval])
+    wrong_in_all = np.all([one.predictions != test.labels for one in outcomes], axis=0)
+    voted = evaluation.combine(outcomes, vote=True).predictions
+    digits = (test.images, test.labels, voted)
+    pictures.misclassified_grid(*(values[wrong_in_all] for values in digits)).save(picture)
+    return (
+        f"{table(['together', 'test accuracy', '95 % interval (Wilson)'], rows)}\n\n"
+        f"The {np.sum(wrong_in_all)} digits that all five `{ENSEMBLE}` runs get wrong, with what "
+        "most of them take each for, and its label:\n\n"
+        f"![Digits, as predicted/label]({picture.parent.name}/{picture.name})"
+    )

@@ -1,0 +1,138 @@
+"""The runs of the benchmark of accuracy, and what is kept of them."""
+
+import json
+import os
+import pathlib
+import subprocess
+import sys
+import time
+from collections.abc import Iterable
+from typing import Any, NamedTuple
+
+import numpy as np
+
+import model
+from benchmarks.report import machine
+from mnist import datasets
+from runtime import evaluation, processor, runs
+from runtime.evaluation import Outcome
+from runtime.files import write_json
+
+PROJECT = pathlib.Path(__file__).parents[1]
+PRESETS = {"accurate": "cnn", "best": "deep"}
+SEEDS, ABLATION_SEEDS = range(5), range(3)
+ENSEMBLE = "best"
+# What is taken away from `accurate.flags`, and the flags that do it.
+WITHOUT = {
+    "batch norm": ["--nobatch_norm"],
+    "batch norm at a tenth of the rate": ["--nobatch_norm", "--learning_rate=6e-4"],
+    "augmentation": ["--augment=none"],
+    "weight averaging": ["--weight_average=0"],
+    "dropout": ["--dropout=0"],
+    "label smoothing": ["--label_smoothing=0"],
+    "the one-cycle schedule": ["--lr_schedule=constant"],
+}
+
+
+class Training(NamedTuple):
+    """One run of `train.py`."""
+
+    preset: str
+    seed: int
+    without: str = ""
+
+    @property
+    def run(self) -> str:
+        """The run's name."""
+        without = f"-without-{'-'.join(self.without.split())}" if self.without else ""
+        return f"{self.preset}{self.seed}{without}"
+
+    @property
+    def flags(self) -> list[str]:
+        """What `train.py` is told, besides where the files are."""
+        lines = (PROJECT / "presets" / f"{self.preset}.flags").read_text().splitlines()
+        recipe = [line for line in lines if line.startswith("--")]
+        return [*recipe, f"--seed={self.seed}", f"--run={self.run}", *WITHOUT.get(self.without, [])]
+
+    def train(self, folder: pathlib.Path, data_dir: str, threads: int | None) -> dict[str, Any]:
+        """Trains from the start; returns the result with the `seconds` of the whole command.
+
+        Raises:
+            RuntimeError: the command failed, for the reason that it gave.
+        """
+        places = [f"--{kind}_dir={folder / kind}" for kind in ("checkpoint", "summary")]
+        command = [sys.executable, str(PROJECT / "train.py"), *self.flags, *places, "--overwrite"]
+        command += [f"--precision={precision()}", "--dataset=mnist", f"--data_dir={data_dir}"]
+        environment = dict(os.environ)
+        if threads:
+            environment |= {f"TF_NUM_{kind}OP_THREADS": str(threads) for kind in ("INTRA", "INTER")}
+        result_file = folder / f"{self.run}.json"
+        started = time.monotonic()
+        completed = subprocess.run(
+            [*command, f"--json={result_file}"],
+            env=environment,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        if completed.returncode != 0:
+            raise RuntimeError(completed.stderr.strip().rpartition("\n")[-1])
+        return json.loads(result_file.read_text()) | {"seconds": time.monotonic() - started}
+
+    def classify(self, folder: pathlib.Path, data_dir: str) -> Outcome:
+        """Returns what the trained run makes of the test images."""
+        test = datasets.load("mnist", data_dir).test
+        run, checkpoint = runs.find(str(folder / "checkpoint"), self.run, None)
+        with evaluation.Evaluator(model.inference_graph(model.network_of(run.flags))) as evaluator:
+            evaluator.restore(checkpoint)
+            return evaluator.classify(*test)
+
+
+def precision() -> str:
+    """Returns the presets' own precision, where this processor is made for it."""
+    is_made_for_bfloat16 = processor.precision_hint("bfloat16", processor.features()) is None
+    return "bfloat16" if is_made_for_bfloat16 else "float32"
+
+
+class Results:
+    """What was measured so far, in files that are kept beside the report."""
+
+    def __init__(self, folder: pathlib.Path):
+        """Reads what is there."""
+        self._folder = folder
+        self._path = folder / "runs.json"
+        self._results = json.loads(self._path.read_text()) if self._path.exists() else {}
+
+    def __contains__(self, training: Training) -> bool:
+        """Whether it was trained with the flags that it has now."""
+        is_trained = self._results.get(training.run, {}).get("flags") == " ".join(training.flags)
+        is_member = training.preset == ENSEMBLE
+        return is_trained and (not is_member or self._outcome_file(training).exists())
+
+    def trained(
+        self, preset: str, seeds: Iterable[int], without: str = ""
+    ) -> dict[int, dict[str, Any]]:
+        """Returns the figures of those seeds that are trained."""
+        trainings = {seed: Training(preset, seed, without) for seed in seeds}
+        return {seed: self._results[one.run] for seed, one in trainings.items() if one in self}
+
+    def add(self, training: Training, result: dict[str, Any], outcome: Outcome | None) -> None:
+        """Keeps the figures of a run; with `outcome`, what it makes of the test images as well."""
+        if outcome:
+            np.savez_compressed(self._outcome_file(training), **outcome._asdict())
+        self._results[training.run] = {
+            "flags": " ".join(training.flags),
+            **{name: result[name] for name in ("correct", "total", "seconds")},
+            "precision": precision(),
+            "machine": machine(),
+            "made_with": runs.made_with(),
+        }
+        write_json(self._path, self._results)
+
+    def outcome(self, training: Training) -> Outcome:
+        """Returns what the run made of the test images."""
+        with np.load(self._outcome_file(training)) as fields:
+            return Outcome(**fields)
+
+    def _outcome_file(self, training: Training) -> pathlib.Path:
+        return self._folder / f"{training.run}.npz"
