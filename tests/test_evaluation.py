@@ -128,14 +128,14 @@ def test_what_does_not_go_together_is_refused(trained_runs, flags, fragment):
 
 def test_averaged_weights_need_statistics_of_their_own(tmp_path, data_flags, data_name):
     """Batch norm's trap: with the statistics of the weights themselves, their average is bad."""
-    flags = ["--model=small", "--train_steps=200", "--learning_rate=0.03", "--lr_schedule=constant"]
-    flags += ["--weight_average=0.99", *data_flags]
+    flags = ["--model=small", "--train_steps=400", "--learning_rate=0.1", "--lr_schedule=constant"]
+    flags += ["--weight_average=0.995", *data_flags]
     trained = run_command("train.py", *flags, cwd=tmp_path)
-    assert last_line(trained).endswith("checkpoints/small-bn/exact.ckpt-200")
+    assert last_line(trained).endswith("checkpoints/small-bn/exact.ckpt-400")
     assert last_line(run_command("evaluate.py", cwd=tmp_path)) == last_line(trained)
 
     dataset = datasets.load(data_name, data_flags[-1].removeprefix("--data_dir="))
-    checkpoint = str(tmp_path / "checkpoints/small-bn/model.ckpt-200")
+    checkpoint = str(tmp_path / "checkpoints/small-bn/model.ckpt-400")
     run_flags = json.loads((tmp_path / "checkpoints/small-bn/run.json").read_text())["flags"]
     variables = checkpoints.read(checkpoint)
     with Evaluator(model.inference_graph(model.network_of(run_flags))) as evaluator:
@@ -148,7 +148,7 @@ def test_averaged_weights_need_statistics_of_their_own(tmp_path, data_flags, dat
         with_its_own = evaluator.classify(*dataset.test)
     assert f"({with_its_own.correct}/" in last_line(trained)
     assert with_its_own.accuracy > with_statistics_of_others.accuracy
-    assert with_its_own.loss < 0.95 * with_statistics_of_others.loss
+    assert with_its_own.loss < 0.9 * with_statistics_of_others.loss
 
 
 def test_killed_and_resumed_with_all_that_makes_a_run_accurate(tmp_path, data_flags):
