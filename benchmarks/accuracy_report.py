@@ -56,14 +56,15 @@ are those of the whole command, with nothing else running.
 def preset_section(preset: str, results: Results) -> str:
     """Returns a row for each seed that is trained, and their mean."""
     of_seeds = results.trained(preset, SEEDS)
+    if not of_seeds:
+        return "Not yet: no seed of it is trained."
     rows = []
     for seed, one in of_seeds.items():
         low, high = evaluation.interval(one["correct"], one["total"])
         interval = f"{100 * low:.2f} to {100 * high:.2f} %"
         where = f"{one['precision']}, {one['machine']}"
         rows.append([seed, f"{percent(one):.2f} %", interval, f"{one['seconds']:.0f}", where])
-    if of_seeds:
-        rows.append(["**mean**", f"**{mean(of_seeds):.3f} %**", "", "", ""])
+    rows.append(["**mean**", f"**{mean(of_seeds):.3f} %**", "", "", ""])
     return table(
         ["seed", "test accuracy", "95 % interval (Wilson)", "seconds", "precision and processor"],
         rows,
