@@ -19,12 +19,10 @@ from tqdm import tqdm
 
 from benchmarks.accuracy_report import percent, report
 from benchmarks.accuracy_runs import (
-    ABLATION_SEEDS,
+    ABLATION,
     ENSEMBLE,
-    PRESETS,
+    OF_PRESETS,
     PROJECT,
-    SEEDS,
-    WITHOUT,
     Results,
     Training,
     precision,
@@ -115,11 +113,9 @@ def main() -> None:
     if not augmentation.exists():
         write_text(augmentation, measure_augmentation(data_dir))
     results = Results(kept)
-    timed = [Training(preset, seed) for preset in PRESETS for seed in SEEDS]
-    ablation = [Training("accurate", s, without) for s in ABLATION_SEEDS for without in WITHOUT]
     try:
-        train_missing(timed, results, folder, data_dir, abreast=1)
-        train_missing(ablation, results, folder, data_dir, len(os.sched_getaffinity(0)))
+        train_missing(OF_PRESETS, results, folder, data_dir, abreast=1)
+        train_missing(ABLATION, results, folder, data_dir, len(os.sched_getaffinity(0)))
     finally:
         text = report(results, dataset.test, kept)
         write_text(arguments.output, text)

@@ -88,6 +88,10 @@ class Training(NamedTuple):
             return evaluator.classify(*test)
 
 
+OF_PRESETS = [Training(preset, seed) for preset in PRESETS for seed in SEEDS]
+ABLATION = [Training("accurate", seed, without) for seed in ABLATION_SEEDS for without in WITHOUT]
+
+
 def precision() -> str:
     """Returns the presets' own precision, where this processor is made for it."""
     is_made_for_bfloat16 = processor.precision_hint("bfloat16", processor.features()) is None
