@@ -20,12 +20,11 @@ from tqdm import tqdm
 from benchmarks.accuracy_report import percent, report
 from benchmarks.accuracy_runs import (
     ABLATION,
-    ENSEMBLE,
     OF_PRESETS,
     PROJECT,
     Results,
     Training,
-    precision,
+    native_precision,
 )
 from benchmarks.report import machine
 from benchmarks.speed import Contestant, measure
@@ -38,11 +37,7 @@ AUGMENTATIONS = ("none", "affine", "elastic")
 
 
 def train_missing(
-    trainings: list[Training],
-    results: Results,
-    folder: pathlib.Path,
-    data_dir: str,
-    abreast: int,
+    trainings: list[Training], results: Results, folder: pathlib.Path, data_dir: str, abreast: int
 ) -> None:
     """Trains those that have no result yet, so many of them at a time.
 
@@ -55,7 +50,7 @@ def train_missing(
 
     def train_and_keep(training: Training) -> None:
         result = training.train(folder, data_dir, threads)
-        outcome = training.classify(folder, data_dir) if training.preset == ENSEMBLE else None
+        outcome = training.classify(folder, data_dir) if training.is_member else None
         with one_at_a_time:
             results.add(training, result, outcome)
             progress.set_postfix_str(f"{training.run} {percent(result):.2f} %")
@@ -77,8 +72,8 @@ def measure_augmentation(data_dir: str) -> str:
     """Measures what distorting the images adds to a step, in turns with a step without it."""
     settings = [("float32", 128), ("bfloat16", 256)]
     rows = []
-    for precision_, batch_size in settings if precision() == "bfloat16" else settings[:1]:
-        contestants = [Contestant(mode, precision_, "ours", mode) for mode in AUGMENTATIONS]
+    for precision, batch_size in settings if native_precision() == "bfloat16" else settings[:1]:
+        contestants = [Contestant(mode, precision, "ours", mode) for mode in AUGMENTATIONS]
         speeds = measure(contestants, batch_size, data_dir, rounds=7)
         for one in contestants[1:]:
             costs = [
@@ -86,7 +81,7 @@ def measure_augmentation(data_dir: str) -> str:
                 for without, with_it in zip(speeds[contestants[0]], speeds[one], strict=True)
             ]
             spread = f"{min(costs):+.1f} to {max(costs):+.1f} %"
-            setting = f"`cnn`, {precision_}, batch {batch_size}"
+            setting = f"`cnn`, {precision}, batch {batch_size}"
             rows.append([f"`{one.name}`", setting, f"{statistics.median(costs):+.1f} %", spread])
     columns = ["augment", "step", "median of 7 rounds", "spread"]
     return f"On {machine()}:\n\n{table(columns, rows)}"

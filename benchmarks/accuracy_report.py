@@ -20,6 +20,8 @@ from mnist.datasets import Split
 from runtime import evaluation, pictures
 from runtime.markdown import table
 
+ACCURACY_COLUMNS = ["test accuracy", "95 % interval (Wilson)"]
+
 
 def report(results: Results, test: Split, folder: pathlib.Path) -> str:
     """Returns the report of what is kept in `folder` so far, and draws its picture there."""
@@ -60,15 +62,11 @@ def preset_section(preset: str, results: Results) -> str:
         return "Not yet: no seed of it is trained."
     rows = []
     for seed, one in of_seeds.items():
-        low, high = evaluation.interval(one["correct"], one["total"])
-        interval = f"{100 * low:.2f} to {100 * high:.2f} %"
         where = f"{one['precision']}, {one['machine']}"
-        rows.append([seed, f"{percent(one):.2f} %", interval, f"{one['seconds']:.0f}", where])
+        figures = accuracy_cells(one["correct"], one["total"])
+        rows.append([seed, *figures, f"{one['seconds']:.0f}", where])
     rows.append(["**mean**", f"**{mean(of_seeds):.3f} %**", "", "", ""])
-    return table(
-        ["seed", "test accuracy", "95 % interval (Wilson)", "seconds", "precision and processor"],
-        rows,
-    )
+    return table(["seed", *ACCURACY_COLUMNS, "seconds", "precision and processor"], rows)
 
 
 def ablation_section(results: Results) -> str:
@@ -91,6 +89,12 @@ def ablation_section(results: Results) -> str:
     return table(["without", *seeds, "mean", "difference", "precision"], rows)
 
 
+def accuracy_cells(correct: int, total: int) -> list[str]:
+    """Returns the cells under `ACCURACY_COLUMNS`."""
+    low, high = evaluation.interval(correct, total)
+    return [f"{100 * correct / total:.2f} %", f"{100 * low:.2f} to {100 * high:.2f} %"]
+
+
 def percent(result: dict[str, Any]) -> float:
     """Returns the accuracy in percent."""
     return 100 * result["correct"] / result["total"]
@@ -106,19 +110,17 @@ def ensemble_section(results: Results, test: Split, picture: pathlib.Path) -> st
     if len(results.trained(ENSEMBLE, SEEDS)) < len(SEEDS):
         return f"Not yet: `{ENSEMBLE}.flags` is to be trained with {len(SEEDS)} seeds first."
     outcomes = [results.outcome(Training(ENSEMBLE, seed)) for seed in SEEDS]
-    rows = []
-    for how, vote in (("mean of probabilities", False), ("majority", True)):
-        correct = evaluation.combine(outcomes, vote=vote).correct
-        low, high = evaluation.interval(correct, len(test.labels))
-        share = f"{100 * correct / len(test.labels):.2f} %"
-        interval = f"{100 * low:.2f} to {100 * high:.2f} %"
-        rows.append([f"five `{ENSEMBLE}` runs, {how}", share, interval])
+    voted = evaluation.combine(outcomes, vote=True)
+    together = {"mean of probabilities": evaluation.combine(outcomes), "majority": voted}
+    rows = [
+        [f"five `{ENSEMBLE}` runs, {how}", *accuracy_cells(one.correct, len(test.labels))]
+        for how, one in together.items()
+    ]
     wrong_in_all = np.all([one.predictions != test.labels for one in outcomes], axis=0)
-    voted = evaluation.combine(outcomes, vote=True).predictions
-    digits = (test.images, test.labels, voted)
+    digits = (test.images, test.labels, voted.predictions)
     pictures.misclassified_grid(*(values[wrong_in_all] for values in digits)).save(picture)
     return (
-        f"{table(['together', 'test accuracy', '95 % interval (Wilson)'], rows)}\n\n"
+        f"{table(['together', *ACCURACY_COLUMNS], rows)}\n\n"
         f"The {np.sum(wrong_in_all)} digits that all five `{ENSEMBLE}` runs get wrong, with what "
         "most of them take each for, and its label:\n\n"
         f"![Digits, as predicted/label]({picture.parent.name}/{picture.name})"

@@ -48,6 +48,11 @@ class Training(NamedTuple):
         return f"{self.preset}{self.seed}{without}"
 
     @property
+    def is_member(self) -> bool:
+        """Whether it is one of the ensemble."""
+        return self.preset == ENSEMBLE
+
+    @property
     def flags(self) -> list[str]:
         """What `train.py` is told, besides where the files are."""
         lines = (PROJECT / "presets" / f"{self.preset}.flags").read_text().splitlines()
@@ -62,7 +67,8 @@ class Training(NamedTuple):
         """
         places = [f"--{kind}_dir={folder / kind}" for kind in ("checkpoint", "summary")]
         command = [sys.executable, str(PROJECT / "train.py"), *self.flags, *places, "--overwrite"]
-        command += [f"--precision={precision()}", "--dataset=mnist", f"--data_dir={data_dir}"]
+        command += [f"--precision={native_precision()}"]
+        command += ["--dataset=mnist", f"--data_dir={data_dir}"]
         environment = dict(os.environ)
         if threads:
             environment |= {f"TF_NUM_{kind}OP_THREADS": str(threads) for kind in ("INTRA", "INTER")}
@@ -92,10 +98,9 @@ OF_PRESETS = [Training(preset, seed) for preset in PRESETS for seed in SEEDS]
 ABLATION = [Training("accurate", seed, without) for seed in ABLATION_SEEDS for without in WITHOUT]
 
 
-def precision() -> str:
-    """Returns the presets' own precision, where this processor is made for it."""
-    is_made_for_bfloat16 = processor.precision_hint("bfloat16", processor.features()) is None
-    return "bfloat16" if is_made_for_bfloat16 else "float32"
+def native_precision() -> str:
+    """Returns the presets' own precision, unless this processor would emulate it."""
+    return "float32" if processor.emulates_bfloat16(processor.features()) else "bfloat16"
 
 
 class Results:
@@ -110,8 +115,7 @@ class Results:
     def __contains__(self, training: Training) -> bool:
         """Whether it was trained with the flags that it has now."""
         is_trained = self._results.get(training.run, {}).get("flags") == " ".join(training.flags)
-        is_member = training.preset == ENSEMBLE
-        return is_trained and (not is_member or self._outcome_file(training).exists())
+        return is_trained and (not training.is_member or self._outcome_file(training).exists())
 
     def trained(
         self, preset: str, seeds: Iterable[int], without: str = ""
@@ -127,7 +131,7 @@ class Results:
         self._results[training.run] = {
             "flags": " ".join(training.flags),
             **{name: result[name] for name in ("correct", "total", "seconds")},
-            "precision": precision(),
+            "precision": native_precision(),
             "machine": machine(),
             "made_with": runs.made_with(),
         }

@@ -47,6 +47,11 @@ def use_onednn() -> None:
         os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
 
 
+def emulates_bfloat16(features: frozenset[str] | None) -> bool:
+    """Whether it is known that the processor has no instructions for bfloat16."""
+    return features is not None and features.isdisjoint(BFLOAT16_FEATURES)
+
+
 def precision_hint(precision: str, features: frozenset[str] | None) -> str | None:
     """Returns a line about the precision that trains faster here, or None if there is no news."""
     if features is None:
@@ -57,7 +62,7 @@ def precision_hint(precision: str, features: frozenset[str] | None) -> str | Non
             f"hint: this processor has {found[0]}: --precision=bfloat16 trains about 1.5 times "
             "as fast, or more, to the same accuracy (docs/results/speed.md)"
         )
-    if precision == "bfloat16" and not found:
+    if precision == "bfloat16" and emulates_bfloat16(features):
         is_emulated_by_onednn = not features.isdisjoint(EMULATION_FEATURES)
         outcome = "will not be faster" if is_emulated_by_onednn else "takes ten times as long"
         return (

@@ -342,8 +342,8 @@ def test_presets_are_accepted(tmp_path, preset):
     # Of the drawn digits, which are fewer than MNIST's.
     short = "--epochs=1" if "--epochs" in preset.read_text() else "--train_steps=2"
     flags = [f"--flagfile={preset}", short, "--dataset=synthetic"]
-    if processor.precision_hint("bfloat16", processor.features()):
-        flags += ["--precision=float32"]  # as the hint says: emulation would take minutes
+    if processor.emulates_bfloat16(processor.features()):
+        flags += ["--precision=float32"]  # as train.py advises: emulation would take minutes
     trained = run_command("train.py", *flags, cwd=tmp_path)
     assert "synthetic test accuracy" in last_line(trained)
 
