@@ -10,12 +10,12 @@ from benchmarks.accuracy_runs import (
     ABLATION_SEEDS,
     ENSEMBLE,
     PRESETS,
-    PROJECT,
     SEEDS,
     WITHOUT,
     Results,
     Training,
 )
+from benchmarks.report import PROJECT
 from mnist.datasets import Split
 from runtime import evaluation, pictures
 from runtime.markdown import table
@@ -33,8 +33,8 @@ def report(results: Results, test: Split, folder: pathlib.Path) -> str:
 
 Written by `python -m benchmarks.accuracy`. Each seed is one run of `python train.py
 --flagfile=presets/PRESET.flags --seed=S` on all 60,000 training images; the test set was read once,
-at its end. Processors that do not multiply in bfloat16 trained with `--precision=float32`. Seconds
-are those of the whole command, with nothing else running.
+at its end. Seconds are those of the whole command, with nothing else running. Processors that do
+not multiply in bfloat16 trained with `--precision=float32`, a run on each core, not timed.
 
 {(PROJECT / "benchmarks" / "about_accuracy.md").read_text()}
 {presets}
@@ -64,7 +64,8 @@ def preset_section(preset: str, results: Results) -> str:
     for seed, one in of_seeds.items():
         where = f"{one['precision']}, {one['machine']}"
         figures = accuracy_cells(one["correct"], one["total"])
-        rows.append([seed, *figures, f"{one['seconds']:.0f}", where])
+        seconds = "" if one["seconds"] is None else f"{one['seconds']:.0f}"
+        rows.append([seed, *figures, seconds, where])
     rows.append(["**mean**", f"**{mean(of_seeds):.3f} %**", "", "", ""])
     return table(["seed", *ACCURACY_COLUMNS, "seconds", "precision and processor"], rows)
 

@@ -12,13 +12,12 @@ from typing import Any, NamedTuple
 import numpy as np
 
 import model
-from benchmarks.report import machine
+from benchmarks.report import PROJECT, machine
 from mnist import datasets
 from runtime import evaluation, processor, runs
 from runtime.evaluation import Outcome
 from runtime.files import write_json
 
-PROJECT = pathlib.Path(__file__).parents[1]
 PRESETS = {"accurate": "cnn", "best": "deep"}
 SEEDS, ABLATION_SEEDS = range(5), range(3)
 ENSEMBLE = "best"
@@ -27,7 +26,8 @@ WITHOUT = {
     "batch norm": ["--nobatch_norm"],
     "batch norm at a tenth of the rate": ["--nobatch_norm", "--learning_rate=6e-4"],
     "augmentation": ["--augment=none"],
-    "weight averaging": ["--weight_average=0"],
+    # Its statistics are exact ones: so are these, for the weights' average to be all that is gone.
+    "weight averaging": ["--weight_average=0", "--population=exact"],
     "dropout": ["--dropout=0"],
     "label smoothing": ["--label_smoothing=0"],
     "the one-cycle schedule": ["--lr_schedule=constant"],
@@ -60,19 +60,23 @@ class Training(NamedTuple):
         return [*recipe, f"--seed={self.seed}", f"--run={self.run}", *WITHOUT.get(self.without, [])]
 
     def train(self, folder: pathlib.Path, data_dir: str, threads: int | None) -> dict[str, Any]:
-        """Trains from the start; returns the result with the `seconds` of the whole command.
+        """Trains, from where it was stopped if it was; returns the result.
+
+        Its `seconds` are those of the whole command: None where it had been begun before, or was
+        told how many threads to use, since others run beside it.
 
         Raises:
             RuntimeError: the command failed, for the reason that it gave.
         """
         places = [f"--{kind}_dir={folder / kind}" for kind in ("checkpoint", "summary")]
-        command = [sys.executable, str(PROJECT / "train.py"), *self.flags, *places, "--overwrite"]
+        command = [sys.executable, str(PROJECT / "train.py"), *self.flags, *places]
         command += [f"--precision={native_precision()}"]
         command += ["--dataset=mnist", f"--data_dir={data_dir}"]
         environment = dict(os.environ)
         if threads:
             environment |= {f"TF_NUM_{kind}OP_THREADS": str(threads) for kind in ("INTRA", "INTER")}
         result_file = folder / f"{self.run}.json"
+        is_begun = (folder / "checkpoint" / self.run).exists()
         started = time.monotonic()
         completed = subprocess.run(
             [*command, f"--json={result_file}"],
@@ -83,7 +87,8 @@ class Training(NamedTuple):
         )
         if completed.returncode != 0:
             raise RuntimeError(completed.stderr.strip().rpartition("\n")[-1])
-        return json.loads(result_file.read_text()) | {"seconds": time.monotonic() - started}
+        seconds = None if is_begun or threads else time.monotonic() - started
+        return json.loads(result_file.read_text()) | {"seconds": seconds}
 
     def classify(self, folder: pathlib.Path, data_dir: str) -> Outcome:
         """Returns what the trained run makes of the test images."""

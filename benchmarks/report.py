@@ -1,8 +1,10 @@
 """What the reports have in common."""
 
-import os
+import pathlib
 
 from runtime import processor
+
+PROJECT = pathlib.Path(__file__).parents[1]
 
 
 def machine() -> str:
@@ -10,6 +12,6 @@ def machine() -> str:
     features = processor.features() or frozenset()
     bfloat16 = [name.upper() for name in processor.BFLOAT16_FEATURES if name in features]
     return (
-        f"{len(os.sched_getaffinity(0))} cores of {processor.name()} "
+        f"{processor.cores()} cores of {processor.name()} "
         f"({' and '.join(bfloat16) or 'no bfloat16 instructions'})"
     )

@@ -17,10 +17,9 @@ from typing import NamedTuple
 from tqdm import tqdm
 
 from benchmarks import ceiling, contestant, inference, layer, processes, time_to_accuracy
-from benchmarks.report import machine
+from benchmarks.report import PROJECT, machine
 from runtime.markdown import table
 
-PROJECT = pathlib.Path(__file__).parents[1]
 OUTPUT = PROJECT / "docs" / "results" / "speed.md"
 
 

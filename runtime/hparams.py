@@ -9,7 +9,7 @@ from tensorboard.plugins.hparams import api_pb2
 from tensorboard.plugins.hparams import summary as hparams_summary
 
 from runtime.errors import CommandError
-from runtime.session import Interrupted
+from runtime.interruption import Interrupted
 from runtime.summaries import EVENT_FILES, EventWriter
 
 # The events of a session have no step that a user sees.

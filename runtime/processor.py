@@ -25,6 +25,12 @@ def name(cpuinfo: pathlib.Path = CPUINFO) -> str:
     return _value("model name", cpuinfo) or platform.machine()
 
 
+def cores() -> int:
+    """Returns how many cores this process may use."""
+    # macOS does not tell processes apart.
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 def _value(wanted: str, cpuinfo: pathlib.Path) -> str | None:
     if not cpuinfo.exists():
         return None

@@ -2,7 +2,6 @@
 
 import datetime
 import json
-import os
 import pathlib
 import platform
 import re
@@ -156,7 +155,7 @@ def made_with() -> dict[str, Any]:
         "tensorflow": tf.__version__,
         "numpy": np.__version__,
         "processor": processor.name(),
-        "cores": len(os.sched_getaffinity(0)),
+        "cores": processor.cores(),
     }
 
 

@@ -16,9 +16,9 @@ from runtime import checkpoints, markdown, pictures, projector
 from runtime.errors import CommandError
 from runtime.evaluation import ACCURACY_TAG, LOSS_TAG, Evaluator, Outcome
 from runtime.files import writing
+from runtime.interruption import Interrupted, StopRequest
 from runtime.progress import Progress, note
 from runtime.runs import Run
-from runtime.session import Interrupted, StopRequest
 from runtime.summaries import EventWriter, remove_events
 
 # The training curves show the mean over this many steps.

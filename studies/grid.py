@@ -11,9 +11,10 @@ import threading
 from collections.abc import Callable, Iterator
 
 from mnist.datasets import Dataset
+from runtime import processor
 from runtime.errors import CommandError
+from runtime.interruption import Interrupted, StopRequest
 from runtime.progress import Progress
-from runtime.session import Interrupted, StopRequest
 from studies.results import Results
 from studies.trials import Cell, Row
 
@@ -52,7 +53,7 @@ def train_missing(
         StopRequest() as stop,
         Progress(total, done, f"{len(missing)} of {len(cells)} cells to train") as progress,
         concurrent.futures.ProcessPoolExecutor(
-            len(os.sched_getaffinity(0)),
+            processor.cores(),
             multiprocessing.get_context("spawn"),
             _prepare_worker,
             (load,),

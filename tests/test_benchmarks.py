@@ -7,7 +7,7 @@ import sys
 import numpy as np
 import pytest
 
-from benchmarks import accuracy_report
+from benchmarks import accuracy, accuracy_report
 from benchmarks.accuracy_runs import SEEDS, WITHOUT, Results, Training
 from mnist.datasets import Split
 from runtime.evaluation import Outcome
@@ -37,6 +37,15 @@ def test_a_result_counts_for_as_long_as_the_preset_is_the_same(tmp_path, monkeyp
     assert training._replace(seed=2) not in Results(tmp_path)
     monkeypatch.setitem(WITHOUT, "dropout", ["--dropout=0.1"])
     assert training not in Results(tmp_path)
+
+
+def test_after_a_training_that_failed_no_other_is_begun(tmp_path, real_mnist):
+    (tmp_path / "checkpoint").mkdir()
+    (tmp_path / "checkpoint" / "accurate0").write_text("not a folder")
+    trainings = [Training("accurate", seed) for seed in (0, 1)]
+    with pytest.raises(RuntimeError, match="checkpoint/accurate0"):
+        accuracy.train_missing(trainings, Results(tmp_path), tmp_path, str(real_mnist), abreast=1)
+    assert not (tmp_path / "checkpoint" / "accurate1").exists()
 
 
 def test_tables_of_accuracy_have_the_seeds_that_are_trained_and_their_mean(tmp_path):

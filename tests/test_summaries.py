@@ -9,7 +9,7 @@ from tensorboard.plugins import projector as plugin
 import model
 from runtime import hparams, pictures, projector
 from runtime.errors import CommandError
-from runtime.session import Interrupted
+from runtime.interruption import Interrupted
 from runtime.training import take_step
 from tests.helpers import sessions
 
