@@ -1,4 +1,4 @@
-# Both commands work on a fresh clone with nothing but python3 and make.
+# `train` and `test` work on a fresh clone with nothing but python3 and make.
 PYTHON ?= python3
 VENV := .venv
 

@@ -13,6 +13,8 @@ SHIFT = 2.5  # pixels, the most
 BEND = 0.5  # pixels, standard deviation
 # The bend is given at this many points along each side, and smooth between them.
 BEND_POINTS = 5
+# From a seed to that of its bends, which are not to follow from the angles of this or another run.
+FAR = 2**40
 
 
 def affine(images: tf.Tensor, seeds: tf.Tensor) -> tf.Tensor:
@@ -62,9 +64,8 @@ def elastic(images: tf.Tensor, seeds: tf.Tensor) -> tf.Tensor:
         Images of the same shape and dtype, bilinearly interpolated twice.
     """
     _, height, width = images.shape.as_list()
-    # Beside `affine`'s seeds, or the bend would follow from the angles.
     shape = [1, BEND_POINTS, BEND_POINTS, 2]
-    points = tf.random.stateless_normal(shape, seeds + [1, 0], stddev=BEND)
+    points = tf.random.stateless_normal(shape, seeds + [FAR, 0], stddev=BEND)
     bend = tf.image.resize(points, [height, width], "bicubic", align_corners=True)[0]
     y = tf.range(height, dtype=tf.float32)[:, tf.newaxis] + bend[..., 0]
     x = tf.range(width, dtype=tf.float32)[tf.newaxis, :] + bend[..., 1]

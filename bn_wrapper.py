@@ -558,7 +558,7 @@ def check_phase(phase_train):
 
 def check_renorm_clipping(renorm_clipping):
     """Raises ValueError where a key is unknown."""
-    _check_keys("renorm_clipping", renorm_clipping, ("rmin", "rmax", "dmax"))
+    _check_keys("renorm_clipping", renorm_clipping, RENORM_CLIPPING)
 
 
 def _choose(phase_train, training, inference):

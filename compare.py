@@ -38,6 +38,7 @@ def main() -> None:
     with lock.only_process(folder):
         table = results.Results(folder / results.FILE)
         if all(table.of(cell) for cell in cells):
+            write_up.check(folder, cells, FLAGS.dataset)
             note(f"all {len(cells)} cells are in {folder / results.FILE}: nothing to train")
         else:
             dataset = datasets.load(FLAGS.dataset, FLAGS.data_dir)
@@ -48,7 +49,7 @@ def main() -> None:
             with write_up.on_the_clock(folder, facts):
                 grid.train_missing(cells, table, study.train, load, folder / "summaries")
         report = write_up.write(folder, study, table.rows)
-    note(f"curves: {commands.python()} -m tensorboard.main --logdir={folder / 'summaries'}")
+    note(f"curves: {commands.tensorboard(folder / 'summaries')}")
     print(report)
 
 

@@ -85,11 +85,15 @@ def _load_dataset(run: Any) -> Any:
     from mnist import datasets
     from runtime.errors import InputError
 
-    is_synthetic = run.dataset["name"] == "synthetic" and not FLAGS.data_dir
+    name = run.dataset["name"]
+    is_synthetic = name == "synthetic" and not FLAGS.data_dir
     # A path from a file is read from, but nothing is downloaded to it.
-    recorded = run.data_dir if datasets.is_complete(run.data_dir) else "data"
+    is_there = datasets.is_complete(run.data_dir)
+    if name not in ("mnist", "synthetic") and not (is_there or FLAGS.data_dir or FLAGS.dataset):
+        raise InputError(f"--data_dir: expected the images of {name}, found none in {run.data_dir}")
     dataset = datasets.load(
-        FLAGS.dataset or ("synthetic" if is_synthetic else "mnist"), FLAGS.data_dir or recorded
+        FLAGS.dataset or ("synthetic" if is_synthetic else "mnist"),
+        FLAGS.data_dir or (run.data_dir if is_there else "data"),
     )
     dataset = _split_as_for(run, dataset)
     if not len(getattr(dataset, FLAGS.split).labels):
@@ -133,11 +137,12 @@ def _classify(run: Any, checkpoint: str, network: Any, dataset: Any) -> Any:
             summary_dir = pathlib.Path(FLAGS.summary_dir, run.name)
             projector.write(summary_dir, name, embedding, images, labels, outcome.predictions)
             note(
-                f"to see the digits: {commands.python()} -m tensorboard.main "
-                f"--logdir={FLAGS.summary_dir}, then Projector, {run.name}/{projector.FOLDER} "
-                "(restart one that is running)"
+                f"to see the digits: {commands.tensorboard(FLAGS.summary_dir)}, then Projector, "
+                f"{run.name}/{projector.FOLDER} (restart one that is running)"
             )
     if FLAGS.tta:
+        if run.flags.get("augment", "none") == "none":
+            note(f"{run.folder} was trained without --augment: distorted digits are new to it")
         with evaluator_of(build(network, augment="affine")) as evaluator:
             distorted = [evaluator.classify(images, labels, i) for i in range(FLAGS.tta)]
         outcome = evaluation.combine([outcome, *distorted])

@@ -69,7 +69,7 @@ def define_training() -> None:
         "none",
         ["none", "affine", "elastic"],
         "Distorts the training images. affine: turns, shears, scales and shifts each; elastic: "
-        "bends them as well.",
+        "bends those of a batch as well, all in the same way.",
     )
     flags.DEFINE_float(
         "label_smoothing", 0.0, "Share of each label that goes to all classes alike, in [0, 1)."
@@ -84,7 +84,8 @@ def define_training() -> None:
         "weight_average",
         0.0,
         "Decay of a moving average of the weights, such as 0.999, for evaluation and for the last "
-        "checkpoint, with statistics of its own. 0 keeps none.",
+        "checkpoint, with statistics of its own: of all training images, for the validation curve "
+        "and best.ckpt of the first 1000. 0 keeps none.",
     )
     flags.DEFINE_float(
         "dropout",
@@ -124,7 +125,10 @@ def define_training() -> None:
         lower_bound=1,
     )
     flags.DEFINE_integer(
-        "save_every", None, "Steps between checkpoints, by default an epoch.", lower_bound=1
+        "save_every",
+        None,
+        "Steps between checkpoints, by default an epoch; the newest three are kept.",
+        lower_bound=1,
     )
 
     flags.register_multi_flags_validator(

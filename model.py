@@ -70,7 +70,7 @@ class Recipe(NamedTuple):
 
 def recipe_of(flags: dict[str, Any]) -> Recipe:
     """Returns the recipe that the flags of `train.py`, and a number of steps, describe."""
-    return Recipe(**{name: flags[name] for name in Recipe._fields if name in flags})
+    return Recipe(**{name: flags[name] for name in Recipe._fields})
 
 
 class TrainingGraph(NamedTuple):

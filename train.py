@@ -8,7 +8,6 @@ tensorboard --logdir=summaries                  the curves
 """
 
 import pathlib
-import shlex
 from typing import Any
 
 from absl import flags as absl_flags
@@ -75,6 +74,7 @@ def main() -> None:
             {flag: FLAGS[flag].default for flag in RECIPE},
             dataset.description(),
             FLAGS.data_dir,
+            summary_dir,
             resume=FLAGS.resume,
             overwrite=FLAGS.overwrite,
         )
@@ -88,9 +88,11 @@ def main() -> None:
                 run.result = train(run, dataset, batches, summary_dir)
             run.save()
     commands.finish(run.result, FLAGS.json)
+    is_default = FLAGS["checkpoint_dir"].using_default_value
+    where = [] if is_default else [f"--checkpoint_dir={FLAGS.checkpoint_dir}"]
     note(
-        f"to see the curves: {commands.python()} -m tensorboard.main --logdir={FLAGS.summary_dir}\n"
-        f"to evaluate again: {commands.python()} evaluate.py --run={name}"
+        f"to see the curves: {commands.tensorboard(FLAGS.summary_dir)}\n"
+        f"to evaluate again: {commands.line('evaluate.py', f'--run={name}', *where)}"
     )
 
 
@@ -129,7 +131,7 @@ def train(run: Any, dataset: Any, batches: Any, summary_dir: pathlib.Path) -> di
         dataset.test.images,
         outcome,
         f"{evaluation.result_line(result)}\n\n"
-        f"Again: `{commands.python()} evaluate.py --checkpoint={shlex.quote(checkpoint)}`",
+        f"Again: `{commands.line('evaluate.py', f'--checkpoint={checkpoint}')}`",
     )
     return result
 

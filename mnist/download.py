@@ -113,7 +113,8 @@ def fetch_missing(
     """Download those of the four files that `data_dir` lacks, and return where all four are.
 
     The order is train images, train labels, test images, test labels. The folder is made if it is
-    missing. Files that are there already are neither read nor checked.
+    missing. Files that are there are read only where others are missing: MNIST's are not put beside
+    those of another data set.
 
     `mirrors` are the URLs of folders, tried in order for each file; the environment variable
     MNIST_MIRROR, when set, replaces them by the one URL that it holds. `timeout` is how many
@@ -121,12 +122,26 @@ def fetch_missing(
     often a mirror is asked again after a failure that may pass, such as a lost connection.
 
     Raises DownloadError when no mirror gives a file, and InputError when the folder cannot be
-    made or written to. What was downloaded until then stays, so that the next call needs less.
+    made or written to, or has some files that are not MNIST's and lacks others. What was downloaded
+    until then stays, so that the next call needs less.
     """
     folder = Path(data_dir)
+    _check_that_mnist_is_what_is_missing(folder)
     downloader = _Downloader(folder, _chosen(mirrors), timeout, retries)
     with _made_folder(folder):
         return [find(folder, name) or downloader.fetch(name) for name in FILES]
+
+
+def _check_that_mnist_is_what_is_missing(folder: Path) -> None:
+    """Raise InputError where some files are missing, and one that is there is not MNIST's."""
+    paths = {name: find(folder, name) for name in FILES}
+    missing = [name for name, path in paths.items() if path is None]
+    for name, path in paths.items():
+        if missing and path and sha256_of_decompressed(path) != FILES[name].sha256:
+            raise InputError(
+                f"{folder}: expected {', '.join(missing)} too, since {path.name} is not MNIST's: "
+                "put them there, raw or as .gz"
+            )
 
 
 def _chosen(mirrors: Sequence[str]) -> Sequence[str]:

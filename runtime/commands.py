@@ -4,6 +4,7 @@ import contextlib
 import logging
 import os
 import pathlib
+import shlex
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
@@ -70,12 +71,19 @@ def finish(facts: dict[str, Any], json_path: str | None) -> None:
         write_json(pathlib.Path(json_path), facts)
 
 
-def python() -> str:
-    """Returns how the user can type the Python that runs, for the next command to try."""
+def line(*arguments: str) -> str:
+    """Returns what to type for the Python that runs to take these arguments."""
     executable = pathlib.Path(sys.executable)
     if executable.is_relative_to(pathlib.Path.cwd()):
-        return str(executable.relative_to(pathlib.Path.cwd()))
-    return executable.name
+        python = str(executable.relative_to(pathlib.Path.cwd()))
+    else:
+        python = executable.name
+    return shlex.join([python, *arguments])
+
+
+def tensorboard(logdir: str | pathlib.Path) -> str:
+    """Returns what to type to see the curves in a folder."""
+    return line("-m", "tensorboard.main", f"--logdir={logdir}")
 
 
 def fail(message: str, exit_code: int) -> NoReturn:

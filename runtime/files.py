@@ -77,5 +77,5 @@ def writing(path: pathlib.Path) -> Iterator[None]:
         reason = str(error).strip().splitlines()[0]
         raise CommandError(
             f"{path}: can't be written: {reason}. What was written before is intact: "
-            "with room and the right to write there, the same command goes on from it"
+            "with room and the right to write there, the same command (without --overwrite) goes on"
         ) from error

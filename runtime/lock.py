@@ -37,6 +37,10 @@ def only_process(run_folder: pathlib.Path) -> Iterator[None]:
                 f"{run_folder} is being trained by {holder}; wait for it, stop it, or let this "
                 "one work in another folder (--help lists the flags)"
             ) from None
+        except OSError as error:
+            raise InputError(
+                f"{path}: expected a file system that can lock files: {error.strerror}"
+            ) from error
         file.truncate(0)
         file.write(f"process {os.getpid()} on {socket.gethostname()}\n")
         file.flush()

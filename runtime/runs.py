@@ -15,6 +15,7 @@ from runtime import checkpoints, processor
 from runtime.errors import InputError
 from runtime.files import make_folder, write_json
 from runtime.progress import note
+from runtime.summaries import has_events
 
 RUN_FILE = "run.json"
 # 2 has checksums of the checkpoints. Records of format 1 are read as well.
@@ -30,6 +31,21 @@ RECORD_FIELDS: dict[str, tuple[type, ...]] = {
     "checkpoints": (dict,),
     "rollbacks": (list,),
     "unfinished_points": (dict,),
+}
+# What is read of those that are an object.
+NESTED_FIELDS: dict[str, dict[str, tuple[type, ...]]] = {
+    "flags": {"train_steps": (int,), "lr_schedule": (str,)},
+    "dataset": {"name": (str,), "train": (int,), "fingerprint": (str,)},
+    "best": {"step": (int,), "validation_accuracy": (float,)},
+    "result": {
+        "dataset": (str,),
+        "split": (str,),
+        "accuracy": (float,),
+        "correct": (int,),
+        "total": (int,),
+        "step": (int,),
+        "checkpoint": (str,),
+    },
 }
 # What may differ when a run is taken up: no weight of the steps so far depends on it.
 FREE_TO_CHANGE = ("eval_every", "save_every", "on_nan")
@@ -183,6 +199,7 @@ def open_run(
     defaults: dict[str, Any],
     dataset: dict[str, Any],
     data_dir: str,
+    summary_dir: pathlib.Path,
     *,
     resume: bool,
     overwrite: bool,
@@ -199,18 +216,24 @@ def open_run(
         defaults: of flags that an older version of this suite did not have.
         dataset: its name, sizes and fingerprint.
         data_dir: where it is.
+        summary_dir: the folder of the run's event files.
         resume: whether a run that is there may be taken up.
         overwrite: whether it is to be deleted first.
 
     Raises:
         InputError: the run exists and `resume` is false; it was started with other flags or
-            other data; or the folder is not a run's.
+            other data; the folder is not a run's; or a new run would replace another one's curves.
     """
     checkpoints.check_path(folder)
     if overwrite:
         remove_run(folder)
     make_folder(folder)
-    if not any(folder.iterdir()):
+    if _is_unused(folder):
+        if has_events(summary_dir) and not overwrite:
+            raise InputError(
+                f"{summary_dir} has the curves of a run that is not in {folder.parent}; "
+                "--overwrite deletes them, --run=NAME or --summary_dir=FOLDER keeps them"
+            )
         run = Run(folder, flags, dataset, data_dir)
         run.save()
         return run
@@ -294,7 +317,7 @@ def remove_run(folder: pathlib.Path) -> None:
     Raises:
         InputError: the folder holds something else than a run; nothing is deleted.
     """
-    if folder.exists() and any(folder.iterdir()):
+    if folder.exists() and not _is_unused(folder):
         _read_record(folder / RUN_FILE)
         # Not the folder itself, which may be a link to where there is room.
         for path in folder.iterdir():
@@ -302,6 +325,11 @@ def remove_run(folder: pathlib.Path) -> None:
                 shutil.rmtree(path)
             else:
                 path.unlink()
+
+
+def _is_unused(folder: pathlib.Path) -> bool:
+    """Whether a folder holds nothing, or at most what is left of a record that was never whole."""
+    return all(path.match(f".{RUN_FILE}.*.part") for path in folder.iterdir())
 
 
 def _newest_run(checkpoint_dir: pathlib.Path) -> Run:
@@ -328,15 +356,24 @@ def _read_record(path: pathlib.Path) -> dict[str, Any]:
     if record["format"] == 1:
         names = [p.stem for p in path.parent.glob("*.index") if checkpoints.NAME.fullmatch(p.stem)]
         record |= {"checkpoints": dict.fromkeys(names), "rollbacks": [], "unfinished_points": {}}
-    for name, types in RECORD_FIELDS.items():
-        if type(record.get(name, ...)) not in types:
-            raise InputError(f"{path}: expected a run's record, found no sound {name!r} in it")
+    _check_types(path, record, RECORD_FIELDS)
+    for name, fields in NESTED_FIELDS.items():
+        if record[name] is not None:
+            _check_types(path, record[name], fields)
     for name, checksums in record["checkpoints"].items():
         _check_names(path, name, checksums)
     for name, seen in record["unfinished_points"].items():
         if not _are_pairs_of_numbers(seen):
             raise InputError(f"{path}: expected losses and accuracies for {name!r}, found others")
     return record
+
+
+def _check_types(
+    path: pathlib.Path, values: dict[str, Any], fields: dict[str, tuple[type, ...]]
+) -> None:
+    for name, types in fields.items():
+        if type(values.get(name, ...)) not in types:
+            raise InputError(f"{path}: expected a run's record, found no sound {name!r} in it")
 
 
 def _are_pairs_of_numbers(values: Any) -> bool:

@@ -216,7 +216,9 @@ class _Loop:
             progress.update(step, facts)
             if stopped_by and step < flags["train_steps"]:
                 raise Interrupted(
-                    stopped_by, f"saved {self._checkpoint}; the same command goes on from there"
+                    stopped_by,
+                    f"saved {self._checkpoint}; "
+                    "the same command (without --overwrite) goes on from there",
                 )
 
     def _take_step(self, step: int, images: Any, labels: Any) -> str:

@@ -69,7 +69,9 @@ class Trial:
             train: the training images.
         """
         network = model.network_of(flags)
-        self.graph = model.training_graph(network, model.recipe_of(flags))
+        # The grids say nothing of what no study trains with.
+        recipe = model.recipe_of({**model.Recipe._field_defaults, **flags})
+        self.graph = model.training_graph(network, recipe)
         self.evaluator = Evaluator(model.inference_graph(network))
         self.session = tf.Session(graph=self.graph.graph)
         self.session.run(self.graph.initializer)

@@ -28,10 +28,9 @@ def begin(
         InputError: it was begun with another grid or other data, or on another machine, so that
             results of both would end up in one table.
     """
-    grid = json.dumps([cell.flags for cell in cells])
     facts: dict[str, Any] = {
         "command": command,
-        "grid": hashlib.sha256(grid.encode()).hexdigest(),
+        "grid": _checksum(cells),
         "dataset": dataset,
         "made_with": made_with(),
     }
@@ -49,6 +48,34 @@ def begin(
     facts |= {"date": datetime.date.today().isoformat(), "seconds": 0}
     write_json(folder / FACTS_FILE, facts)
     return facts
+
+
+def check(folder: pathlib.Path, cells: list[Cell], dataset: str) -> None:
+    """Finds out whether a finished study is what would be trained now.
+
+    Args:
+        folder: of the study.
+        cells: its grid.
+        dataset: the flag of that name.
+
+    Raises:
+        InputError: it was trained with another grid, or on other data than a flag asks for.
+    """
+    facts = _read(folder)
+    name = facts["dataset"]["name"]
+    for what, former, now in (
+        ("its grid", facts["grid"], _checksum(cells)),
+        ("data", "synthetic" if name == "synthetic" else "mnist", dataset),
+    ):
+        if now not in (former, "auto"):
+            raise InputError(
+                f"{folder}: expected {what} {former}, found {now}; "
+                "--results_dir=FOLDER begins afresh"
+            )
+
+
+def _checksum(cells: list[Cell]) -> str:
+    return hashlib.sha256(json.dumps([cell.flags for cell in cells]).encode()).hexdigest()
 
 
 @contextlib.contextmanager

@@ -1,9 +1,11 @@
 """Running the suite's commands as a user does, on real data where there is some."""
 
 import fcntl
+import gzip
 import os
 import pathlib
 import shutil
+import struct
 import subprocess
 import sys
 import time
@@ -28,6 +30,22 @@ def command(*arguments: object) -> list[str]:
     """Returns the argument list of a command of the suite, such as `train.py --seed=1`."""
     script, *flags = map(str, arguments)
     return [sys.executable, str(PROJECT / script), *flags]
+
+
+def write_idx(folder, train=120, test=20):
+    """Writes a well-formed set that is not MNIST."""
+    folder.mkdir()
+    random = np.random.default_rng(0)
+    for prefix, count in (("train", train), ("t10k", test)):
+        images = random.integers(0, 256, [count, 28, 28], np.uint8)
+        header = struct.pack(">4I", 0x803, count, 28, 28)
+        with gzip.open(folder / f"{prefix}-images-idx3-ubyte.gz", "wb") as file:
+            file.write(header + images.tobytes())
+        labels = np.arange(count, dtype=np.uint8) % 10
+        (folder / f"{prefix}-labels-idx1-ubyte").write_bytes(
+            struct.pack(">2I", 0x801, count) + labels.tobytes()
+        )
+    return folder
 
 
 def run_command(*arguments: object, cwd: pathlib.Path, **environment: str):

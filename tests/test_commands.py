@@ -9,6 +9,7 @@ import subprocess
 import numpy as np
 import pytest
 
+import model
 from mnist import datasets
 from runtime import processor
 from tests.helpers import (
@@ -23,6 +24,7 @@ from tests.helpers import (
     traced_steps,
     variables,
     wait_for,
+    write_idx,
 )
 
 UNREACHABLE = "http://127.0.0.1:9/"
@@ -118,7 +120,7 @@ def test_stopped_and_resumed_is_never_stopped(tmp_path, data_flags, stop, exit_c
     whole = run_command("train.py", *flags, "--run=whole", cwd=tmp_path)
 
     process = subprocess.Popen(
-        command("train.py", *flags, "--run=stopped"),
+        command("train.py", *flags, "--run=stopped", "--overwrite"),
         cwd=tmp_path,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -131,6 +133,7 @@ def test_stopped_and_resumed_is_never_stopped(tmp_path, data_flags, stop, exit_c
     assert stdout == "", "no result before the end"
     if stop != signal.SIGKILL:
         assert stop.name in stderr.splitlines()[-1] and "Traceback" not in stderr
+        assert "without --overwrite" in stderr.splitlines()[-1], "which would delete it"
 
     resumed = run_command("train.py", *flags, "--run=stopped", cwd=tmp_path)
     assert "resuming" in resumed.stderr
@@ -196,6 +199,41 @@ def test_overwrite_deletes_nothing_but_a_run(tmp_path, data_flags):
     assert (folder / "chapter1.txt").read_text() == "irreplaceable"
 
 
+def test_a_new_run_does_not_touch_the_curves_of_another(tmp_path, trained_runs, data_flags):
+    shutil.copytree(trained_runs[0] / "summaries", tmp_path / "summaries")
+    before = sorted(tmp_path.glob("summaries/**/events*"))
+    flags = [*SHORT, "--checkpoint_dir=elsewhere", *data_flags]
+    refused = run_command("train.py", *flags, cwd=tmp_path)
+    assert_one_line_error(refused, 2, "summaries/mlp-bn", "--overwrite", "--summary_dir")
+    assert sorted(tmp_path.glob("summaries/**/events*")) == before
+    assert "at step 40" in last_line(run_command("train.py", *flags, "--overwrite", cwd=tmp_path))
+
+
+def test_what_the_flags_say_of_the_training_is_what_is_trained(tmp_path, data_flags):
+    recipe = model.Recipe(
+        seed=7,
+        train_steps=2,
+        optimizer="momentum",
+        learning_rate=0.01,
+        lr_schedule="cosine",
+        dropout=0.2,
+        augment="affine",
+        label_smoothing=0.1,
+        weight_decay=0.3,
+        weight_average=0.9,
+        init_stddev=0.04,
+    )
+    flags = [f"--{name}={value}" for name, value in recipe._asdict().items()]
+    flags += ["--model=mlp", "--bn_decay=0.5", "--bn_epsilon=0.25", "--precision=bfloat16"]
+    run_command("train.py", *flags, "--batch_size=8", "--run=all", *data_flags, cwd=tmp_path)
+    record = json.loads((tmp_path / "checkpoints/all/run.json").read_text())
+    assert model.recipe_of(record["flags"]) == recipe
+    assert model.network_of(record["flags"]) == model.Network("mlp", True, 0.5, 0.25, "bfloat16")
+    flags += ["--batch_size=8", "--run=all", *data_flags]
+    refused = run_command("train.py", *flags, "--augment=none", cwd=tmp_path)
+    assert_one_line_error(refused, 2, "--augment was affine, now none")
+
+
 def test_exact_population_statistics_are_those_of_all_training_images(tmp_path, data_flags):
     flags = (*SHORT, "--population=exact", "--bn_decay=0.5", *data_flags)
     trained = run_command("train.py", *flags, cwd=tmp_path)
@@ -228,6 +266,18 @@ def test_offline_the_first_command_works_and_is_honest(tmp_path):
     assert missing.returncode == 1
     assert "--dataset=synthetic" in missing.stderr.splitlines()[-1]
     assert not (tmp_path / "checkpoints/real").exists()
+
+
+def test_a_set_of_ones_own_that_is_not_there_any_more_is_asked_for(tmp_path):
+    folder = write_idx(tmp_path / "fashion")
+    flags = ["--model=mlp", "--train_steps=5", "--batch_size=8", "--data_dir=fashion"]
+    trained = run_command("train.py", *flags, cwd=tmp_path)
+    assert last_line(trained).startswith("fashion test accuracy")
+    moved = folder.rename(tmp_path / "moved")
+    refused = run_command("evaluate.py", cwd=tmp_path, MNIST_MIRROR=UNREACHABLE)
+    assert_one_line_error(refused, 2, "--data_dir", "images of fashion")
+    moved.rename(folder)
+    assert last_line(run_command("evaluate.py", cwd=tmp_path)) == last_line(trained)
 
 
 def test_drawn_digits_teach_to_read_real_ones(tmp_path, real_mnist):
@@ -265,6 +315,12 @@ def test_drawn_digits_teach_to_read_real_ones(tmp_path, real_mnist):
         (["--model=rnn"], ["model", "rnn", "cnn"]),
         (["--run=../elsewhere"], ["run", "../elsewhere"]),
         (["--batch_size=0"], ["batch_size", "0"]),
+        (["--augment=blur"], ["augment", "blur", "elastic"]),
+        (["--dropout=1"], ["dropout", "1.0", "[0, 1)"]),
+        (["--label_smoothing=-0.1"], ["label_smoothing", "-0.1", "[0, 1)"]),
+        (["--weight_decay=1"], ["weight_decay", "1.0", "[0, 1)"]),
+        (["--weight_average=1"], ["weight_average", "1.0", "[0, 0.99999]"]),
+        (["--validation_size=-1"], ["validation_size", "-1"]),
         (["--flagfile=presets/missing.flags"], ["presets/missing.flags"]),
     ],
 )
@@ -297,6 +353,7 @@ def test_wrong_input_gets_one_line_before_any_work(tmp_path, data_flags):
         "--json=missing/result.json": "missing/result.json",
         "--json=/proc/result.json": "/proc/result.json",
         "--batch_size=1000000": "1000000",
+        "--validation_size=1000000": "--validation_size: expected less than",
         "--summary_dir=file": "file/cnn-bn",
         "--checkpoint_dir=file": "file: expected a folder",
     }

@@ -112,7 +112,8 @@ def test_the_grids_are_sound(name, full):
     assert len({cell.name for cell in cells}) == len(cells)
     for cell in cells:
         assert cell.flags.keys() == trials.DEFAULTS.keys()
-        model.network_of(cell.flags), model.recipe_of(cell.flags)
+        model.network_of(cell.flags)
+        model.recipe_of({**model.Recipe._field_defaults, **cell.flags})
 
 
 def some_digits():
@@ -182,6 +183,7 @@ def test_the_committed_reports_are_made_from_their_tables(tmp_path, folder):
     for name in (results.FILE, write_up.FACTS_FILE):
         shutil.copy(folder / name, tmp_path)
     study = STUDIES[folder.name.removesuffix("-full")]
+    write_up.check(tmp_path, study.cells(folder.name.endswith("-full")), "auto")
     rows = results.Results(tmp_path / results.FILE).rows
     report = write_up.write(tmp_path, study, rows)
     assert report.read_text() == (folder / "report.md").read_text()
@@ -207,6 +209,9 @@ def test_a_finished_study_needs_no_data_to_be_written_up_again(tmp_path):
     assert "nothing to train" in again.stderr
     report = (RESULTS / "learning_rate/report.md").read_text()
     assert (tmp_path / "learning_rate/report.md").read_text() == report
+    other = ["--dataset=synthetic", f"--results_dir={tmp_path}"]
+    refused = run_command("compare.py", "--study=learning_rate", *other, cwd=tmp_path)
+    assert_one_line_error(refused, 2, "expected data mnist, found synthetic")
 
 
 def test_the_study_of_statistics_evaluates_every_kind_on_the_way(tmp_path, monkeypatch):

@@ -1,8 +1,5 @@
 """Data sets, their names and their batches."""
 
-import gzip
-import struct
-
 import numpy as np
 import pytest
 
@@ -10,25 +7,10 @@ from mnist import datasets
 from mnist.batches import Batches
 from mnist.download import DownloadError
 from runtime.errors import InputError
+from tests.helpers import write_idx
 
 # Refuses connections at once, on any machine.
 UNREACHABLE = "http://127.0.0.1:9/"
-
-
-def write_idx(folder, train=120, test=20):
-    """Writes a well-formed set that is not MNIST."""
-    folder.mkdir()
-    random = np.random.default_rng(0)
-    for prefix, count in (("train", train), ("t10k", test)):
-        images = random.integers(0, 256, [count, 28, 28], np.uint8)
-        header = struct.pack(">4I", 0x803, count, 28, 28)
-        with gzip.open(folder / f"{prefix}-images-idx3-ubyte.gz", "wb") as file:
-            file.write(header + images.tobytes())
-        labels = np.arange(count, dtype=np.uint8) % 10
-        (folder / f"{prefix}-labels-idx1-ubyte").write_bytes(
-            struct.pack(">2I", 0x801, count) + labels.tobytes()
-        )
-    return folder
 
 
 @pytest.fixture
@@ -51,6 +33,27 @@ def test_other_digits_go_by_the_name_of_their_folder(tmp_path, capsys):
     assert dataset.name == "fashion"
     assert [len(split.labels) for split in dataset[1:]] == [110, 10, 20]
     assert len(capsys.readouterr().err.strip().splitlines()) == 1
+
+
+def test_mnist_does_not_fill_up_a_set_of_other_digits(tmp_path, no_network):
+    folder = write_idx(tmp_path / "fashion")
+    (folder / "t10k-images-idx3-ubyte.gz").unlink()
+    with pytest.raises(InputError, match="expected t10k-images-idx3-ubyte too"):
+        datasets.load("auto", str(folder))
+
+
+@pytest.mark.parametrize("size", [0, 1, 30, 119])
+def test_the_first_training_images_are_kept_for_validation(tmp_path, size):
+    dataset = datasets.load("mnist", str(write_idx(tmp_path / "other")))
+    images = np.concatenate([dataset.validation.images, dataset.train.images])
+    again = dataset.with_validation(size)
+    assert len(again.validation.labels) == size
+    np.testing.assert_array_equal(again.validation.images, images[:size])
+    np.testing.assert_array_equal(again.train.images, images[size:])
+    np.testing.assert_array_equal(again.train.labels, np.arange(size, 120) % 10)
+    for wrong in (120, -1):
+        with pytest.raises(InputError, match="--validation_size: expected less than 120"):
+            dataset.with_validation(wrong)
 
 
 @pytest.mark.parametrize("name", ["mnist", "MNIST", "synthetic"])

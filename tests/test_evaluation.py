@@ -11,7 +11,7 @@ import tensorflow.compat.v1 as tf
 
 import model
 from mnist import datasets, synthetic
-from runtime import checkpoints, evaluation
+from runtime import checkpoints, evaluation, runs
 from runtime.evaluation import Evaluator, Outcome
 from tests.helpers import (
     assert_one_line_error,
@@ -57,7 +57,7 @@ def test_wilson_interval(correct, total, low, high):
 
 
 @pytest.mark.parametrize("flags", [[], ["--vote"]])
-def test_runs_together(trained_runs, data_name, flags):
+def test_runs_together(trained_runs, data_flags, data_name, flags):
     folder, lines = trained_runs
     names = ["cnn-bn", "cnn-nobn", "mlp-bn"]
     together = run_command(
@@ -71,7 +71,18 @@ def test_runs_together(trained_runs, data_name, flags):
         assert f"{lines[name]}; 95 % interval" in together.stdout, "as the run by itself"
     result = json.loads((folder / "all.json").read_text())
     assert len(result["members"]) == 3 and result["vote"] == bool(flags)
-    assert result["correct"] > min(member["correct"] for member in result["members"])
+    outcomes = [look(folder, name, loaded(data_flags, data_name).test) for name in names]
+    assert result["correct"] == evaluation.combine(outcomes, vote=bool(flags)).correct
+    assert evaluation.combine(outcomes).correct != evaluation.combine(outcomes, vote=True).correct
+
+
+def look(folder, name, test, distortion=None):
+    """What a run makes of test images."""
+    run, checkpoint = runs.find(str(folder / "checkpoints"), name, None)
+    augment = "none" if distortion is None else "affine"
+    with Evaluator(model.inference_graph(model.network_of(run.flags), augment)) as evaluator:
+        evaluator.restore(checkpoint)
+        return evaluator.classify(*test, distortion)
 
 
 def test_a_distorted_copy_is_another_than_the_next():
@@ -101,13 +112,18 @@ def test_a_checkpoint_of_another_network_is_named(trained_runs, tmp_path, flags)
     assert_one_line_error(refused, 2, "checkpoints/mlp-bn/model.ckpt-40")
 
 
-def test_looking_at_distorted_copies_as_well(trained_runs):
+def test_looking_at_distorted_copies_as_well(trained_runs, data_flags, data_name):
     folder, _ = trained_runs
-    looks = [run_command("evaluate.py", "--run=mlp-bn", "--tta=2", cwd=folder) for _ in range(2)]
-    assert last_line(looks[0]) == last_line(looks[1])
-    assert last_line(looks[0]).endswith("model.ckpt-40, each image and 2 distorted copies of it")
-    folded = run_command("evaluate.py", "--run=mlp-bn", "--tta=2", "--fold_batch_norm", cwd=folder)
-    assert last_line(folded) == last_line(looks[0])
+    flags = ["--run=mlp-bn", "--tta=2", "--json=looks.json"]
+    looked = run_command("evaluate.py", *flags, cwd=folder)
+    assert last_line(looked).endswith("model.ckpt-40, each image and 2 distorted copies of it")
+    assert "was trained without --augment" in looked.stderr
+    test = loaded(data_flags, data_name).test
+    outcomes = [look(folder, "mlp-bn", test, distortion) for distortion in (None, 0, 1)]
+    correct = json.loads((folder / "looks.json").read_text())["correct"]
+    assert correct == evaluation.combine(outcomes).correct != outcomes[0].correct
+    folded = run_command("evaluate.py", *flags, "--fold_batch_norm", cwd=folder)
+    assert last_line(folded) == last_line(looked)
 
 
 @pytest.mark.parametrize(
@@ -126,29 +142,68 @@ def test_what_does_not_go_together_is_refused(trained_runs, flags, fragment):
     assert_one_line_error(run_command("evaluate.py", *flags, cwd=trained_runs[0]), 2, fragment)
 
 
-def test_averaged_weights_need_statistics_of_their_own(tmp_path, data_flags, data_name):
-    """Batch norm's trap: with the statistics of the weights themselves, their average is bad."""
-    flags = ["--model=small", "--train_steps=400", "--learning_rate=0.1", "--lr_schedule=constant"]
-    flags += ["--weight_average=0.995", *data_flags]
+def loaded(data_flags, data_name):
+    return datasets.load(data_name, data_flags[-1].removeprefix("--data_dir="))
+
+
+def test_averaged_weights_need_statistics_of_their_own(
+    tmp_path, trained_runs, data_flags, data_name
+):
+    """Batch norm's trap: weights in training are their average and noise (Polyak and Juditsky), and
+    noise makes activations larger. So the statistics of the weights themselves are too large for
+    their average.
+    """
+    run, checkpoint = runs.find(str(trained_runs[0] / "checkpoints"), "cnn-bn", None)
+    random = np.random.default_rng(0)
+    average, noisy = checkpoints.read(checkpoint), {}
+    for name, value in average.items():
+        is_noisy = name.endswith("/weights")
+        noisy[name] = value + random.normal(0, value.std(), value.shape) if is_noisy else value
+    train, _, test = loaded(data_flags, data_name)[1:]
+    some = train.images[:1000], train.labels[:1000]
+
+    with Evaluator(model.inference_graph(model.network_of(run.flags))) as evaluator:
+        evaluator.load(noisy, "weights in training")
+        evaluator.compute_population(*some)
+        in_training = checkpoints.read(evaluator.save(checkpoints.BEST, tmp_path, step=40))
+        averages = {
+            name + evaluation.AVERAGE: average[name]
+            for name in in_training
+            if not name.rpartition("/")[2].startswith("pop_")
+        }
+        saved = save(tmp_path / "model.ckpt-40", in_training | averages)
+
+        statistics = {name: in_training[name] for name in in_training if "/pop_" in name}
+        evaluator.load(average | statistics, "the average, with statistics of the noisy weights")
+        with_statistics_of_others = evaluator.classify(*test).accuracy
+        evaluator.restore_average(saved, *some)
+        with_its_own = evaluator.classify(*test).accuracy
+    assert with_its_own > with_statistics_of_others + 0.05
+    evaluated = run_command("evaluate.py", "--run=cnn-bn", "--json=it", cwd=trained_runs[0])
+    assert last_line(evaluated)
+    without_averages = json.loads((trained_runs[0] / "it").read_text())["accuracy"]
+    assert with_its_own > without_averages - 0.01
+
+
+def save(path, values):
+    """Writes variables of these values to a checkpoint."""
+    with tf.Graph().as_default(), tf.Session() as session:
+        variables = {name: tf.Variable(value) for name, value in values.items()}
+        session.run(tf.global_variables_initializer())
+        return tf.train.Saver(variables).save(session, str(path))
+
+
+def test_a_run_with_averaged_weights_ends_with_their_statistics(tmp_path, data_flags, data_name):
+    flags = ["--model=mlp", "--train_steps=40", "--weight_average=0.9", *data_flags]
     trained = run_command("train.py", *flags, cwd=tmp_path)
-    assert last_line(trained).endswith("checkpoints/small-bn/exact.ckpt-400")
+    assert last_line(trained).endswith("checkpoints/mlp-bn/exact.ckpt-40")
     assert last_line(run_command("evaluate.py", cwd=tmp_path)) == last_line(trained)
 
-    dataset = datasets.load(data_name, data_flags[-1].removeprefix("--data_dir="))
-    checkpoint = str(tmp_path / "checkpoints/small-bn/model.ckpt-400")
-    run_flags = json.loads((tmp_path / "checkpoints/small-bn/run.json").read_text())["flags"]
-    variables = checkpoints.read(checkpoint)
-    with Evaluator(model.inference_graph(model.network_of(run_flags))) as evaluator:
-        evaluator.load(
-            {name: variables.get(name + evaluation.AVERAGE, variables[name]) for name in variables},
-            checkpoint,
-        )
-        with_statistics_of_others = evaluator.classify(*dataset.test)
-        evaluator.restore_average(checkpoint, *dataset.train)
-        with_its_own = evaluator.classify(*dataset.test)
-    assert f"({with_its_own.correct}/" in last_line(trained)
-    assert with_its_own.accuracy > with_statistics_of_others.accuracy
-    assert with_its_own.loss < 0.9 * with_statistics_of_others.loss
+    train, _, test = loaded(data_flags, data_name)[1:]
+    run = runs.load_run(tmp_path / "checkpoints/mlp-bn")
+    with Evaluator(model.inference_graph(model.network_of(run.flags))) as evaluator:
+        evaluator.restore_average(str(run.folder / "model.ckpt-40"), *train)
+        assert f"({evaluator.classify(*test).correct}/" in last_line(trained)
 
 
 def test_killed_and_resumed_with_all_that_makes_a_run_accurate(tmp_path, data_flags):
@@ -204,6 +259,17 @@ def test_checkpoints_for_inference_are_the_newest_of_their_kind(tmp_path, data_f
     evaluated = run_command("evaluate.py", cwd=tmp_path)
     assert int(re.search(r"model\.ckpt-(\d+)$", last_line(evaluated))[1]) >= 40
     assert "not with their average" in evaluated.stderr
+
+
+def test_as_many_validation_images_as_are_asked_for(tmp_path, data_flags):
+    flags = ["--model=mlp", "--train_steps=20", "--validation_size=300", *data_flags]
+    run_command("train.py", *flags, cwd=tmp_path)
+    record = json.loads((tmp_path / "checkpoints/mlp-bn/run.json").read_text())
+    assert record["dataset"]["validation"] == 300
+    flags = ["--checkpoint=checkpoints/mlp-bn/best.ckpt-20", "--split=validation"]
+    accuracy = record["best"]["validation_accuracy"]
+    again = last_line(run_command("evaluate.py", *flags, cwd=tmp_path))
+    assert f"validation accuracy {accuracy:.4f}" in again and "/300)" in again
 
 
 def test_trained_on_all_images(tmp_path, trained_runs, data_flags):

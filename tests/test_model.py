@@ -140,17 +140,38 @@ def test_what_is_random_is_a_function_of_seed_and_step(name, settings):
     assert len(set(once)) == 4, "each step leaves out other units, or distorts otherwise"
 
 
-def test_dropout_keeps_the_expected_value_and_is_gone_from_inference():
-    graph = training_graph(CNN, dropout=0.3)
-    mask = graph.graph.get_tensor_by_name("dense/stateless_dropout/SelectV2:0")
-    kept = graph.graph.get_tensor_by_name("dense/Relu:0")
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+@pytest.mark.parametrize("share", [0.3, 0.004])
+def test_dropout_keeps_the_expected_value_and_is_gone_from_inference(precision, share):
+    """In bfloat16 too, whose own random numbers are multiples of 1/128."""
+    network = CNN._replace(precision=precision)
+    graph = training_graph(network, dropout=share)
+    dropped = graph.graph.get_tensor_by_name("dense/stateless_dropout/SelectV2:0")
+    whole = graph.graph.get_tensor_by_name("dense/Relu:0")
+    images = np.repeat(BATCH["images"], 8, axis=0)
     with tf.Session(graph=graph.graph) as session:
         session.run(graph.initializer)
-        before, after = session.run([kept, mask], {graph.images: BATCH["images"]})
-    dropped = np.mean(after[before > 0] == 0)
-    assert dropped == pytest.approx(0.3, abs=0.02)
-    np.testing.assert_allclose(after[after > 0], before[after > 0] / 0.7, rtol=1e-6)
-    assert "dropout" not in str(model.inference_graph(CNN).graph.as_graph_def())
+        before, after = session.run([whole, dropped], {graph.images: images})
+    before = before.astype(np.float32)
+    units = np.sum(before > 0)
+    deviation = np.sqrt(share * (1 - share) / units)
+    assert np.mean(after[before > 0] == 0) == pytest.approx(share, abs=4 * deviation)
+    np.testing.assert_allclose(after[after > 0], before[after > 0] / (1 - share), rtol=1e-5)
+    assert "dropout" not in str(model.inference_graph(network).graph.as_graph_def())
+
+
+def test_layers_and_seeds_leave_out_other_units():
+    masks = []
+    for seed in (0, 1):
+        graph = training_graph(CNN._replace(name="mlp"), dropout=0.5, seed=seed)
+        names = [f"dense{i}/stateless_dropout/SelectV2:0" for i in (1, 2, 3)]
+        with tf.Session(graph=graph.graph) as session:
+            session.run(graph.initializer)
+            feed = {graph.images: BATCH["images"]}
+            masks += [dropped != 0 for dropped in session.run(names, feed)]
+    for i, one in enumerate(masks):
+        for other in masks[:i]:
+            assert np.mean(one == other) == pytest.approx(0.5, abs=0.1)
 
 
 def steps_of(graph, count):

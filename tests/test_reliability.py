@@ -7,6 +7,7 @@ import json
 import os
 import pathlib
 import random
+import shlex
 import shutil
 import signal
 import subprocess
@@ -359,6 +360,10 @@ def test_rollbacks_come_to_an_end(tmp_path, data_flags):
         ("evaluated_step", True),
         ("format", 3),
         ("best", 7),
+        ("best", {}),
+        ("result", {"accuracy": "high"}),
+        ("dataset", {"name": "mnist"}),
+        ("flags", {"model": "mlp"}),
     ],
 )
 def test_a_record_that_is_not_sound_is_refused(tmp_path, trained_runs, data_flags, field, value):
@@ -371,6 +376,14 @@ def test_a_record_that_is_not_sound_is_refused(tmp_path, trained_runs, data_flag
     refused = run_command("train.py", "--model=mlp", *data_flags, cwd=tmp_path)
     assert_one_line_error(refused, 2, "run.json")
     assert sorted(os.listdir(path.parent)) == before
+
+
+def test_a_run_that_was_killed_in_its_first_write_begins_again(tmp_path, data_flags):
+    folder = tmp_path / "checkpoints/mlp-bn"
+    folder.mkdir(parents=True)
+    (folder / ".run.json.abc123.part").write_text('{"format": 2, "run": "ml')
+    trained = run_command("train.py", *MLP, *data_flags, cwd=tmp_path)
+    assert "at step 40" in last_line(trained)
 
 
 @pytest.mark.parametrize(
@@ -431,6 +444,9 @@ def test_odd_paths_are_paths(tmp_path, data_flags):
     assert last_line(evaluated) == last_line(trained)
     assert (elsewhere / "é 1 ~$HOME;'&/run.json").exists()
     assert scalars(tmp_path / "曲線 und mehr/é 1 ~$HOME;'&/validation")
+    hint = next(line for line in trained.stderr.splitlines() if line.startswith("to evaluate"))
+    again = shlex.split(hint.partition(": ")[2])
+    assert last_line(run_command(*again[1:], cwd=tmp_path)) == last_line(trained)
 
 
 @pytest.mark.parametrize("flag", ["--checkpoint_dir", "--summary_dir"])
