@@ -6,7 +6,8 @@ python -m benchmarks.accuracy --data_dir=data
 Trains 10 runs one after the other, which are timed, and then the ablation's, one for each core:
 some two and a half hours on two cores that multiply in bfloat16. Others take most of a day, and
 train all of them one for each core. Stopped, it reports what it has and goes on from there the next
-time, on another machine too: what it has is beside the report.
+time, on another machine too: what it has is beside the report, and is to be deleted when the
+networks themselves are changed. What is trained again when a preset changes, it sees for itself.
 """
 
 import argparse
