@@ -139,14 +139,12 @@ def test_bent_is_moved_otherwise_from_place_to_place_but_smoothly(only):
 def test_a_bend_does_not_follow_from_the_angles_of_the_run_with_the_next_seed(only):
     """Both draw from pairs of numbers; equal pairs would give equal random bits."""
     only("BEND")
-    with tf.Graph().as_default() as graph:
-        AUGMENTATIONS["elastic"](tf.constant(IMAGES), tf.constant([5, 3], tf.int64))
-        draws = [n for n in graph.get_operations() if n.type.startswith("StatelessRandomGetKey")]
-        with tf.Session() as session:
-            keys = [session.run(draw.outputs[0]).tolist() for draw in draws]
-    with tf.Graph().as_default() as graph:
-        AUGMENTATIONS["affine"](tf.constant(IMAGES), tf.constant([6, 3], tf.int64))
-        draws = [n for n in graph.get_operations() if n.type.startswith("StatelessRandomGetKey")]
-        with tf.Session() as session:
+    keys = []
+    for kind, seed in (("elastic", 5), ("affine", 6)):
+        with tf.Graph().as_default() as graph, tf.Session() as session:
+            AUGMENTATIONS[kind](tf.constant(IMAGES), tf.constant([seed, 3], tf.int64))
+            draws = [
+                n for n in graph.get_operations() if n.type.startswith("StatelessRandomGetKey")
+            ]
             keys += [session.run(draw.outputs[0]).tolist() for draw in draws]
     assert len(keys) == 3 and len({str(key) for key in keys}) == 3
