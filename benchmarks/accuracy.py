@@ -116,11 +116,10 @@ def main() -> None:
         write_text(augmentation, measure_augmentation(data_dir))
     results = Results(kept)
     try:
-        cores = processor.cores()
-        # Where the seconds are not those of the preset, for the want of bfloat16, nor is it alone.
-        abreast = 1 if native_precision() == "bfloat16" else cores
-        train_missing(OF_PRESETS, results, folder, data_dir, abreast)
-        train_missing(ABLATION, results, folder, data_dir, cores)
+        # The seconds of a preset are those of its own precision, with nothing else running.
+        if native_precision() == "bfloat16":
+            train_missing(OF_PRESETS, results, folder, data_dir, abreast=1)
+        train_missing(OF_PRESETS + ABLATION, results, folder, data_dir, processor.cores())
     except KeyboardInterrupt:
         sys.exit("Stopped: the same command trains the rest.")
     finally:
