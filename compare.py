@@ -16,7 +16,9 @@ import pathlib
 from absl import flags as absl_flags
 
 import flags
-from runtime import commands
+from mnist import datasets
+from runtime import commands, files, lock
+from runtime.progress import note
 
 FLAGS = absl_flags.FLAGS
 flags.define_comparison()
@@ -24,16 +26,14 @@ flags.define_comparison()
 
 def main() -> None:
     """Trains what is missing of a study, and writes its report."""
-    # Not at the top of the file: TensorFlow takes seconds to import, a mistyped flag should not.
-    from mnist import datasets
-    from runtime import files, lock
-    from runtime.progress import note
+    folder = pathlib.Path(FLAGS.results_dir, FLAGS.study + ("-full" if FLAGS.full else ""))
+    files.make_folder(folder)
+    # Not at the top of the file: it takes seconds, and wrong input should be told of at once.
+    commands.import_tensorflow()
     from studies import grid, results, write_up
     from studies.catalogue import STUDIES
 
     study = STUDIES[FLAGS.study]
-    folder = pathlib.Path(FLAGS.results_dir, FLAGS.study + ("-full" if FLAGS.full else ""))
-    files.make_folder(folder)
     cells = study.cells(FLAGS.full)
     with lock.only_process(folder):
         table = results.Results(folder / results.FILE)

@@ -15,7 +15,11 @@ from typing import Any
 from absl import flags as absl_flags
 
 import flags
-from runtime import commands
+from mnist import datasets
+from runtime import checkpoints, classification, commands, files, runs
+from runtime.classification import Outcome
+from runtime.errors import InputError
+from runtime.progress import note
 
 FLAGS = absl_flags.FLAGS
 flags.define_evaluation()
@@ -23,18 +27,15 @@ flags.define_evaluation()
 
 def main() -> None:
     """Evaluates, as the flags say."""
-    # Not at the top of the file: TensorFlow takes seconds to import, a mistyped flag should not.
-    from runtime import evaluation, files, runs
-    from runtime.progress import note
-
     commands.check_json_flag(FLAGS.json)
     names = FLAGS.run.split(",") if FLAGS.run else [None]
     found = [runs.find(FLAGS.checkpoint_dir, name, FLAGS.checkpoint) for name in names]
     if FLAGS.projector:
         files.make_folder(pathlib.Path(FLAGS.summary_dir, found[0][0].name))
+    dataset = _load_dataset(found[0][0])
+    commands.import_tensorflow()
     networks = [_network_of(run, found[0][0]) for run, _ in found]
 
-    dataset = _load_dataset(found[0][0])
     for run, _ in found:
         if _split_as_for(run, dataset).description() != run.dataset:
             note(
@@ -44,27 +45,26 @@ def main() -> None:
     for (run, checkpoint), network in zip(found, networks, strict=True):
         outcomes.append(_classify(run, checkpoint, network, dataset))
         results.append(
-            evaluation.result(outcomes[-1], dataset.name, FLAGS.split, checkpoint, FLAGS.tta)
+            classification.result(outcomes[-1], dataset.name, FLAGS.split, checkpoint, FLAGS.tta)
         )
     outcome, result = outcomes[0], results[0]
     if len(found) > 1:
-        outcome = evaluation.combine(outcomes, vote=FLAGS.vote)
-        result = evaluation.ensemble_result(
+        outcome = classification.combine(outcomes, vote=FLAGS.vote)
+        result = classification.ensemble_result(
             outcome, dataset.name, FLAGS.split, results, vote=FLAGS.vote
         )
-    print(evaluation.report(outcome))
+    print(classification.report(outcome))
     commands.finish(result, FLAGS.json)
 
 
-def _network_of(run: Any, first: Any) -> Any:
+def _network_of(run: runs.Run, first: runs.Run) -> Any:
     """The network of a run, which can be evaluated as the flags say, and together with the first.
 
     Raises:
         InputError: it can't.
     """
+    # Nor here is TensorFlow imported before it is needed: it takes seconds.
     import model
-    from runtime import runs
-    from runtime.errors import InputError
 
     try:
         network = model.network_of(run.flags)
@@ -80,11 +80,8 @@ def _network_of(run: Any, first: Any) -> Any:
     return network
 
 
-def _load_dataset(run: Any) -> Any:
+def _load_dataset(run: runs.Run) -> datasets.Dataset:
     """The data that the flags say, or else those that the run was trained on, split as it was."""
-    from mnist import datasets
-    from runtime.errors import InputError
-
     name = run.dataset["name"]
     is_synthetic = name == "synthetic" and not FLAGS.data_dir
     # A path from a file is read from, but nothing is downloaded to it.
@@ -101,7 +98,7 @@ def _load_dataset(run: Any) -> Any:
     return dataset
 
 
-def _split_as_for(run: Any, dataset: Any) -> Any:
+def _split_as_for(run: runs.Run, dataset: datasets.Dataset) -> datasets.Dataset:
     """The data, with the validation images that the run had if it was trained on them."""
     validation_size = run.dataset.get("validation")
     if dataset.name == run.dataset["name"] and isinstance(validation_size, int):
@@ -109,19 +106,18 @@ def _split_as_for(run: Any, dataset: Any) -> Any:
     return dataset
 
 
-def _classify(run: Any, checkpoint: str, network: Any, dataset: Any) -> Any:
+def _classify(run: runs.Run, checkpoint: str, network: Any, dataset: datasets.Dataset) -> Outcome:
     """What the network of a checkpoint makes of the images."""
     import model
-    from runtime import checkpoints, evaluation, projector
-    from runtime.progress import note
+    from runtime import evaluation, projector, variables
 
     build = model.folded_inference_graph if FLAGS.fold_batch_norm else model.inference_graph
 
     def evaluator_of(graph: Any) -> evaluation.Evaluator:
         evaluator = evaluation.Evaluator(graph)
         if FLAGS.fold_batch_norm:
-            variables = checkpoints.read(checkpoint)
-            evaluator.load(model.fold_batch_norms(variables, network.bn_epsilon), checkpoint)
+            values = variables.read(checkpoint)
+            evaluator.load(model.fold_batch_norms(values, network.bn_epsilon), checkpoint)
         else:
             evaluator.restore(checkpoint)
         return evaluator
@@ -145,7 +141,7 @@ def _classify(run: Any, checkpoint: str, network: Any, dataset: Any) -> Any:
             note(f"{run.folder} was trained without --augment: distorted digits are new to it")
         with evaluator_of(build(network, augment="affine")) as evaluator:
             distorted = [evaluator.classify(images, labels, i) for i in range(FLAGS.tta)]
-        outcome = evaluation.combine([outcome, *distorted])
+        outcome = classification.combine([outcome, *distorted])
     return outcome
 
 

@@ -13,7 +13,10 @@ from typing import Any
 from absl import flags as absl_flags
 
 import flags
-from runtime import commands
+from mnist import datasets
+from mnist.batches import Batches
+from runtime import classification, commands, files, lock, processor, runs
+from runtime.progress import note
 
 FLAGS = absl_flags.FLAGS
 flags.define_training()
@@ -43,12 +46,6 @@ RECIPE = (
 
 def main() -> None:
     """Trains, as the flags say."""
-    # Not at the top of the file: TensorFlow takes seconds to import, a mistyped flag should not.
-    from mnist import datasets
-    from mnist.batches import Batches
-    from runtime import files, hparams, lock, runs
-    from runtime.progress import note
-
     commands.check_json_flag(FLAGS.json)
     dataset = datasets.load(FLAGS.dataset, FLAGS.data_dir)
     if FLAGS.validation_size is not None:
@@ -84,8 +81,7 @@ def main() -> None:
                 f"--overwrite; to train another: --run=NAME; to go on: {runs.how_to_go_on(run)}"
             )
         else:
-            with hparams.session(summary_dir, {**run.flags, "dataset": dataset.name}):
-                run.result = train(run, dataset, batches, summary_dir)
+            run.result = train(run, dataset, batches, summary_dir)
             run.save()
     commands.finish(run.result, FLAGS.json)
     is_default = FLAGS["checkpoint_dir"].using_default_value
@@ -96,12 +92,10 @@ def main() -> None:
     )
 
 
-def train(run: Any, dataset: Any, batches: Any, summary_dir: pathlib.Path) -> dict[str, Any]:
+def train(
+    run: runs.Run, dataset: datasets.Dataset, batches: Batches, summary_dir: pathlib.Path
+) -> dict[str, Any]:
     """Trains a run to its end; returns what it reaches on the test images."""
-    import model
-    from runtime import evaluation, processor, summaries, training
-    from runtime.progress import note
-
     train_steps = run.flags["train_steps"]
     note(
         f"{run.name}: training on {dataset.name}, {len(dataset.train.labels)} images, "
@@ -110,9 +104,20 @@ def train(run: Any, dataset: Any, batches: Any, summary_dir: pathlib.Path) -> di
     hint = processor.precision_hint(FLAGS.precision, processor.features())
     if hint:
         note(hint)
+    # Not at the top of the file: it takes seconds, and wrong input should be told of at once.
+    commands.import_tensorflow()
+    import model
+    from runtime import evaluation, hparams, summaries, training
+
+    if not run.checkpoints:
+        # Its curves, which come next, would be those of an unknown run.
+        run.save()
     network = model.network_of(run.flags)
     graph = model.training_graph(network, model.recipe_of(run.flags))
-    with evaluation.Evaluator(model.inference_graph(network)) as evaluator:
+    with (
+        hparams.session(summary_dir, {**run.flags, "dataset": dataset.name}),
+        evaluation.Evaluator(model.inference_graph(network)) as evaluator,
+    ):
         checkpoint = training.train(graph, run, batches, dataset.validation, evaluator, summary_dir)
         if FLAGS.population == "exact" or FLAGS.weight_average:
             checkpoint = evaluation.save_exact_population(
@@ -124,15 +129,15 @@ def train(run: Any, dataset: Any, batches: Any, summary_dir: pathlib.Path) -> di
             run.add_checkpoint(checkpoint)
         evaluator.restore(checkpoint)
         outcome = evaluator.classify(*dataset.test)
-    result = evaluation.result(outcome, dataset.name, "test", checkpoint)
-    summaries.write_test_outcome(
-        summary_dir / "test",
-        train_steps,
-        dataset.test.images,
-        outcome,
-        f"{evaluation.result_line(result)}\n\n"
-        f"Again: `{commands.line('evaluate.py', f'--checkpoint={checkpoint}')}`",
-    )
+        result = classification.result(outcome, dataset.name, "test", checkpoint)
+        summaries.write_test_outcome(
+            summary_dir / "test",
+            train_steps,
+            dataset.test.images,
+            outcome,
+            f"{classification.result_line(result)}\n\n"
+            f"Again: `{commands.line('evaluate.py', f'--checkpoint={checkpoint}')}`",
+        )
     return result
 
 

@@ -17,7 +17,7 @@ from benchmarks.accuracy_runs import (
 )
 from benchmarks.report import PROJECT
 from mnist.datasets import Split
-from runtime import evaluation, pictures
+from runtime import classification, pictures
 from runtime.markdown import table
 
 ACCURACY_COLUMNS = ["test accuracy", "95 % interval (Wilson)"]
@@ -92,7 +92,7 @@ def ablation_section(results: Results) -> str:
 
 def accuracy_cells(correct: int, total: int) -> list[str]:
     """Returns the cells under `ACCURACY_COLUMNS`."""
-    low, high = evaluation.interval(correct, total)
+    low, high = classification.interval(correct, total)
     return [f"{100 * correct / total:.2f} %", f"{100 * low:.2f} to {100 * high:.2f} %"]
 
 
@@ -110,14 +110,14 @@ def ensemble_section(results: Results, test: Split, picture: pathlib.Path) -> st
     """Evaluates the runs of `best` together, and draws what all of them get wrong."""
     if len(results.trained(ENSEMBLE, SEEDS)) < len(SEEDS):
         return f"Not yet: `{ENSEMBLE}.flags` is to be trained with {len(SEEDS)} seeds first."
-    outcomes = [results.outcome(Training(ENSEMBLE, seed)) for seed in SEEDS]
-    voted = evaluation.combine(outcomes, vote=True)
-    together = {"mean of probabilities": evaluation.combine(outcomes), "majority": voted}
+    members = [results.outcome(Training(ENSEMBLE, seed)) for seed in SEEDS]
+    voted = classification.combine(members, vote=True)
+    together = {"mean of probabilities": classification.combine(members), "majority": voted}
     rows = [
         [f"five `{ENSEMBLE}` runs, {how}", *accuracy_cells(one.correct, len(test.labels))]
         for how, one in together.items()
     ]
-    wrong_in_all = np.all([one.predictions != test.labels for one in outcomes], axis=0)
+    wrong_in_all = np.all([one.predictions != test.labels for one in members], axis=0)
     digits = (test.images, test.labels, voted.predictions)
     pictures.misclassified_grid(*(values[wrong_in_all] for values in digits)).save(picture)
     return (

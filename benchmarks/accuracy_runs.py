@@ -15,7 +15,7 @@ import model
 from benchmarks.report import PROJECT, machine
 from mnist import datasets
 from runtime import evaluation, processor, runs
-from runtime.evaluation import Outcome
+from runtime.classification import Outcome
 from runtime.files import write_json
 
 PRESETS = {"accurate": "cnn", "best": "deep"}

@@ -11,7 +11,7 @@ import numpy as np
 
 import model
 from mnist import datasets
-from runtime import checkpoints, runs
+from runtime import runs, variables
 from runtime.evaluation import Evaluator
 from runtime.markdown import table
 
@@ -27,12 +27,12 @@ def section(data_dir: str) -> str:
         for precision in ("float32", "bfloat16"):
             checkpoint = _train(precision, data_dir, pathlib.Path(folder))
             network = model.Network("cnn", True, 0.9, 1e-5, precision)
-            variables = checkpoints.read(checkpoint)
+            values = variables.read(checkpoint)
             plain = Evaluator(model.inference_graph(network))
             folded = Evaluator(model.folded_inference_graph(network))
             with plain, folded:
                 plain.restore(checkpoint)
-                folded.load(model.fold_batch_norms(variables, network.bn_epsilon), checkpoint)
+                folded.load(model.fold_batch_norms(values, network.bn_epsilon), checkpoint)
                 rows += [[precision, *_race(plain, folded, test, size)] for size in RUNS_A_ROUND]
                 facts.append(f"- {precision}: {_agreement(plain, folded, test)}")
     header = ["precision", "batch", "images/s", "images/s, folded", "ratio", "spread over rounds"]

@@ -11,7 +11,7 @@ from runtime.markdown import table
 
 ROUNDS = 5
 ALONE = "`import tensorflow` alone"
-IMPORT = ["-c", "from runtime.commands import import_tensorflow_quietly as f; f()"]
+IMPORT = ["-c", "from runtime.commands import import_tensorflow as f; f()"]
 # Linux counts what a process was forked from into its peak, so it is started by a small one.
 LAUNCHER = """
 import json, resource, subprocess, sys, time

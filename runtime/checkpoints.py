@@ -6,9 +6,6 @@ import pathlib
 import re
 from collections.abc import Iterable
 
-import numpy as np
-import tensorflow.compat.v1 as tf
-
 from runtime.errors import InputError
 
 MODEL = "model.ckpt"
@@ -53,6 +50,12 @@ def kind_of(checkpoint: str) -> str:
     return pathlib.Path(checkpoint).name.rpartition("-")[0]
 
 
+def exists(checkpoint: str) -> bool:
+    """Returns whether the files of a checkpoint are there."""
+    index, *data = _files(checkpoint)
+    return index.exists() and len(data) > 0
+
+
 def checksums(checkpoint: str) -> dict[str, str]:
     """Brings the files of a checkpoint to disk; returns the SHA-256 of each, by file name."""
     result = {}
@@ -72,7 +75,7 @@ def problem(checkpoint: str, expected: dict[str, str] | None) -> str | None:
         expected: what `checksums` returned when it was written; None if that is not known.
     """
     if expected is None:
-        return None if tf.train.checkpoint_exists(checkpoint) else "its files are missing"
+        return None if exists(checkpoint) else "its files are missing"
     folder = pathlib.Path(checkpoint).parent
     for name, checksum in expected.items():
         try:
@@ -98,40 +101,6 @@ def remove(checkpoint: str) -> None:
         path.unlink(missing_ok=True)
 
 
-def restore(saver: tf.train.Saver, session: tf.Session, checkpoint: str) -> None:
-    """Restores the saver's variables.
-
-    Raises:
-        InputError: the checkpoint is missing, damaged, or of another network.
-    """
-    _check_existence(checkpoint)
-    try:
-        saver.restore(session, checkpoint)
-    except (tf.errors.OpError, ValueError) as error:
-        reason = str(error).strip().splitlines()[0]
-        raise InputError(f"{checkpoint}: can't be restored into this network: {reason}") from error
-
-
-def read(checkpoint: str) -> dict[str, np.ndarray]:
-    """Returns the values of all variables in a checkpoint, by name.
-
-    Raises:
-        InputError: the checkpoint is missing or damaged.
-    """
-    _check_existence(checkpoint)
-    try:
-        reader = tf.train.load_checkpoint(checkpoint)
-        return {name: reader.get_tensor(name) for name in reader.get_variable_to_shape_map()}
-    except (tf.errors.OpError, ValueError) as error:
-        reason = str(error).strip().splitlines()[0]
-        raise InputError(f"{checkpoint}: can't be read: {reason}") from error
-
-
 def _files(checkpoint: str) -> list[pathlib.Path]:
     path = pathlib.Path(checkpoint)
     return [path.with_name(f"{path.name}.index"), *path.parent.glob(f"{path.name}.data-*")]
-
-
-def _check_existence(checkpoint: str) -> None:
-    if not tf.train.checkpoint_exists(checkpoint):
-        raise InputError(f"{checkpoint}: expected a checkpoint, found no such file")

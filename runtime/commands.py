@@ -13,8 +13,9 @@ from typing import Any, NoReturn
 from absl import app
 from absl import flags as absl_flags
 
-from runtime import processor
+from runtime import classification, processor
 from runtime.errors import CommandError, InputError
+from runtime.files import write_json
 
 
 def run(main: Callable[[], None]) -> NoReturn:
@@ -27,8 +28,6 @@ def run(main: Callable[[], None]) -> NoReturn:
     def checked_main(_: list[str]) -> None:
         try:
             processor.use_onednn()
-            if absl_flags.FLAGS.verbosity < 1:
-                import_tensorflow_quietly()
             main()
         except CommandError as error:
             fail(str(error), error.exit_code)
@@ -60,13 +59,10 @@ def finish(facts: dict[str, Any], json_path: str | None) -> None:
 
     Of several runs together, each has a line as well.
     """
-    from runtime import evaluation
-    from runtime.files import write_json
-
     for member in facts.get("members", []):
-        print(f"{evaluation.result_line(member)}; {evaluation.interval_line(member)}")
-    print(evaluation.interval_line(facts))
-    print(evaluation.result_line(facts), flush=True)
+        print(f"{classification.result_line(member)}; {classification.interval_line(member)}")
+    print(classification.interval_line(facts))
+    print(classification.result_line(facts), flush=True)
     if json_path:
         write_json(pathlib.Path(json_path), facts)
 
@@ -102,8 +98,13 @@ def _parse_flags(arguments: list[str]) -> list[str]:
     return rest
 
 
-def import_tensorflow_quietly() -> None:
-    """Imports TensorFlow without the page of advice to developers that it prints."""
+def import_tensorflow() -> None:
+    """Imports TensorFlow, without its page of advice to developers unless --verbosity asks for it.
+
+    For commands to call when they have checked what can be checked without: it takes seconds.
+    """
+    if absl_flags.FLAGS.is_parsed() and absl_flags.FLAGS.verbosity > 0:
+        return  # to imports of the caller's, which say what they have to
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     logging.getLogger("tensorflow").setLevel(logging.ERROR)
     with _held_back_stderr():

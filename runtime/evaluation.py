@@ -1,16 +1,17 @@
-"""Classifying a data split with the weights of a checkpoint, and saying how well it went."""
+"""Classifying images with the weights of a checkpoint."""
 
 import itertools
 import math
 import pathlib
-from collections.abc import Iterator, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import tensorflow.compat.v1 as tf
 
 from bn_wrapper import population_moments, population_statistics
-from runtime import checkpoints
+from runtime import checkpoints, variables
+from runtime.classification import Outcome
 from runtime.errors import InputError
 from runtime.files import writing
 from runtime.progress import Progress
@@ -18,39 +19,8 @@ from runtime.progress import Progress
 BATCH_SIZE = 1000
 # Enough images for a smooth histogram, few enough to take no time.
 HISTOGRAM_IMAGES = 10
-# What the curves of training and of all splits are called.
-LOSS_TAG, ACCURACY_TAG = "classification/loss", "classification/accuracy"
 # What follows a variable's name in that of its `tf.train.ExponentialMovingAverage`.
 AVERAGE = "/ExponentialMovingAverage"
-
-
-class Outcome(NamedTuple):
-    """What a network made of the images of one split."""
-
-    labels: np.ndarray  # int64 [n]
-    predictions: np.ndarray  # int64 [n]
-    cross_entropy: np.ndarray  # float32 [n], in nats
-    probabilities: np.ndarray  # float32 [n, 10], of each digit
-
-    @property
-    def correct(self) -> int:
-        """How many images were classified right."""
-        return int(np.sum(self.predictions == self.labels))
-
-    @property
-    def accuracy(self) -> float:
-        """Share of the images that were classified right."""
-        return self.correct / len(self.labels)
-
-    @property
-    def loss(self) -> float:
-        """Mean cross-entropy in nats."""
-        return float(np.mean(self.cross_entropy, dtype=np.float64))
-
-    @property
-    def scalars(self) -> dict[str, float]:
-        """The points of the curves, by the tags that training and all splits share."""
-        return {LOSS_TAG: self.loss, ACCURACY_TAG: self.accuracy}
 
 
 class Evaluator:
@@ -78,7 +48,7 @@ class Evaluator:
             InputError: the checkpoint is missing, damaged, or of another network.
         """
         with self.graph.graph.as_default():
-            checkpoints.restore(self._saver, self._session, checkpoint)
+            variables.restore(self._saver, self._session, checkpoint)
 
     def restore_average(
         self,
@@ -95,18 +65,18 @@ class Evaluator:
         Raises:
             InputError: the checkpoint is missing, damaged, of another network, or has no averages.
         """
-        variables = checkpoints.read(checkpoint)
+        values = variables.read(checkpoint)
         averages = {
             name.removesuffix(AVERAGE): value
-            for name, value in variables.items()
+            for name, value in values.items()
             if name.endswith(AVERAGE)
         }
         if not averages:
             raise InputError(f"{checkpoint}: expected averages of the weights, found none")
-        self.load(variables | averages, checkpoint)
+        self.load(values | averages, checkpoint)
         self.compute_population(images, labels, progress)
 
-    def load(self, variables: dict[str, np.ndarray], source: str) -> None:
+    def load(self, values: dict[str, np.ndarray], source: str) -> None:
         """Takes the values of all variables, by name.
 
         Raises:
@@ -115,14 +85,14 @@ class Evaluator:
         with self.graph.graph.as_default():
             for variable in tf.global_variables():
                 name, shape = variable.op.name, tuple(variable.shape.as_list())
-                found = variables[name].shape if name in variables else "none"
+                found = values[name].shape if name in values else "none"
                 if found != shape:
                     raise InputError(f"{source}: expected {name} of shape {shape}, found {found}")
-                variable.load(variables[name], self._session)
+                variable.load(values[name], self._session)
 
     def save(self, kind: str, folder: pathlib.Path, step: int) -> str:
         """Saves what inference needs, as `checkpoints.BEST` or `checkpoints.EXACT`."""
-        with self.graph.graph.as_default(), writing(folder / kind):
+        with self.graph.graph.as_default(), writing(folder / kind, tf.errors.OpError):
             return self._saver.save(
                 self._session,
                 str(folder / kind),
@@ -218,103 +188,3 @@ def save_exact_population(graph: Any, checkpoint: str, split: Any, *, averaged: 
             evaluator.compute_population(split.images, split.labels, progress)
         folder = pathlib.Path(checkpoint).parent
         return evaluator.save(checkpoints.EXACT, folder, checkpoints.step_of(checkpoint))
-
-
-def combine(outcomes: Sequence[Outcome], *, vote: bool = False) -> Outcome:
-    """Returns what several networks, or one that looks several times, make of the same images.
-
-    Args:
-        outcomes: of the same images in the same order.
-        vote: predict what most of them do, and of those that are level the likeliest one; without
-            it, what is likeliest by the mean of their probabilities.
-    """
-    labels = outcomes[0].labels
-    probabilities = np.mean([outcome.probabilities for outcome in outcomes], axis=0)
-    scores = probabilities
-    if vote:
-        votes = np.sum([np.eye(10)[outcome.predictions] for outcome in outcomes], axis=0)
-        scores = votes + probabilities / 2
-    # So that the logarithm of a probability of 0 is a number.
-    likelihood = np.maximum(probabilities[np.arange(len(labels)), labels], 1e-38)
-    return Outcome(labels, np.argmax(scores, axis=1), -np.log(likelihood), probabilities)
-
-
-def interval(correct: int, total: int) -> tuple[float, float]:
-    """Returns the 95 % interval of an accuracy, for images drawn at random.
-
-    Wilson's (1927), which keeps within 0 and 1 and holds near them too.
-    """
-    accuracy, z = correct / total, 1.959964
-    middle = accuracy + z**2 / (2 * total)
-    half = z * math.sqrt(accuracy * (1 - accuracy) / total + z**2 / (4 * total**2))
-    return (middle - half) / (1 + z**2 / total), (middle + half) / (1 + z**2 / total)
-
-
-def confusion_matrix(outcome: Outcome, classes: int = 10) -> np.ndarray:
-    """Returns int64 [classes, classes]: row is the true digit, column the predicted one."""
-    matrix = np.zeros([classes, classes], np.int64)
-    np.add.at(matrix, (outcome.labels, outcome.predictions), 1)
-    return matrix
-
-
-def report(outcome: Outcome) -> str:
-    """Returns the confusion matrix as text, with the accuracy of each class beside its row."""
-    matrix = confusion_matrix(outcome)
-    lines = ["confusion matrix: row = true digit, column = predicted"]
-    lines.append("      " + "".join(f"{digit:6d}" for digit in range(10)) + "   accuracy")
-    for digit, row in enumerate(matrix):
-        share = f"{row[digit] / row.sum():.4f}" if row.sum() else "no images"
-        lines.append(f"{digit:6d}" + "".join(f"{count or '.':>6}" for count in row) + f"   {share}")
-    return "\n".join(lines)
-
-
-def result(
-    outcome: Outcome, dataset: str, split: str, checkpoint: str, distorted_copies: int = 0
-) -> dict[str, Any]:
-    """Returns the facts of the result line, as `--json` writes them."""
-    return {
-        **_figures(outcome, dataset, split),
-        "step": checkpoints.step_of(checkpoint),
-        "checkpoint": checkpoint,
-        "distorted_copies": distorted_copies,
-    }
-
-
-def ensemble_result(
-    outcome: Outcome, dataset: str, split: str, members: list[dict[str, Any]], *, vote: bool
-) -> dict[str, Any]:
-    """Returns the facts of the result line of several runs, each of which has a `result`."""
-    return {
-        **_figures(outcome, dataset, split),
-        "vote": vote,
-        "distorted_copies": members[0]["distorted_copies"],
-        "members": members,
-    }
-
-
-def _figures(outcome: Outcome, dataset: str, split: str) -> dict[str, Any]:
-    return {
-        "dataset": dataset,
-        "split": split,
-        "accuracy": outcome.accuracy,
-        "correct": outcome.correct,
-        "total": len(outcome.labels),
-        "loss": outcome.loss,
-    }
-
-
-def interval_line(facts: dict[str, Any]) -> str:
-    """Returns how far the accuracy of a result may be from that on other images of the kind."""
-    low, high = interval(facts["correct"], facts["total"])
-    return f"95 % interval (Wilson): {low:.4f} to {high:.4f}"
-
-
-def result_line(facts: dict[str, Any]) -> str:
-    """Returns the last line of a command: `mnist test accuracy 0.9941 (9941/10000) at step ...`."""
-    line = "{dataset} {split} accuracy {accuracy:.4f} ({correct}/{total}) ".format(**facts)
-    if "members" in facts:
-        line += f"of {len(facts['members'])} runs together{', by vote' * facts['vote']}"
-    else:
-        line += "at step {step}, {checkpoint}".format(**facts)
-    copies = facts.get("distorted_copies")
-    return f"{line}, each image and {copies} distorted copies of it" if copies else line

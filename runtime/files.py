@@ -8,8 +8,6 @@ import tempfile
 from collections.abc import Iterator
 from typing import Any
 
-import tensorflow.compat.v1 as tf
-
 from runtime.errors import CommandError, InputError
 
 
@@ -65,15 +63,20 @@ def write_bytes(path: pathlib.Path, content: bytes) -> None:
 
 
 @contextlib.contextmanager
-def writing(path: pathlib.Path) -> Iterator[None]:
+def writing(path: pathlib.Path, *failures: type[Exception]) -> Iterator[None]:
     """Turns a failure to write, such as to a full disk, into one line.
 
+    Args:
+        path: what is written.
+        failures: what the writer raises besides `OSError`.
+
     Raises:
-        CommandError: Python or TensorFlow could not write.
+        CommandError: it could not write.
     """
+    expected: tuple[type[Exception], ...] = (OSError, *failures)
     try:
         yield
-    except (OSError, tf.errors.OpError) as error:
+    except expected as error:
         reason = str(error).strip().splitlines()[0]
         raise CommandError(
             f"{path}: can't be written: {reason}. What was written before is intact: "

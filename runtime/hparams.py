@@ -9,8 +9,9 @@ from tensorboard.plugins.hparams import api_pb2
 from tensorboard.plugins.hparams import summary as hparams_summary
 
 from runtime.errors import CommandError
+from runtime.event_files import EVENT_FILES
 from runtime.interruption import Interrupted
-from runtime.summaries import EVENT_FILES, EventWriter
+from runtime.summaries import EventWriter
 
 # The events of a session have no step that a user sees.
 STEP = 0

@@ -7,11 +7,13 @@ import shutil
 import tempfile
 
 import numpy as np
+import tensorflow.compat.v1 as tf
 from PIL import Image
 from tensorboard.plugins import projector
 
+from runtime.event_files import EVENT_FILES
 from runtime.files import make_folder, writing
-from runtime.summaries import EVENT_FILES, EventWriter
+from runtime.summaries import EventWriter
 
 FOLDER = "projector"
 TENSOR, METADATA, SPRITE = "tensor.bytes", "metadata.tsv", "sprite.png"
@@ -46,7 +48,7 @@ def write(
     """
     folder = run_folder / FOLDER
     make_folder(folder)
-    with writing(folder):
+    with writing(folder, tf.errors.OpError):
         _remove_parts(folder)
         with tempfile.TemporaryDirectory(dir=folder, prefix=PARTS) as name_of_parts:
             parts = pathlib.Path(name_of_parts)

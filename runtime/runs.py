@@ -9,13 +9,12 @@ import shutil
 from typing import Any
 
 import numpy as np
-import tensorflow.compat.v1 as tf
 
 from runtime import checkpoints, processor
 from runtime.errors import InputError
+from runtime.event_files import has_events
 from runtime.files import make_folder, write_json
 from runtime.progress import note
-from runtime.summaries import has_events
 
 RUN_FILE = "run.json"
 # 2 has checksums of the checkpoints. Records of format 1 are read as well.
@@ -166,9 +165,12 @@ class Run:
 
 def made_with() -> dict[str, Any]:
     """Returns the versions and the processor that decide how sums are rounded."""
+    # Not at the top of the file: what is wrong with a run can be told without TensorFlow.
+    import tensorflow
+
     return {
         "python": platform.python_version(),
-        "tensorflow": tf.__version__,
+        "tensorflow": tensorflow.__version__,
         "numpy": np.__version__,
         "processor": processor.name(),
         "cores": processor.cores(),
@@ -204,7 +206,7 @@ def open_run(
     resume: bool,
     overwrite: bool,
 ) -> Run:
-    """Starts a run in `folder`, or takes up the one that is there.
+    """Returns a new run in `folder`, to be saved, or the one that is there.
 
     A run is a function of its flags, so one that was started with others is not taken up. There
     is one exception: under a constant learning rate a run may be made longer, since its first
@@ -234,9 +236,7 @@ def open_run(
                 f"{summary_dir} has the curves of a run that is not in {folder.parent}; "
                 "--overwrite deletes them, --run=NAME or --summary_dir=FOLDER keeps them"
             )
-        run = Run(folder, flags, dataset, data_dir)
-        run.save()
-        return run
+        return Run(folder, flags, dataset, data_dir)
 
     run = load_run(folder)
     if not resume:

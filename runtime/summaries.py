@@ -9,9 +9,7 @@ from PIL import Image
 from tensorboard.plugins.pr_curve import summary as pr_curve
 
 from runtime import pictures
-from runtime.evaluation import Outcome, confusion_matrix
-
-EVENT_FILES = "events.out.tfevents.*"
+from runtime.classification import Outcome, confusion_matrix
 
 
 class EventWriter:
@@ -86,17 +84,6 @@ class EventWriter:
 
     def _add(self, step: int, *values: tf.Summary.Value) -> None:
         self._writer.add_summary(tf.Summary(value=values), step)
-
-
-def has_events(folder: pathlib.Path) -> bool:
-    """Returns whether there are event files of a run in its folder."""
-    return any(folder.rglob(EVENT_FILES))
-
-
-def remove_events(folder: pathlib.Path) -> None:
-    """Deletes the event files of a run that is to start afresh, or its curves would be double."""
-    for path in folder.glob(f"*/{EVENT_FILES}"):
-        path.unlink()
 
 
 def write_test_outcome(

@@ -12,14 +12,16 @@ from typing import Any
 
 import tensorflow.compat.v1 as tf
 
-from runtime import checkpoints, markdown, pictures, projector
+from runtime import checkpoints, markdown, pictures, projector, variables
+from runtime.classification import ACCURACY_TAG, LOSS_TAG, Outcome
 from runtime.errors import CommandError
-from runtime.evaluation import ACCURACY_TAG, LOSS_TAG, Evaluator, Outcome
+from runtime.evaluation import Evaluator
+from runtime.event_files import remove_events
 from runtime.files import writing
 from runtime.interruption import Interrupted, StopRequest
 from runtime.progress import Progress, note
 from runtime.runs import Run
-from runtime.summaries import EventWriter, remove_events
+from runtime.summaries import EventWriter
 
 # The training curves show the mean over this many steps.
 STEPS_PER_POINT = 10
@@ -132,7 +134,7 @@ class _Weights:
             self.session.run(self.graph.initializer)
             return 0
         with self.graph.graph.as_default():
-            checkpoints.restore(self._saver, self.session, checkpoint)
+            variables.restore(self._saver, self.session, checkpoint)
         return int(self.session.run(self.graph.global_step))
 
     def save(self, step: int, unfinished_point: list[list[float]]) -> str:
@@ -143,7 +145,7 @@ class _Weights:
             unfinished_point: loss and accuracy of the steps since the last point of the curves.
         """
         prefix = self._run.folder / checkpoints.MODEL
-        with self.graph.graph.as_default(), writing(prefix):
+        with self.graph.graph.as_default(), writing(prefix, tf.errors.OpError):
             checkpoint = self._saver.save(
                 self.session, str(prefix), global_step=step, write_meta_graph=False
             )

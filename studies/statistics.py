@@ -11,7 +11,7 @@ import tensorflow.compat.v1 as tf
 import model
 from mnist.datasets import Dataset
 from runtime import markdown
-from runtime.evaluation import ACCURACY_TAG
+from runtime.classification import ACCURACY_TAG
 from runtime.summaries import EventWriter
 from studies import plots
 from studies.plots import STYLES, Curve

@@ -14,9 +14,11 @@ import model
 from mnist.batches import Batches
 from mnist.datasets import Dataset, Split
 from runtime import hparams
+from runtime.classification import ACCURACY_TAG, LOSS_TAG
 from runtime.errors import CommandError
-from runtime.evaluation import ACCURACY_TAG, LOSS_TAG, Evaluator
-from runtime.summaries import EventWriter, remove_events
+from runtime.evaluation import Evaluator
+from runtime.event_files import remove_events
+from runtime.summaries import EventWriter
 from runtime.training import STEPS_PER_POINT, take_step
 
 FINISHED, DIVERGED = "finished", "diverged"

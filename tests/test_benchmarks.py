@@ -10,7 +10,7 @@ import pytest
 from benchmarks import accuracy, accuracy_report
 from benchmarks.accuracy_runs import SEEDS, WITHOUT, Results, Training
 from mnist.datasets import Split
-from runtime.evaluation import Outcome
+from runtime.classification import Outcome
 from tests.helpers import PROJECT
 
 

@@ -363,6 +363,29 @@ def test_wrong_input_gets_one_line_before_any_work(tmp_path, data_flags):
     assert not list(tmp_path.glob("**/*.ckpt*")) and not list(tmp_path.glob("**/events*"))
 
 
+def test_what_is_wrong_is_told_without_the_seconds_that_tensorflow_takes(
+    tmp_path, trained_runs, data_flags
+):
+    folder, lines = trained_runs
+    (tmp_path / "tensorflow.py").write_text("raise SystemExit('TensorFlow was imported')")
+    cases = {
+        ("train.py", "--epoch=3"): "epochs",
+        ("train.py", "--json=missing/result.json"): "missing/result.json",
+        ("train.py", "--batch_size=1000000"): "1000000",
+        ("train.py", "--model=mlp", "--seed=7"): "--seed was 0, now 7",
+        ("evaluate.py", "--run=missing"): "checkpoints/missing",
+        ("evaluate.py", "--checkpoint=checkpoints/mlp-bn/model.ckpt-1"): "model.ckpt-1",
+        ("compare.py", "--study=everything"): "everything",
+    }
+    for command_line, fragment in cases.items():
+        flags = [] if command_line[0] == "evaluate.py" else data_flags
+        refused = run_command(*command_line, *flags, cwd=folder, PYTHONPATH=str(tmp_path))
+        assert_one_line_error(refused, 2, fragment)
+    flags = ["--model=mlp", "--train_steps=40", "--eval_every=20", *data_flags]
+    finished = run_command("train.py", *flags, cwd=folder, PYTHONPATH=str(tmp_path))
+    assert last_line(finished) == lines["mlp-bn"]
+
+
 def test_evaluate_refuses_what_it_cannot_read(tmp_path, trained_runs):
     assert_one_line_error(run_command("evaluate.py", cwd=tmp_path), 2, "python train.py")
 

@@ -11,8 +11,9 @@ import tensorflow.compat.v1 as tf
 
 import model
 from mnist import datasets, synthetic
-from runtime import checkpoints, evaluation, runs
-from runtime.evaluation import Evaluator, Outcome
+from runtime import checkpoints, classification, evaluation, runs, variables
+from runtime.classification import Outcome
+from runtime.evaluation import Evaluator
 from tests.helpers import (
     assert_one_line_error,
     assert_same_variables,
@@ -37,13 +38,13 @@ def of_three(p0, p1, p2):
 def test_the_mean_of_probabilities_and_the_vote_may_differ():
     sure = outcome(of_three(0.0, 0.0, 1.0), of_three(0.0, 1.0, 0.0))
     unsure = outcome(of_three(0.6, 0.0, 0.4), of_three(0.0, 0.4, 0.6))
-    mean = evaluation.combine([sure, unsure, unsure])
+    mean = classification.combine([sure, unsure, unsure])
     np.testing.assert_array_equal(mean.predictions, [2, 1])
     np.testing.assert_allclose(mean.probabilities[0], of_three(0.4, 0, 0.6), rtol=1e-6)
     np.testing.assert_allclose(mean.cross_entropy, -np.log([0.4, 0.6]), rtol=1e-6)
-    vote = evaluation.combine([sure, unsure, unsure], vote=True)
+    vote = classification.combine([sure, unsure, unsure], vote=True)
     np.testing.assert_array_equal(vote.predictions, [0, 2])
-    level = evaluation.combine([sure, unsure], vote=True)
+    level = classification.combine([sure, unsure], vote=True)
     np.testing.assert_array_equal(level.predictions, [2, 1])
 
 
@@ -53,7 +54,7 @@ def test_the_mean_of_probabilities_and_the_vote_may_differ():
     [(5, 10, 0.2366, 0.7634), (0, 10, 0.0, 0.2775), (10, 10, 0.7225, 1.0)],
 )
 def test_wilson_interval(correct, total, low, high):
-    assert evaluation.interval(correct, total) == pytest.approx((low, high), abs=5e-5)
+    assert classification.interval(correct, total) == pytest.approx((low, high), abs=5e-5)
 
 
 @pytest.mark.parametrize("flags", [[], ["--vote"]])
@@ -72,8 +73,9 @@ def test_runs_together(trained_runs, data_flags, data_name, flags):
     result = json.loads((folder / "all.json").read_text())
     assert len(result["members"]) == 3 and result["vote"] == bool(flags)
     outcomes = [look(folder, name, loaded(data_flags, data_name).test) for name in names]
-    assert result["correct"] == evaluation.combine(outcomes, vote=bool(flags)).correct
-    assert evaluation.combine(outcomes).correct != evaluation.combine(outcomes, vote=True).correct
+    mean, vote = classification.combine(outcomes), classification.combine(outcomes, vote=True)
+    assert result["correct"] == (vote if flags else mean).correct
+    assert mean.correct != vote.correct
 
 
 def look(folder, name, test, distortion=None):
@@ -121,7 +123,7 @@ def test_looking_at_distorted_copies_as_well(trained_runs, data_flags, data_name
     test = loaded(data_flags, data_name).test
     outcomes = [look(folder, "mlp-bn", test, distortion) for distortion in (None, 0, 1)]
     correct = json.loads((folder / "looks.json").read_text())["correct"]
-    assert correct == evaluation.combine(outcomes).correct != outcomes[0].correct
+    assert correct == classification.combine(outcomes).correct != outcomes[0].correct
     folded = run_command("evaluate.py", *flags, "--fold_batch_norm", cwd=folder)
     assert last_line(folded) == last_line(looked)
 
@@ -155,7 +157,7 @@ def test_averaged_weights_need_statistics_of_their_own(
     """
     run, checkpoint = runs.find(str(trained_runs[0] / "checkpoints"), "cnn-bn", None)
     random = np.random.default_rng(0)
-    average, noisy = checkpoints.read(checkpoint), {}
+    average, noisy = variables.read(checkpoint), {}
     for name, value in average.items():
         is_noisy = name.endswith("/weights")
         noisy[name] = value + random.normal(0, value.std(), value.shape) if is_noisy else value
@@ -165,7 +167,7 @@ def test_averaged_weights_need_statistics_of_their_own(
     with Evaluator(model.inference_graph(model.network_of(run.flags))) as evaluator:
         evaluator.load(noisy, "weights in training")
         evaluator.compute_population(*some)
-        in_training = checkpoints.read(evaluator.save(checkpoints.BEST, tmp_path, step=40))
+        in_training = variables.read(evaluator.save(checkpoints.BEST, tmp_path, step=40))
         averages = {
             name + evaluation.AVERAGE: average[name]
             for name in in_training

@@ -1,0 +1,16 @@
+"""The files that TensorBoard reads, by their names."""
+
+import pathlib
+
+EVENT_FILES = "events.out.tfevents.*"
+
+
+def has_events(folder: pathlib.Path) -> bool:
+    """Returns whether there are event files of a run in its folder."""
+    return any(folder.rglob(EVENT_FILES))
+
+
+def remove_events(folder: pathlib.Path) -> None:
+    """Deletes the event files of a run that is to start afresh, or its curves would be double."""
+    for path in folder.glob(f"*/{EVENT_FILES}"):
+        path.unlink()
