@@ -38,7 +38,6 @@ def session(folder: pathlib.Path, hparams: dict[str, Any]) -> Iterator[None]:
 
         def write(summary) -> None:
             events.serialized(STEP, summary.SerializeToString())
-            events.flush()
 
         write(hparams_summary.session_start_pb(given))
         try:

@@ -2,6 +2,9 @@
 
 import io
 import pathlib
+import socket
+import time
+from typing import Any
 
 import numpy as np
 import tensorflow.compat.v1 as tf
@@ -10,10 +13,15 @@ from tensorboard.plugins.pr_curve import summary as pr_curve
 
 from runtime import pictures
 from runtime.classification import Outcome, confusion_matrix
+from runtime.files import writing
 
 
 class EventWriter:
-    """Writes the events of one split into `summaries/RUN/SPLIT`."""
+    """Writes the events of one split into `summaries/RUN/SPLIT`.
+
+    In place of `tf.summary.FileWriter`, which writes from a thread of its own: there, nobody could
+    catch that the disk is full. Each method raises a `CommandError` where it can't write.
+    """
 
     def __init__(self, folder: pathlib.Path, first_step: int, graph: tf.Graph | None = None):
         """Opens an event file, and voids events that an interrupted run wrote after its checkpoint.
@@ -24,30 +32,37 @@ class EventWriter:
                 of later ones.
             graph: shown in the Graphs tab.
         """
-        # The writer refuses to work eagerly, which is what TensorFlow does outside of graphs.
-        with (graph or tf.Graph()).as_default():
-            self._writer = tf.summary.FileWriter(str(folder), graph)
+        # TensorBoard reads the files of a folder in the order of their names.
+        name = f"events.out.tfevents.{time.time():017.6f}.{socket.gethostname()}"
+        self._path = folder / name
+        with writing(self._path, tf.errors.OpError):
+            folder.mkdir(parents=True, exist_ok=True)
+            self._records = tf.io.TFRecordWriter(str(self._path))
+        self._write(file_version="brain.Event:2")
+        if graph:
+            self._write(graph_def=graph.as_graph_def(add_shapes=True).SerializeToString())
         self.void_from(first_step)
 
     def __enter__(self) -> "EventWriter":
         return self
 
     def __exit__(self, *exception: object) -> None:
-        self._writer.close()
+        with writing(self._path, tf.errors.OpError):
+            self._records.close()
 
     def void_from(self, step: int) -> None:
         """Voids what was written for `step` and later ones: TensorBoard drops it."""
-        self._writer.add_session_log(tf.SessionLog(status=tf.SessionLog.START), step)
+        self._write(step=step, session_log=tf.SessionLog(status=tf.SessionLog.START))
 
     def scalars(self, step: int, values: dict[str, float]) -> None:
         """Adds one point to each of the curves that `values` names."""
         points = [tf.Summary.Value(tag=tag, simple_value=value) for tag, value in values.items()]
-        self._add(step, *points)
+        self._write_summary(step, *points)
 
     def text(self, step: int, tag: str, markdown: str) -> None:
         """Adds a panel to the Text tab."""
         plugin = tf.SummaryMetadata.PluginData(plugin_name="text")
-        self._add(
+        self._write_summary(
             step,
             tf.Summary.Value(
                 tag=tag,
@@ -60,7 +75,7 @@ class EventWriter:
         """Adds a picture to the Images tab."""
         png = io.BytesIO()
         picture.save(png, format="PNG")
-        self._add(
+        self._write_summary(
             step,
             tf.Summary.Value(
                 tag=tag,
@@ -72,18 +87,27 @@ class EventWriter:
 
     def trace(self, step: int, trace: tf.RunMetadata) -> None:
         """Adds time and memory of every op in a step, for the Graphs tab; one trace a step."""
-        self._writer.add_run_metadata(trace, f"step {step}", step)
+        self._write(
+            step=step,
+            tagged_run_metadata={
+                "tag": f"step {step}",
+                "run_metadata": trace.SerializeToString(),
+            },
+        )
 
     def serialized(self, step: int, summary: bytes) -> None:
         """Adds a Summary that a graph has made."""
-        self._writer.add_summary(summary, step)
+        self._write(step=step, summary=tf.Summary.FromString(summary))
 
-    def flush(self) -> None:
-        """Brings every event to disk."""
-        self._writer.flush()
+    def _write_summary(self, step: int, *values: tf.Summary.Value) -> None:
+        self._write(step=step, summary=tf.Summary(value=values))
 
-    def _add(self, step: int, *values: tf.Summary.Value) -> None:
-        self._writer.add_summary(tf.Summary(value=values), step)
+    def _write(self, **content: Any) -> None:
+        """Writes an event with these fields, for TensorBoard to see at once."""
+        event = tf.Event(wall_time=time.time(), **content)
+        with writing(self._path, tf.errors.OpError):
+            self._records.write(event.SerializeToString())
+            self._records.flush()
 
 
 def write_test_outcome(

@@ -274,9 +274,7 @@ class _Loop:
         return 0.5 ** len(self.run.rollbacks)
 
     def _save(self, step: int) -> None:
-        # Events first: after a crash those up to the checkpoint are there, later ones are voided.
         with self._off_the_clock("checkpoints"):
-            self.train_events.flush()
             # A checkpoint is there to go back to, so it has to be good.
             if not self.weights.are_finite():
                 raise Diverged(step, self._learning_rate, "a variable is infinite or not a number")
@@ -296,7 +294,6 @@ class _Loop:
             self.validation_events.serialized(step, self.evaluator.histograms(*self.validation))
             filters = pictures.filter_grid(self.evaluator.filters())
             self.validation_events.image(step, "first-layer filters", filters)
-            self.validation_events.flush()
         with self._off_the_clock("checkpoints"):
             self._record(step, outcome)
 

@@ -104,9 +104,10 @@ def assert_same_runs(folder, one, other, step):
     assert records[0]["result"] == records[1]["result"] and records[0]["best"] == records[1]["best"]
 
 
-@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
-def test_the_same_flags_give_the_same_bits(tmp_path, data_flags, precision):
-    flags = ["--train_steps=30", f"--precision={precision}", *data_flags]
+# The small network, since most processors emulate bfloat16.
+@pytest.mark.parametrize(("model", "precision"), [("cnn", "float32"), ("small", "bfloat16")])
+def test_the_same_flags_give_the_same_bits(tmp_path, data_flags, model, precision):
+    flags = ["--train_steps=30", f"--model={model}", f"--precision={precision}", *data_flags]
     lines = [
         last_line(run_command("train.py", *flags, f"--run={run}", cwd=tmp_path))
         for run in ("one", "two")
@@ -263,6 +264,29 @@ def test_a_full_disk_ends_the_run_with_one_line_and_loses_nothing(tmp_path, smal
     whole = run_command("train.py", *CNN, "--run=whole", *data_flags, cwd=tmp_path)
     assert last_line(resumed).split(",")[0] == last_line(whole).split(",")[0]
     assert_same_variables(folder / "model.ckpt-40", tmp_path / "checkpoints/whole/model.ckpt-40")
+
+
+@pytest.mark.parametrize("kilobytes", [20, 400])
+def test_a_full_disk_for_the_curves_ends_the_run_in_the_same_way(
+    tmp_path, small_disk, data_flags, kilobytes
+):
+    flags = ["--model=mlp", "--train_steps=400", "--eval_every=20", *data_flags]
+    subprocess.run(["mount", "-o", f"remount,size={kilobytes}k", small_disk], check=True)
+    full = [*flags, "--run=full", f"--summary_dir={small_disk}/summaries"]
+    stopped = run_command("train.py", *full, cwd=tmp_path)
+    assert stopped.returncode == 1 and stopped.stdout == ""
+    line = stopped.stderr.splitlines()[-1]
+    assert f"{small_disk}/summaries/full" in line and "No space left" in line
+    for line in stopped.stderr.splitlines():
+        assert line.startswith(("full: ", "train.py: ")), line
+
+    subprocess.run(["mount", "-o", "remount,size=100m", small_disk], check=True)
+    resumed = run_command("train.py", *full, cwd=tmp_path)
+    whole = run_command("train.py", *flags, "--run=whole", cwd=tmp_path)
+    assert last_line(resumed) == last_line(whole).replace("whole", "full")
+    assert scalars(small_disk / "summaries/full/validation") == scalars(
+        tmp_path / "summaries/whole/validation"
+    )
 
 
 def test_the_second_of_two_on_one_run_stops_at_once_and_says_who_has_it(tmp_path, data_flags):
