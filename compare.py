@@ -28,14 +28,14 @@ def main() -> None:
     """Trains what is missing of a study, and writes its report."""
     folder = pathlib.Path(FLAGS.results_dir, FLAGS.study + ("-full" if FLAGS.full else ""))
     files.make_folder(folder)
-    # Not at the top of the file: it takes seconds, and wrong input should be told of at once.
-    commands.import_tensorflow()
-    from studies import grid, results, write_up
-    from studies.catalogue import STUDIES
-
-    study = STUDIES[FLAGS.study]
-    cells = study.cells(FLAGS.full)
     with lock.only_process(folder):
+        # Not at the top of the file: it takes seconds, and wrong input should be told of at once.
+        commands.import_tensorflow()
+        from studies import grid, results, write_up
+        from studies.catalogue import STUDIES
+
+        study = STUDIES[FLAGS.study]
+        cells = study.cells(FLAGS.full)
         table = results.Results(folder / results.FILE)
         if all(table.of(cell) for cell in cells):
             write_up.check(folder, cells, FLAGS.dataset)

@@ -30,11 +30,13 @@ def main() -> None:
     commands.check_json_flag(FLAGS.json)
     names = FLAGS.run.split(",") if FLAGS.run else [None]
     found = [runs.find(FLAGS.checkpoint_dir, name, FLAGS.checkpoint) for name in names]
+    for run, _ in found:
+        _check(run, found[0][0])
     if FLAGS.projector:
         files.make_folder(pathlib.Path(FLAGS.summary_dir, found[0][0].name))
     dataset = _load_dataset(found[0][0])
     commands.import_tensorflow()
-    networks = [_network_of(run, found[0][0]) for run, _ in found]
+    networks = [_network_of(run) for run, _ in found]
 
     for run, _ in found:
         if _split_as_for(run, dataset).description() != run.dataset:
@@ -57,27 +59,25 @@ def main() -> None:
     commands.finish(result, FLAGS.json)
 
 
-def _network_of(run: runs.Run, first: runs.Run) -> Any:
-    """The network of a run, which can be evaluated as the flags say, and together with the first.
-
-    Raises:
-        InputError: it can't.
-    """
-    # Nor here is TensorFlow imported before it is needed: it takes seconds.
-    import model
-
-    try:
-        network = model.network_of(run.flags)
-    except ValueError as error:
-        raise InputError(f"{run.folder / runs.RUN_FILE}: {error}") from None
-    if FLAGS.fold_batch_norm and not network.batch_norm:
+def _check(run: runs.Run, first: runs.Run) -> None:
+    """Refuses a run that can't be evaluated as the flags say, or not together with the first."""
+    if FLAGS.fold_batch_norm and run.flags.get("batch_norm") is False:
         raise InputError(f"--fold_batch_norm: {run.folder} was trained without batch norm")
     if FLAGS.split != "test" and run.dataset != first.dataset:
         raise InputError(
             f"--split: expected runs that were trained on the same images, but {run.folder} "
             f"was not on those of {first.folder}"
         )
-    return network
+
+
+def _network_of(run: runs.Run) -> Any:
+    # Not at the top of the file, since TensorFlow comes with it.
+    import model
+
+    try:
+        return model.network_of(run.flags)
+    except ValueError as error:
+        raise InputError(f"{run.folder / runs.RUN_FILE}: {error}") from None
 
 
 def _load_dataset(run: runs.Run) -> datasets.Dataset:

@@ -110,8 +110,7 @@ def train(
     from runtime import evaluation, hparams, summaries, training
 
     if not run.checkpoints:
-        # Its curves, which come next, would be those of an unknown run.
-        run.save()
+        runs.begin(run)
     network = model.network_of(run.flags)
     graph = model.training_graph(network, model.recipe_of(run.flags))
     with (

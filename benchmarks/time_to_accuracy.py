@@ -11,6 +11,7 @@ import sys
 import tempfile
 import time
 
+from runtime import commands
 from runtime.markdown import table
 
 TARGET = 0.99
@@ -73,6 +74,7 @@ def _run(preset: str, seed: int, data_dir: str) -> list[dict]:
 
 def main() -> None:
     """Trains once."""
+    commands.import_tensorflow()
     import tensorflow.compat.v1 as tf
 
     import model
@@ -114,7 +116,6 @@ if __name__ == "__main__":
     from absl import flags as absl_flags
 
     import flags
-    from runtime import commands
 
     FLAGS = absl_flags.FLAGS
     flags.define_training()

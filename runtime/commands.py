@@ -103,11 +103,11 @@ def import_tensorflow() -> None:
 
     For commands to call when they have checked what can be checked without: it takes seconds.
     """
-    if absl_flags.FLAGS.is_parsed() and absl_flags.FLAGS.verbosity > 0:
-        return  # to imports of the caller's, which say what they have to
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-    logging.getLogger("tensorflow").setLevel(logging.ERROR)
-    with _held_back_stderr():
+    with contextlib.ExitStack() as quiet:
+        if not (absl_flags.FLAGS.is_parsed() and absl_flags.FLAGS.verbosity > 0):
+            os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+            logging.getLogger("tensorflow").setLevel(logging.ERROR)
+            quiet.enter_context(_held_back_stderr())
         import tensorflow  # noqa: F401
 
 

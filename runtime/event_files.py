@@ -1,8 +1,15 @@
 """The files that TensorBoard reads, by their names."""
 
 import pathlib
+import socket
+import time
 
 EVENT_FILES = "events.out.tfevents.*"
+
+
+def new_event_file(folder: pathlib.Path) -> pathlib.Path:
+    """Returns the path of the next one in a folder: TensorBoard reads them in order of name."""
+    return folder / EVENT_FILES.replace("*", f"{time.time():017.6f}.{socket.gethostname()}")
 
 
 def has_events(folder: pathlib.Path) -> bool:

@@ -8,7 +8,7 @@ import tempfile
 from collections.abc import Iterator
 from typing import Any
 
-from runtime.errors import CommandError, InputError
+from runtime.errors import CommandError, InputError, reason
 
 
 def make_folder(folder: pathlib.Path) -> None:
@@ -77,8 +77,8 @@ def writing(path: pathlib.Path, *failures: type[Exception]) -> Iterator[None]:
     try:
         yield
     except expected as error:
-        reason = str(error).strip().splitlines()[0]
         raise CommandError(
-            f"{path}: can't be written: {reason}. What was written before is intact: "
+            f"{path}: can't be written: {reason(error).removeprefix(f'{path}; ')}. "
+            "What was written before is intact: "
             "with room and the right to write there, the same command (without --overwrite) goes on"
         ) from error

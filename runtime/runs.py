@@ -206,7 +206,7 @@ def open_run(
     resume: bool,
     overwrite: bool,
 ) -> Run:
-    """Returns a new run in `folder`, to be saved, or the one that is there.
+    """Returns a new run in `folder`, for `begin` to put in its place, or the one that is there.
 
     A run is a function of its flags, so one that was started with others is not taken up. There
     is one exception: under a constant learning rate a run may be made longer, since its first
@@ -220,22 +220,23 @@ def open_run(
         data_dir: where it is.
         summary_dir: the folder of the run's event files.
         resume: whether a run that is there may be taken up.
-        overwrite: whether it is to be deleted first.
+        overwrite: whether a new one is to replace it.
 
     Raises:
         InputError: the run exists and `resume` is false; it was started with other flags or
             other data; the folder is not a run's; or a new run would replace another one's curves.
     """
     checkpoints.check_path(folder)
-    if overwrite:
-        remove_run(folder)
     make_folder(folder)
-    if _is_unused(folder):
-        if has_events(summary_dir) and not overwrite:
-            raise InputError(
-                f"{summary_dir} has the curves of a run that is not in {folder.parent}; "
-                "--overwrite deletes them, --run=NAME or --summary_dir=FOLDER keeps them"
-            )
+    is_unused = _is_unused(folder)
+    if is_unused and has_events(summary_dir) and not overwrite:
+        raise InputError(
+            f"{summary_dir} has the curves of a run that is not in {folder.parent}; "
+            "--overwrite deletes them, --run=NAME or --summary_dir=FOLDER keeps them"
+        )
+    if overwrite and not is_unused:
+        _read_record(folder / RUN_FILE)
+    if overwrite or is_unused:
         return Run(folder, flags, dataset, data_dir)
 
     run = load_run(folder)
@@ -311,20 +312,18 @@ def find(checkpoint_dir: str, name: str | None, checkpoint: str | None) -> tuple
     return run, checkpoint
 
 
-def remove_run(folder: pathlib.Path) -> None:
-    """Empties a run's folder, if there is one.
+def begin(run: Run) -> None:
+    """Puts a run without checkpoints on record, and deletes what is left of another in its place.
 
-    Raises:
-        InputError: the folder holds something else than a run; nothing is deleted.
+    In this order: a process that is killed in between leaves a run that can be taken up.
     """
-    if folder.exists() and not _is_unused(folder):
-        _read_record(folder / RUN_FILE)
-        # Not the folder itself, which may be a link to where there is room.
-        for path in folder.iterdir():
-            if path.is_dir() and not path.is_symlink():
-                shutil.rmtree(path)
-            else:
-                path.unlink()
+    run.save()
+    # Not the folder itself, which may be a link to where there is room.
+    for path in run.folder.iterdir():
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        elif path.name != RUN_FILE:
+            path.unlink()
 
 
 def _is_unused(folder: pathlib.Path) -> bool:

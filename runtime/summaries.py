@@ -2,7 +2,6 @@
 
 import io
 import pathlib
-import socket
 import time
 from typing import Any
 
@@ -13,6 +12,7 @@ from tensorboard.plugins.pr_curve import summary as pr_curve
 
 from runtime import pictures
 from runtime.classification import Outcome, confusion_matrix
+from runtime.event_files import new_event_file
 from runtime.files import writing
 
 
@@ -32,14 +32,12 @@ class EventWriter:
                 of later ones.
             graph: shown in the Graphs tab.
         """
-        # TensorBoard reads the files of a folder in the order of their names.
-        name = f"events.out.tfevents.{time.time():017.6f}.{socket.gethostname()}"
-        self._path = folder / name
+        self._path = new_event_file(folder)
         with writing(self._path, tf.errors.OpError):
             folder.mkdir(parents=True, exist_ok=True)
             self._records = tf.io.TFRecordWriter(str(self._path))
         self._write(file_version="brain.Event:2")
-        if graph:
+        if graph is not None:
             self._write(graph_def=graph.as_graph_def(add_shapes=True).SerializeToString())
         self.void_from(first_step)
 

@@ -65,8 +65,8 @@ def train(
     Raises:
         InputError: no checkpoint of the run can be restored.
         Interrupted: Ctrl-C or SIGTERM; a checkpoint has been saved.
-        CommandError: the loss is not finite, and the run may not, or not again, go back; or a
-            checkpoint can't be written.
+        CommandError: the loss is not finite, and the run may not, or not again, go back; or
+            checkpoints or curves can't be written.
     """
     with tf.Session(graph=graph.graph) as session, StopRequest() as stop:
         weights = _Weights(graph, session, run)

@@ -4,7 +4,7 @@ import numpy as np
 import tensorflow.compat.v1 as tf
 
 from runtime import checkpoints
-from runtime.errors import InputError
+from runtime.errors import InputError, reason
 
 
 def restore(saver: tf.train.Saver, session: tf.Session, checkpoint: str) -> None:
@@ -17,8 +17,9 @@ def restore(saver: tf.train.Saver, session: tf.Session, checkpoint: str) -> None
     try:
         saver.restore(session, checkpoint)
     except (tf.errors.OpError, ValueError) as error:
-        reason = str(error).strip().splitlines()[0]
-        raise InputError(f"{checkpoint}: can't be restored into this network: {reason}") from error
+        raise InputError(
+            f"{checkpoint}: can't be restored into this network: {reason(error)}"
+        ) from error
 
 
 def read(checkpoint: str) -> dict[str, np.ndarray]:
@@ -32,8 +33,7 @@ def read(checkpoint: str) -> dict[str, np.ndarray]:
         reader = tf.train.load_checkpoint(checkpoint)
         return {name: reader.get_tensor(name) for name in reader.get_variable_to_shape_map()}
     except (tf.errors.OpError, ValueError) as error:
-        reason = str(error).strip().splitlines()[0]
-        raise InputError(f"{checkpoint}: can't be read: {reason}") from error
+        raise InputError(f"{checkpoint}: can't be read: {reason(error)}") from error
 
 
 def _check_existence(checkpoint: str) -> None:

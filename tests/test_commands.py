@@ -189,6 +189,17 @@ def test_overwrite_starts_afresh(tmp_path, data_flags):
     assert not list((tmp_path / "summaries/mlp-bn/projector").iterdir()), "of the former weights"
 
 
+def test_overwrite_deletes_nothing_before_the_new_run_begins(tmp_path, trained_runs, data_flags):
+    """Stopped before that, it has cost nothing."""
+    folder, _ = trained_runs
+    before = {path: path.stat().st_mtime_ns for path in folder.glob("*/mlp-bn/**/*")}
+    (tmp_path / "tensorflow.py").write_text("raise KeyboardInterrupt")
+    flags = ["--model=mlp", "--overwrite", *data_flags]
+    stopped = run_command("train.py", *flags, cwd=folder, PYTHONPATH=str(tmp_path))
+    assert stopped.returncode == 130
+    assert {path: path.stat().st_mtime_ns for path in folder.glob("*/mlp-bn/**/*")} == before
+
+
 def test_overwrite_deletes_nothing_but_a_run(tmp_path, data_flags):
     folder = tmp_path / "checkpoints" / "thesis"
     folder.mkdir(parents=True)
@@ -374,6 +385,7 @@ def test_what_is_wrong_is_told_without_the_seconds_that_tensorflow_takes(
         ("train.py", "--batch_size=1000000"): "1000000",
         ("train.py", "--model=mlp", "--seed=7"): "--seed was 0, now 7",
         ("evaluate.py", "--run=missing"): "checkpoints/missing",
+        ("evaluate.py", "--run=mlp-nobn", "--fold_batch_norm"): "checkpoints/mlp-nobn",
         ("evaluate.py", "--checkpoint=checkpoints/mlp-bn/model.ckpt-1"): "model.ckpt-1",
         ("compare.py", "--study=everything"): "everything",
     }

@@ -250,7 +250,8 @@ def test_a_full_disk_ends_the_run_with_one_line_and_loses_nothing(tmp_path, smal
     stopped = run_command("train.py", *flags, "--run=full", cwd=tmp_path)
     assert stopped.returncode == 1 and stopped.stdout == ""
     (line,) = [line for line in stopped.stderr.splitlines() if "can't be written" in line]
-    assert f"{small_disk}/checkpoints/full" in line and "Traceback" not in stopped.stderr
+    assert f"{small_disk}/checkpoints/full" in line and "No space left" in line
+    assert "Traceback" not in stopped.stderr
 
     folder = small_disk / "checkpoints/full"
     record = json.loads((folder / "run.json").read_text())
