@@ -63,9 +63,7 @@ class Recipe(NamedTuple):
     label_smoothing: float = 0.0  # share of the label that goes to all classes alike
     weight_decay: float = 0.0  # a step takes the learning rate times this share off each weight
     weight_average: float = 0.0  # decay of the weights' moving average; 0 keeps none
-    init_stddev: float | None = (
-        None  # of all initial weights; None follows from each layer's fan-in
-    )
+    init_stddev: float | None = None  # of initial weights; None: as each layer's fan-in says
 
 
 def recipe_of(flags: dict[str, Any]) -> Recipe:
