@@ -16,7 +16,7 @@ from absl import flags as absl_flags
 
 import flags
 from mnist import datasets
-from runtime import checkpoints, classification, commands, files, runs
+from runtime import checkpoints, classification, commands, files, records, runs
 from runtime.classification import Outcome
 from runtime.errors import InputError
 from runtime.progress import note
@@ -77,7 +77,7 @@ def _network_of(run: runs.Run) -> Any:
     try:
         return model.network_of(run.flags)
     except ValueError as error:
-        raise InputError(f"{run.folder / runs.RUN_FILE}: {error}") from None
+        raise InputError(f"{run.folder / records.FILE}: {error}") from None
 
 
 def _load_dataset(run: runs.Run) -> datasets.Dataset:

@@ -1,7 +1,6 @@
 """A run's folder, and the JSON file in it that explains the checkpoints beside it."""
 
 import datetime
-import json
 import pathlib
 import platform
 import re
@@ -10,42 +9,12 @@ from typing import Any
 
 import numpy as np
 
-from runtime import checkpoints, processor
+from runtime import checkpoints, processor, records
 from runtime.errors import InputError
 from runtime.event_files import has_events
 from runtime.files import make_folder, write_json
 from runtime.progress import note
 
-RUN_FILE = "run.json"
-# 2 has checksums of the checkpoints. Records of format 1 are read as well.
-FORMAT = 2
-RECORD_FIELDS: dict[str, tuple[type, ...]] = {
-    "updated": (str,),
-    "flags": (dict,),
-    "dataset": (dict,),
-    "data_dir": (str,),
-    "best": (dict, type(None)),
-    "evaluated_step": (int,),
-    "result": (dict, type(None)),
-    "checkpoints": (dict,),
-    "rollbacks": (list,),
-    "unfinished_points": (dict,),
-}
-# What is read of those that are an object.
-NESTED_FIELDS: dict[str, dict[str, tuple[type, ...]]] = {
-    "flags": {"train_steps": (int,), "lr_schedule": (str,)},
-    "dataset": {"name": (str,), "train": (int,), "fingerprint": (str,)},
-    "best": {"step": (int,), "validation_accuracy": (float,)},
-    "result": {
-        "dataset": (str,),
-        "split": (str,),
-        "accuracy": (float,),
-        "correct": (int,),
-        "total": (int,),
-        "step": (int,),
-        "checkpoint": (str,),
-    },
-}
 # What may differ when a run is taken up: no weight of the steps so far depends on it.
 FREE_TO_CHANGE = ("eval_every", "save_every", "on_nan")
 
@@ -91,7 +60,7 @@ class Run:
     def save(self) -> None:
         """Writes the record; a reader sees the old one or the new one, never a part."""
         record = {
-            "format": FORMAT,
+            "format": records.FORMAT,
             "run": self.name,
             "updated": datetime.datetime.now(datetime.timezone.utc).isoformat(),
             "flags": self.flags,
@@ -106,7 +75,7 @@ class Run:
             # A run repeats to the bit where all of these are the same.
             "made_with": made_with(),
         }
-        write_json(self.folder / RUN_FILE, record)
+        write_json(self.folder / records.FILE, record)
 
     def add_checkpoint(self, checkpoint: str) -> None:
         """Notes the checksums of a checkpoint, and saves the record.
@@ -139,7 +108,7 @@ class Run:
         """Returns what is wrong with one of the run's checkpoints, or None if nothing is."""
         name = pathlib.Path(checkpoint).name
         if name not in self.checkpoints:
-            return f"{RUN_FILE} does not know it, so nothing says that it is whole"
+            return f"{records.FILE} does not know it, so nothing says that it is whole"
         return checkpoints.problem(checkpoint, self.checkpoints[name])
 
     def newest_sound(self) -> str | None:
@@ -184,7 +153,7 @@ def load_run(folder: pathlib.Path) -> Run:
         InputError: there is no record, or it is not one that this suite wrote.
     """
     checkpoints.check_path(folder)
-    record = _read_record(folder / RUN_FILE)
+    record = records.read(folder / records.FILE)
     run = Run(folder, record["flags"], record["dataset"], record["data_dir"])
     run.checkpoints = record["checkpoints"]
     run.unfinished_points = record["unfinished_points"]
@@ -235,7 +204,7 @@ def open_run(
             "--overwrite deletes them, --run=NAME or --summary_dir=FOLDER keeps them"
         )
     if overwrite and not is_unused:
-        _read_record(folder / RUN_FILE)
+        records.read(folder / records.FILE)
     if overwrite or is_unused:
         return Run(folder, flags, dataset, data_dir)
 
@@ -322,78 +291,24 @@ def begin(run: Run) -> None:
     for path in run.folder.iterdir():
         if path.is_dir() and not path.is_symlink():
             shutil.rmtree(path)
-        elif path.name != RUN_FILE:
+        elif path.name != records.FILE:
             path.unlink()
 
 
 def _is_unused(folder: pathlib.Path) -> bool:
     """Whether a folder holds nothing, or at most what is left of a record that was never whole."""
-    return all(path.match(f".{RUN_FILE}.*.part") for path in folder.iterdir())
+    return all(path.match(f".{records.FILE}.*.part") for path in folder.iterdir())
 
 
 def _newest_run(checkpoint_dir: pathlib.Path) -> Run:
-    records = sorted(checkpoint_dir.glob(f"*/{RUN_FILE}"), key=lambda p: _read_record(p)["updated"])
-    if not records:
+    paths = sorted(
+        checkpoint_dir.glob(f"*/{records.FILE}"), key=lambda path: records.read(path)["updated"]
+    )
+    if not paths:
         raise InputError(
             f"--checkpoint_dir: no run in {checkpoint_dir}; train one: python train.py"
         )
-    return load_run(records[-1].parent)
-
-
-def _read_record(path: pathlib.Path) -> dict[str, Any]:
-    """Reads a record and checks that each field is of its type; nothing in it is executed."""
-    try:
-        record = json.loads(path.read_text())
-    except FileNotFoundError:
-        raise InputError(
-            f"{path.parent}: expected a run of this suite, found no {RUN_FILE}"
-        ) from None
-    except (OSError, ValueError, RecursionError) as error:
-        raise InputError(f"{path}: expected a run's record in JSON, found: {error}") from None
-    if not isinstance(record, dict) or record.get("format") not in (1, FORMAT):
-        raise InputError(f"{path}: expected a run's record of format {FORMAT}, found another")
-    if record["format"] == 1:
-        names = [p.stem for p in path.parent.glob("*.index") if checkpoints.NAME.fullmatch(p.stem)]
-        record |= {"checkpoints": dict.fromkeys(names), "rollbacks": [], "unfinished_points": {}}
-    _check_types(path, record, RECORD_FIELDS)
-    for name, fields in NESTED_FIELDS.items():
-        if record[name] is not None:
-            _check_types(path, record[name], fields)
-    for name, checksums in record["checkpoints"].items():
-        _check_names(path, name, checksums)
-    for name, seen in record["unfinished_points"].items():
-        if not _are_pairs_of_numbers(seen):
-            raise InputError(f"{path}: expected losses and accuracies for {name!r}, found others")
-    return record
-
-
-def _check_types(
-    path: pathlib.Path, values: dict[str, Any], fields: dict[str, tuple[type, ...]]
-) -> None:
-    for name, types in fields.items():
-        if type(values.get(name, ...)) not in types:
-            raise InputError(f"{path}: expected a run's record, found no sound {name!r} in it")
-
-
-def _are_pairs_of_numbers(values: Any) -> bool:
-    return isinstance(values, list) and all(
-        isinstance(pair, list) and len(pair) == 2 and all(isinstance(v, float) for v in pair)
-        for pair in values
-    )
-
-
-def _check_names(path: pathlib.Path, name: str, checksums: Any) -> None:
-    """Refuses a checkpoint whose name or files would lead out of the run's folder."""
-    is_sound = checkpoints.NAME.fullmatch(name) and (
-        checksums is None
-        or isinstance(checksums, dict)
-        and all(
-            "/" not in file and file.startswith(f"{name}.") and isinstance(checksum, str)
-            for file, checksum in checksums.items()
-        )
-    )
-    if not is_sound:
-        raise InputError(f"{path}: expected the name of a checkpoint and its files, found {name!r}")
+    return load_run(paths[-1].parent)
 
 
 def _can_be_extended(former: dict[str, Any], flags: dict[str, Any]) -> bool:
