@@ -11,7 +11,7 @@ import tensorflow.compat.v1 as tf
 from PIL import Image
 from tensorboard.plugins import projector
 
-from runtime.event_files import EVENT_FILES
+from runtime.event_files import has_events
 from runtime.files import make_folder, writing
 from runtime.summaries import EventWriter
 
@@ -61,7 +61,7 @@ def write(
             for file in (TENSOR, METADATA, SPRITE, CONFIG):
                 os.replace(parts / file, folder / file)
         # TensorBoard looks into no folder that has no events.
-        if not any(folder.glob(EVENT_FILES)):
+        if not has_events(folder):
             with EventWriter(folder, first_step=0):
                 pass
 
