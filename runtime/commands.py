@@ -101,8 +101,11 @@ def _parse_flags(arguments: list[str]) -> list[str]:
 def import_tensorflow() -> None:
     """Imports TensorFlow, without its page of advice to developers unless --verbosity asks for it.
 
-    For commands to call when they have checked what can be checked without: it takes seconds.
+    For commands to call when they have checked what can be checked without: it takes seconds. A
+    third of them would be Keras, which TensorFlow imports by itself where there is one, and which
+    no graph here uses: so this process has none.
     """
+    sys.modules["keras"] = None  # type: ignore[assignment]  # documented: its import fails
     with contextlib.ExitStack() as quiet:
         if not (absl_flags.FLAGS.is_parsed() and absl_flags.FLAGS.verbosity > 0):
             os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")

@@ -398,6 +398,13 @@ def test_what_is_wrong_is_told_without_the_seconds_that_tensorflow_takes(
     assert last_line(finished) == lines["mlp-bn"]
 
 
+def test_no_command_waits_for_keras_which_tensorflow_imports_by_itself(tmp_path, trained_runs):
+    folder, lines = trained_runs
+    (tmp_path / "keras.py").write_text("raise SystemExit('Keras was imported')")
+    evaluated = run_command("evaluate.py", "--run=mlp-bn", cwd=folder, PYTHONPATH=str(tmp_path))
+    assert last_line(evaluated) == lines["mlp-bn"]
+
+
 def test_evaluate_refuses_what_it_cannot_read(tmp_path, trained_runs):
     assert_one_line_error(run_command("evaluate.py", cwd=tmp_path), 2, "python train.py")
 
