@@ -19,6 +19,7 @@ import flags
 from mnist import datasets
 from runtime import commands, files, lock
 from runtime.progress import note
+from studies import grid, results, write_up
 
 FLAGS = absl_flags.FLAGS
 flags.define_comparison()
@@ -31,7 +32,6 @@ def main() -> None:
     with lock.only_process(folder):
         # Not at the top of the file: it takes seconds, and wrong input should be told of at once.
         commands.import_tensorflow()
-        from studies import grid, results, write_up
         from studies.catalogue import STUDIES
 
         study = STUDIES[FLAGS.study]

@@ -111,7 +111,10 @@ def import_tensorflow() -> None:
             os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
             logging.getLogger("tensorflow").setLevel(logging.ERROR)
             quiet.enter_context(_held_back_stderr())
-        import tensorflow  # noqa: F401
+        import tensorflow
+
+        # What it has to say where there is no GPU, it says when it first looks for one.
+        tensorflow.config.list_physical_devices()
 
 
 @contextlib.contextmanager

@@ -5,8 +5,9 @@ import pathlib
 from mnist.datasets import Dataset
 from runtime import markdown
 from studies import plots
+from studies.cells import Cell, Row
 from studies.results import accuracy_of, outcomes, values, where
-from studies.trials import Cell, Row, learning_curve
+from studies.trials import learning_curve
 
 TITLE = "Batch norm, dropout, both, neither"
 EPOCH = 429

@@ -11,12 +11,12 @@ import threading
 from collections.abc import Callable, Iterator
 
 from mnist.datasets import Dataset
-from runtime import processor
+from runtime import commands, processor
 from runtime.errors import CommandError
 from runtime.interruption import Interrupted, StopRequest
 from runtime.progress import Progress
+from studies.cells import Cell, Row
 from studies.results import Results
-from studies.trials import Cell, Row
 
 SECONDS_BETWEEN_LOOKS = 0.5
 
@@ -120,6 +120,8 @@ def _prepare_worker(load: Callable[[], Dataset]) -> None:
     threading.Thread(target=_end_with_parent, daemon=True).start()
     # Read by TensorFlow when it makes the first session.
     os.environ["TF_NUM_INTRAOP_THREADS"] = os.environ["TF_NUM_INTEROP_THREADS"] = "1"
+    # Before what trains does, which is loaded with the first cell.
+    commands.import_tensorflow()
     global _dataset
     _dataset = load()
 

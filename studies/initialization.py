@@ -3,7 +3,7 @@
 import functools
 
 from studies import sensitivity
-from studies.trials import Cell
+from studies.cells import Cell
 
 TITLE = "Final accuracy over the standard deviation of the initial weights"
 DEVIATIONS = (1e-3, 3e-3, 1e-2, 3e-2, 0.1, 0.3, 1.0)

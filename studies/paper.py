@@ -8,9 +8,10 @@ from mnist.datasets import Dataset
 from runtime import markdown
 from runtime.evaluation import Evaluator
 from studies import plots
+from studies.cells import DIVERGED, Cell, Row
 from studies.plots import WITH, WITHOUT, Curve
 from studies.results import accuracy_of, by_seed, error_curves, outcomes, spread, values, where
-from studies.trials import DIVERGED, Cell, Row, learning_curve
+from studies.trials import learning_curve
 
 TITLE = "The paper's MNIST experiment"
 POINTS = 100

@@ -9,7 +9,7 @@ from typing import Any
 
 from runtime.errors import InputError
 from runtime.files import write_text
-from studies.trials import DIVERGED, FINISHED, Cell, Row
+from studies.cells import DIVERGED, FINISHED, Cell, Row
 
 FILE = "results.csv"
 # A network that answers the same for every image is right for one in ten.

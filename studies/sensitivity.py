@@ -7,8 +7,9 @@ from collections.abc import Sequence
 from mnist.datasets import Dataset
 from runtime import markdown
 from studies import plots
+from studies.cells import Cell, Row
 from studies.results import accuracy_of, final_accuracy, outcomes, values, where
-from studies.trials import Cell, Row, learning_curve
+from studies.trials import learning_curve
 
 # A value is good where it costs no more accuracy than this against the best one, in points.
 TOLERANCE = 0.5

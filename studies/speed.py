@@ -8,9 +8,10 @@ from typing import NamedTuple
 from mnist.datasets import Dataset
 from runtime import markdown
 from studies import plots
+from studies.cells import Cell, Row
 from studies.plots import WITH, WITHOUT, Curve
 from studies.results import by_seed, error_curves, spread, values, where
-from studies.trials import Cell, Row, learning_curve
+from studies.trials import learning_curve
 
 TITLE = "Steps and seconds to an accuracy"
 TARGETS = (0.97, 0.98, 0.99)  # validation accuracy

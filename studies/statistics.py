@@ -14,9 +14,10 @@ from runtime import markdown
 from runtime.classification import ACCURACY_TAG
 from runtime.summaries import EventWriter
 from studies import plots
+from studies.cells import FINISHED, Cell, Row
 from studies.plots import STYLES, Curve
 from studies.results import spread, values, where
-from studies.trials import FINISHED, Cell, Row, Trial, shown_in_tensorboard
+from studies.trials import Trial, shown_in_tensorboard
 
 TITLE = "Which statistics serve inference"
 BATCH_SIZES = (2, 4, 8, 16, 32, 64, 128, 256)

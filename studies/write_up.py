@@ -13,8 +13,8 @@ from typing import Any
 from runtime.errors import InputError
 from runtime.files import write_json, write_text
 from runtime.runs import made_with
+from studies.cells import DEFAULTS, DIVERGED, Cell, Row
 from studies.results import FILE, outcomes, values, where
-from studies.trials import DEFAULTS, DIVERGED, Cell, Row
 
 FACTS_FILE, REPORT_FILE = "study.json", "report.md"
 

@@ -5,8 +5,7 @@ import types
 
 import compare
 from runtime import commands
-from studies import catalogue, sensitivity
-from studies.trials import Cell
+from studies.cells import Cell
 
 CELLS = [
     Cell(
@@ -17,6 +16,9 @@ CELLS = [
 ]
 
 if __name__ == "__main__":
+    commands.import_tensorflow()
+    from studies import catalogue, sensitivity
+
     catalogue.STUDIES["paper"] = types.SimpleNamespace(
         TITLE="Two cells",
         cells=lambda full: CELLS,

@@ -14,9 +14,10 @@ import pytest
 import model
 from mnist import datasets
 from runtime.errors import InputError
-from studies import results, sensitivity, statistics, trials, write_up
+from studies import results, sensitivity, statistics, write_up
 from studies.catalogue import STUDIES
-from studies.trials import Cell, Trial
+from studies.cells import DEFAULTS, FINISHED, Cell
+from studies.trials import Trial
 from tests.helpers import PROJECT, assert_one_line_error, last_line, run_command, wait_for
 from tests.small_study import CELLS
 
@@ -73,6 +74,8 @@ def test_a_grid_that_was_stopped_goes_on_where_it_was(tmp_path, start_grid, stop
     stdout, stderr = process.communicate(timeout=120)
     assert process.returncode == 0, stderr
     assert "1 of 2 cells to train" in stderr
+    for line in stderr.splitlines():
+        assert line.startswith(("1 of 2 cells to train", "curves: ")), line
     assert stdout.splitlines()[-1] == str(folder / "report.md")
     both = (folder / results.FILE).read_text()
     assert both.startswith(first), "the cell that was done was not trained again"
@@ -111,7 +114,7 @@ def test_the_grids_are_sound(name, full):
     cells = STUDIES[name].cells(full)
     assert len({cell.name for cell in cells}) == len(cells)
     for cell in cells:
-        assert cell.flags.keys() == trials.DEFAULTS.keys()
+        assert cell.flags.keys() == DEFAULTS.keys()
         model.network_of(cell.flags)
         model.recipe_of({**model.Recipe._field_defaults, **cell.flags})
 
@@ -160,7 +163,7 @@ def test_a_training_that_diverged_is_a_guess_from_there_on():
 
 
 def test_the_study_of_statistics_averages_as_the_layer_does():
-    flags = {**trials.DEFAULTS, "model": "mlp", "bn_decay": 0.9, "train_steps": 20, "batch_size": 8}
+    flags = {**DEFAULTS, "model": "mlp", "bn_decay": 0.9, "train_steps": 20, "batch_size": 8}
     moving_averages = statistics.MovingAverages(statistics.Kind(0.9))
     with Trial(flags, some_digits().train) as trial:
         layers = trial.graph.graph.get_collection(model.BATCH_NORMS)
@@ -223,7 +226,7 @@ def test_the_study_of_statistics_evaluates_every_kind_on_the_way(tmp_path, monke
     assert [(row["step"], row["statistics"]) for row in rows] == [
         (step, kind) for step in (10, 20) for kind in kinds
     ]
-    assert rows[-1]["status"] == trials.FINISHED
+    assert rows[-1]["status"] == FINISHED
     assert all(0 <= row["accuracy"] <= 1 for row in rows)
     of = {row["statistics"]: row["accuracy"] for row in rows if row["step"] == 20}
     assert of["decay 0.999, not debiased"] < of[statistics.EXACT], "it still knows nothing"

@@ -1,0 +1,41 @@
+"""What a study trains: the cells of its grid. Without TensorFlow, which takes seconds to import."""
+
+from typing import Any, NamedTuple
+
+FINISHED, DIVERGED = "finished", "diverged"
+# What a study does not choose. The rate is constant, unlike that of `train.py`, since the steps to
+# an accuracy should not depend on how many are still to come.
+DEFAULTS: dict[str, Any] = {
+    "model": "small",
+    "batch_norm": True,
+    "bn_decay": 0.9,
+    "bn_epsilon": 1e-5,
+    "precision": "float32",
+    "batch_size": 128,
+    "train_steps": 429,
+    "optimizer": "adam",
+    "learning_rate": 1e-3,
+    "lr_schedule": "constant",
+    "dropout": 0.0,
+    "init_stddev": None,
+    "seed": 0,
+}
+
+Row = dict[str, Any]
+
+
+class Cell(NamedTuple):
+    """One training of a study's grid."""
+
+    varied: dict[str, Any]  # flags of `train.py` that differ from cell to cell
+    fixed: dict[str, Any]  # flags that the study chose for this and similar cells
+
+    @property
+    def flags(self) -> dict[str, Any]:
+        """All flags of the training."""
+        return {**DEFAULTS, **self.fixed, **self.varied}
+
+    @property
+    def name(self) -> str:
+        """What the cell is called in TensorBoard and in messages."""
+        return ",".join(f"{flag}={value}" for flag, value in self.varied.items())
