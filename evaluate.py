@@ -9,6 +9,7 @@ python evaluate.py --tta=8                                    each image seen in
 python evaluate.py --projector                                the digits in TensorBoard's Projector
 """
 
+import functools
 import pathlib
 from typing import Any
 
@@ -19,7 +20,7 @@ from mnist import datasets
 from runtime import checkpoints, classification, commands, files, records, runs
 from runtime.classification import Outcome
 from runtime.errors import InputError
-from runtime.progress import note
+from runtime.progress import Progress, note
 
 FLAGS = absl_flags.FLAGS
 flags.define_evaluation()
@@ -43,12 +44,11 @@ def main() -> None:
             note(
                 f"{run.folder} was trained on {run.dataset['name']}, is evaluated on {dataset.name}"
             )
-    outcomes, results = [], []
-    for (run, checkpoint), network in zip(found, networks, strict=True):
-        outcomes.append(_classify(run, checkpoint, network, dataset))
-        results.append(
-            classification.result(outcomes[-1], dataset.name, FLAGS.split, checkpoint, FLAGS.tta)
-        )
+    outcomes = _classify_with_each(found, networks, dataset)
+    results = [
+        classification.result(outcome, dataset.name, FLAGS.split, checkpoint, FLAGS.tta)
+        for outcome, (_, checkpoint) in zip(outcomes, found, strict=True)
+    ]
     outcome, result = outcomes[0], results[0]
     if len(found) > 1:
         outcome = classification.combine(outcomes, vote=FLAGS.vote)
@@ -106,7 +106,24 @@ def _split_as_for(run: runs.Run, dataset: datasets.Dataset) -> datasets.Dataset:
     return dataset
 
 
-def _classify(run: runs.Run, checkpoint: str, network: Any, dataset: datasets.Dataset) -> Outcome:
+def _classify_with_each(
+    found: list[tuple[runs.Run, str]], networks: list[Any], dataset: datasets.Dataset
+) -> list[Outcome]:
+    """What the network of each checkpoint makes of the images."""
+    from runtime import evaluation
+
+    batches = evaluation.batches_of(getattr(dataset, FLAGS.split).labels)
+    looks = len(found) * (1 + FLAGS.tta)
+    with Progress(looks * batches, 0, f"{FLAGS.split} images") as progress:
+        return [
+            _classify(run, checkpoint, network, dataset, progress)
+            for (run, checkpoint), network in zip(found, networks, strict=True)
+        ]
+
+
+def _classify(
+    run: runs.Run, checkpoint: str, network: Any, dataset: datasets.Dataset, progress: Progress
+) -> Outcome:
     """What the network of a checkpoint makes of the images."""
     import model
     from runtime import evaluation, projector, variables
@@ -125,8 +142,9 @@ def _classify(run: runs.Run, checkpoint: str, network: Any, dataset: datasets.Da
     if run.flags.get("weight_average") and checkpoints.kind_of(checkpoint) == checkpoints.MODEL:
         note(f"{checkpoint} is evaluated with the weights themselves, not with their average")
     images, labels = getattr(dataset, FLAGS.split)
+    on_batch = functools.partial(progress.advance, run.name)
     with evaluator_of(build(network)) as evaluator:
-        outcome = evaluator.classify(images, labels)
+        outcome = evaluator.classify(images, labels, on_batch=on_batch)
         if FLAGS.projector:
             name = f"{dataset.name} {FLAGS.split} digits at step {checkpoints.step_of(checkpoint)}"
             embedding = evaluator.embedding(images)
@@ -140,7 +158,10 @@ def _classify(run: runs.Run, checkpoint: str, network: Any, dataset: datasets.Da
         if run.flags.get("augment", "none") == "none":
             note(f"{run.folder} was trained without --augment: distorted digits are new to it")
         with evaluator_of(build(network, augment="affine")) as evaluator:
-            distorted = [evaluator.classify(images, labels, i) for i in range(FLAGS.tta)]
+            distorted = [
+                evaluator.classify(images, labels, distortion, on_batch)
+                for distortion in range(FLAGS.tta)
+            ]
         outcome = classification.combine([outcome, *distorted])
     return outcome
 

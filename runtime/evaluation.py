@@ -1,9 +1,9 @@
 """Classifying images with the weights of a checkpoint."""
 
-import itertools
+import functools
 import math
 import pathlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -55,7 +55,7 @@ class Evaluator:
         checkpoint: str,
         images: np.ndarray,
         labels: np.ndarray,
-        progress: Progress | None = None,
+        on_batch: Callable[[], None] = lambda: None,
     ) -> None:
         """Takes the moving average of the weights in a checkpoint.
 
@@ -74,7 +74,7 @@ class Evaluator:
         if not averages:
             raise InputError(f"{checkpoint}: expected averages of the weights, found none")
         self.load(values | averages, checkpoint)
-        self.compute_population(images, labels, progress)
+        self.compute_population(images, labels, on_batch)
 
     def load(self, values: dict[str, np.ndarray], source: str) -> None:
         """Takes the values of all variables, by name.
@@ -103,38 +103,42 @@ class Evaluator:
             )
 
     def compute_population(
-        self, images: np.ndarray, labels: np.ndarray, progress: Progress | None = None
+        self, images: np.ndarray, labels: np.ndarray, on_batch: Callable[[], None] = lambda: None
     ) -> None:
         """Replaces the moving averages by the exact statistics of all these images.
 
-        `progress` counts batches: all of them, for one layer after the other.
+        `on_batch` is called after each of `batches_of(labels)`, for one layer after the other.
         """
         layers = self.graph.batch_norms
-        batches = itertools.count(1)
 
         def feeds() -> Iterator[dict]:
             for start in range(0, len(labels), BATCH_SIZE):
                 yield self._feed(images, labels, start, BATCH_SIZE)
-                if progress:
-                    progress.update(next(batches), f"{len(layers)} layers")
+                on_batch()
 
         if self._moments is None:
             self._moments = population_moments(layers)
         population_statistics(self._session, layers, feeds, self._moments)
 
     def classify(
-        self, images: np.ndarray, labels: np.ndarray, distortion: int | None = None
+        self,
+        images: np.ndarray,
+        labels: np.ndarray,
+        distortion: int | None = None,
+        on_batch: Callable[[], None] = lambda: None,
     ) -> Outcome:
         """Classifies uint8 images [n, 28, 28] with labels [n].
 
-        `distortion` says which one to see them with, in a graph that distorts.
+        `distortion` says which one to see them with, in a graph that distorts. `on_batch` is
+        called after each of `batches_of(labels)`.
         """
         fetches = (self.graph.predictions, self.graph.cross_entropy, self.graph.probabilities)
         feed = {} if distortion is None else {self.graph.distortion: distortion}
-        batches = [
-            self._session.run(fetches, feed | self._feed(images, labels, start, BATCH_SIZE))
-            for start in range(0, len(labels), BATCH_SIZE)
-        ]
+        batches = []
+        for start in range(0, len(labels), BATCH_SIZE):
+            feed |= self._feed(images, labels, start, BATCH_SIZE)
+            batches.append(self._session.run(fetches, feed))
+            on_batch()
         return Outcome(labels.astype(np.int64), *map(np.concatenate, zip(*batches, strict=True)))
 
     def logits(self, images: np.ndarray) -> np.ndarray:
@@ -167,6 +171,11 @@ class Evaluator:
         return {self.graph.images: images[part], self.graph.labels: labels[part]}
 
 
+def batches_of(labels: np.ndarray) -> int:
+    """Returns in how many batches an `Evaluator` goes through the images of these labels."""
+    return math.ceil(len(labels) / BATCH_SIZE)
+
+
 def save_exact_population(graph: Any, checkpoint: str, split: Any, *, averaged: bool) -> str:
     """Saves a checkpoint beside `checkpoint`, with the exact statistics of the images of `split`.
 
@@ -176,15 +185,16 @@ def save_exact_population(graph: Any, checkpoint: str, split: Any, *, averaged: 
         split: a `mnist.datasets.Split`.
         averaged: whether to take the moving average of the weights.
     """
-    batches = len(graph.batch_norms) * math.ceil(len(split.labels) / BATCH_SIZE)
+    layers = len(graph.batch_norms)
     with (
         Evaluator(graph) as evaluator,
-        Progress(batches, 0, "population statistics") as progress,
+        Progress(layers * batches_of(split.labels), 0, "population statistics") as progress,
     ):
+        on_batch = functools.partial(progress.advance, f"{layers} layers")
         if averaged:
-            evaluator.restore_average(checkpoint, split.images, split.labels, progress)
+            evaluator.restore_average(checkpoint, split.images, split.labels, on_batch)
         else:
             evaluator.restore(checkpoint)
-            evaluator.compute_population(split.images, split.labels, progress)
+            evaluator.compute_population(split.images, split.labels, on_batch)
         folder = pathlib.Path(checkpoint).parent
         return evaluator.save(checkpoints.EXACT, folder, checkpoints.step_of(checkpoint))

@@ -30,7 +30,7 @@ class Progress:
         )
         self._description = description
         self._started = time.monotonic()
-        self._initial = initial
+        self._initial = self._done = initial
         self._last_line = self._started
 
     def __enter__(self) -> "Progress":
@@ -41,6 +41,7 @@ class Progress:
 
     def update(self, step: int, facts: str) -> None:
         """Shows that `step` steps are done, and `facts`, such as `loss 0.0312`."""
+        self._done = step
         if self._is_terminal:
             self._bar.set_postfix_str(facts, refresh=False)
             self._bar.update(step - self._bar.n)
@@ -50,6 +51,10 @@ class Progress:
             self._last_line = now
             left = (now - self._started) / (step - self._initial) * (self._total - step)
             note(f"{self._description}: step {step}/{self._total}, {facts}, {left:.0f} s left")
+
+    def advance(self, facts: str) -> None:
+        """Shows that one more step is done, and `facts`."""
+        self.update(self._done + 1, facts)
 
     def close(self) -> None:
         """Leaves the finished bar on the screen."""

@@ -1,6 +1,7 @@
 """Several runs together, several looks at an image, weights that are averages."""
 
 import json
+import math
 import re
 import shutil
 import subprocess
@@ -121,6 +122,8 @@ def test_looking_at_distorted_copies_as_well(trained_runs, data_flags, data_name
     assert last_line(looked).endswith("model.ckpt-40, each image and 2 distorted copies of it")
     assert "was trained without --augment" in looked.stderr
     test = loaded(data_flags, data_name).test
+    batches = 3 * math.ceil(len(test.labels) / 1000)
+    assert f"test images: step {batches}/{batches}, mlp-bn, 0 s left" in looked.stderr
     outcomes = [look(folder, "mlp-bn", test, distortion) for distortion in (None, 0, 1)]
     correct = json.loads((folder / "looks.json").read_text())["correct"]
     assert correct == classification.combine(outcomes).correct != outcomes[0].correct
