@@ -138,4 +138,6 @@ def result_line(facts: dict[str, Any]) -> str:
     else:
         line += "at step {step}, {checkpoint}".format(**facts)
     copies = facts.get("distorted_copies")
-    return f"{line}, each image and {copies} distorted copies of it" if copies else line
+    if copies:
+        line += f", each image and {copies} distorted {'copy' if copies == 1 else 'copies'} of it"
+    return line
