@@ -26,6 +26,7 @@ _TF1_NAMES = {
     "pop_var": "moving_variance",
     "pop_stddev": "moving_stddev",
 }
+# Of contrib's dicts of parameters.
 _FIELDS = {
     "beta": "beta",
     "gamma": "scale",
@@ -73,7 +74,8 @@ class BatchNormalization(object):
         updates: the update ops of all calls.
 
     Raises:
-        ValueError, TypeError: as `bn_wrapper.batch_norm_wrapper`.
+        ValueError, TypeError: as `bn_wrapper.batch_norm_wrapper`, but `momentum` and
+            `renorm_momentum` may be 1, `epsilon` may be 0, and all of them may be tensors.
     """
 
     def __init__(
@@ -107,6 +109,7 @@ class BatchNormalization(object):
                 "trainable_semantics must be one of %s, not %r"
                 % (", ".join(TRAINABLE_SEMANTICS), trainable_semantics)
             )
+        _check_numbers(epsilon, momentum=momentum, renorm_momentum=renorm_momentum)
         if renorm:
             bn_wrapper.check_renorm_clipping(renorm_clipping)
         self.axis = axis
@@ -142,7 +145,7 @@ class BatchNormalization(object):
         bn_wrapper.check_inputs(inputs, self.axis)
         if self._scope is None:
             self._create_variables(inputs)
-        phase_train = _phase(training)
+        phase_train = _phase("training", training)
         if self.trainable_semantics == "tf2" and not self.trainable:
             phase_train = False
         is_fused = self._takes_fused_kernel(inputs)
@@ -377,7 +380,8 @@ def batch_norm(
         A tensor like `inputs`.
 
     Raises:
-        ValueError: `data_format` is unknown, or renorm goes with an option that excludes it.
+        ValueError, TypeError: as `BatchNormalization`; or `data_format` is unknown, or renorm goes
+            with an option that excludes it.
     """
     if data_format not in ("NHWC", "NCHW"):
         raise ValueError("data_format must be NHWC or NCHW, not %r" % (data_format,))
@@ -386,6 +390,7 @@ def batch_norm(
         raise ValueError(
             "renorm does not go with batch_weights, updates_collections or zero_debias_moving_mean"
         )
+    _check_numbers(epsilon, decay=decay, renorm_decay=renorm_decay)
     inputs = tf.convert_to_tensor(inputs)
     axis = 1 if data_format == "NCHW" else -1
     bn_wrapper.check_inputs(inputs, axis)
@@ -412,13 +417,13 @@ def batch_norm(
             renorm=renorm,
             trainable=trainable,
             initializers=_by_field(param_initializers),
-            regularizers=_by_field(param_regularizers),
+            regularizers=_by_field(param_regularizers, ("beta", "gamma")),
             collections=_model_variables(variables_collections),
             names=_TF1_NAMES,
         )
         outputs, updates = bn_wrapper.normalize(
             inputs,
-            _phase(is_training),
+            _phase("is_training", is_training),
             variables,
             decay=decay,
             epsilon=epsilon,
@@ -478,6 +483,7 @@ def conv2d(
         reuse, scope: of the variable scope, by default a unique one beginning `Conv`.
     """
     inputs = tf.convert_to_tensor(inputs)
+    bn_wrapper.check_inputs(inputs, -1)
     with tf.variable_scope(scope, "Conv", [inputs], reuse=reuse):
         shape = _pair(kernel_size) + [inputs.shape.as_list()[-1], num_outputs]
         strides = [1] + _pair(stride) + [1]
@@ -503,6 +509,7 @@ def fully_connected(
         reuse, scope: of the variable scope, by default a unique one beginning `fully_connected`.
     """
     inputs = tf.convert_to_tensor(inputs)
+    bn_wrapper.check_inputs(inputs, -1)
     with tf.variable_scope(scope, "fully_connected", [inputs], reuse=reuse):
         product = tf.matmul(inputs, _weights([inputs.shape.as_list()[-1], num_outputs]))
         return _finish(product, activation_fn, normalizer_fn, normalizer_params)
@@ -535,28 +542,39 @@ def _pair(size):
     return list(size) if isinstance(size, (list, tuple)) else [size, size]
 
 
-def _phase(training):
+def _phase(name, training):
     """Decides when the graph is built what can be decided then; a tensor decides at every run."""
     if tf.is_tensor(training):
-        phase = bn_wrapper.check_phase(training)
+        phase = bn_wrapper.check_phase(training, name)
         static = tf.get_static_value(phase)
         return phase if static is None else bool(static)
-    if training not in (0, 1):
-        raise TypeError("training must be a bool or a bool tensor, not %r" % (training,))
+    if getattr(training, "shape", ()) or training not in (0, 1):
+        raise TypeError("%s must be a bool or a bool tensor, not %r" % (name, training))
     return bool(training)
+
+
+def _check_numbers(epsilon, **decays):
+    """Refuses what TF 1.15 took, but only a mistake can be; tensors it took are taken."""
+    ranges = [("epsilon", epsilon, float("inf"))]
+    ranges += [(name, decay, 1) for name, decay in sorted(decays.items())]
+    for name, value, highest in ranges:
+        if tf.is_tensor(value):
+            continue
+        bn_wrapper.check_number(name, value)
+        if not 0 <= value <= highest:
+            raise ValueError("%s must be from 0 to %s, not %r" % (name, highest, value))
 
 
 def _given(**arguments):
     return {name: value for name, value in arguments.items() if value is not None}
 
 
-def _by_field(parameters):
+def _by_field(parameters, known=("beta", "gamma", "moving_mean", "moving_variance")):
     """Takes a dict by TF1's names of the variables to one by the fields of `Variables`."""
-    unknown = sorted(set(parameters or ()) - set(_FIELDS))
+    unknown = sorted(set(parameters or ()) - set(known))
     if unknown:
         raise ValueError(
-            "expected parameters of %s, not of %s"
-            % (", ".join(sorted(_FIELDS)), ", ".join(unknown))
+            "expected parameters of %s, not of %s" % (", ".join(known), ", ".join(unknown))
         )
     return {_FIELDS[name]: value for name, value in (parameters or {}).items()}
 
@@ -565,9 +583,12 @@ def _model_variables(variables_collections):
     """Adds the collection that contrib's variables were in; a dict or a list stays what it was."""
     model = [tf.GraphKeys.MODEL_VARIABLES]
     if not isinstance(variables_collections, dict):
-        return model + list(variables_collections or [])
-    wanted = _by_field({name: list(names or []) for name, names in variables_collections.items()})
-    return {field: model + wanted.get(field, []) for field in bn_wrapper.Variables._fields}
+        return model + bn_wrapper.collection_names(variables_collections)
+    wanted = _by_field(variables_collections)
+    return {
+        field: model + bn_wrapper.collection_names(wanted.get(field))
+        for field in bn_wrapper.Variables._fields
+    }
 
 
 def _add_debiasing_to_model_variables(moving_mean):
@@ -608,15 +629,20 @@ def install():
 
     Afterwards `tf.layers.batch_normalization`, `tf.layers.BatchNormalization` and
     `tf.contrib.layers.batch_norm` are this module's, with `tf` being `tensorflow.compat.v1` or, on
-    TF 1, `tensorflow`; `from tensorflow.contrib.layers import batch_norm` works too. All that is
-    not batch norm stays what it was. Calling it again changes nothing; `uninstall` undoes it.
+    TF 1, `tensorflow`; `from tensorflow.contrib.layers import batch_norm` and the like work too.
+    All that is not batch norm stays what it was. Calling it again changes nothing; `uninstall`
+    undoes it.
     """
     if _undo:
         return
     import tensorflow
 
-    is_tf1 = tensorflow.__version__.startswith("1.")
-    for root in [tf, tensorflow] if is_tf1 else [tf]:
+    # Each with the names that programs import its modules by: Python would load the original
+    # modules for them, and put those in the place of these.
+    roots = [(tf, ["tensorflow.compat.v1", "tensorflow"])]
+    if tensorflow.__version__.startswith("1."):
+        roots = [(tf, ["tensorflow.compat.v1"]), (tensorflow, ["tensorflow"])]
+    for root, paths in roots:
         former_contrib = getattr(root, "contrib", None)
         contrib_layers = _Overlay(
             "tensorflow.contrib.layers",
@@ -632,8 +658,10 @@ def install():
         )
         _set_attribute(root, "layers", layers)
         _set_attribute(root, "contrib", contrib)
-    _set_module("tensorflow.contrib", contrib)
-    _set_module("tensorflow.contrib.layers", contrib_layers)
+        for path in paths:
+            _set_module(path + ".layers", layers)
+            _set_module(path + ".contrib", contrib)
+            _set_module(path + ".contrib.layers", contrib_layers)
 
 
 def uninstall():

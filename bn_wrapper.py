@@ -10,6 +10,7 @@ that TF1 code calls batch norm by are in `bn_compat.py`, on top of this file.
 """
 
 import collections
+import numbers
 
 import tensorflow.compat.v1 as tf
 
@@ -104,7 +105,8 @@ def batch_norm_wrapper(
         renorm_decay: decay of `renorm_mean` and `renorm_stddev`.
         adjustment: function of the shape of the inputs (an int32 tensor) that returns a pair
             (factor, offset) for the normalized values, in training only.
-        variables_collections: collections for all variables besides the usual ones.
+        variables_collections: collections for all variables besides the usual ones, a name or a
+            list; or a dict of them by variable.
         outputs_collections: collections for the output.
         name: variable scope of the layer; by default a unique one beginning `batch_norm`.
         reuse: True or `tf.AUTO_REUSE` shares the variables of the layer `name`.
@@ -113,7 +115,8 @@ def batch_norm_wrapper(
         A tensor of the shape and dtype of `inputs`.
 
     Raises:
-        TypeError: `inputs` are not floating-point, or `phase_train` is not a bool.
+        TypeError: `inputs` are not floating-point, `phase_train` is not a bool, or another
+            argument is of a kind that is not described here.
         ValueError: another argument is outside what is described here; options are given that
             exclude each other.
     """
@@ -122,8 +125,10 @@ def batch_norm_wrapper(
     phase_train = check_phase(phase_train)
     _check_keys("initializers", initializers, ("scale", "beta", "pop_mean", "pop_var"))
     _check_keys("regularizers", regularizers, ("scale", "beta"))
-    if not 0 <= decay < 1 or tf.float32.as_numpy_dtype(decay) == 1:
-        raise ValueError("decay must be in [0, 1), in float32 as well, not %r" % (decay,))
+    _check_decay("decay", decay)
+    if renorm:
+        _check_decay("renorm_decay", renorm_decay)
+    check_number("epsilon", epsilon)
     if not epsilon > 0:
         raise ValueError("epsilon must be above 0, not %r" % (epsilon,))
 
@@ -181,14 +186,34 @@ def create_variables(
         dtype: of each variable, see `statistics_dtype`.
         center, scale, renorm, trainable: as of `batch_norm_wrapper`.
         initializers, regularizers, constraints: dicts by the fields of `Variables`.
-        collections: list of collections for all variables, or a dict of lists by field.
+        collections: for all variables, the name of one or a list; or a dict of these by field.
         names: dict of the variables' names, by field, where they differ from it.
 
     Returns:
         `Variables`.
+
+    Raises:
+        TypeError: an initializer, regularizer or constraint is not a function.
+        ValueError: collections are given for a field that there is not.
     """
     initializers = initializers or {}
+    names = names or {}
+    for kind, functions in (
+        ("initializer", initializers),
+        ("regularizer", regularizers),
+        ("constraint", constraints),
+    ):
+        for field, function in sorted((functions or {}).items()):
+            if function is not None and not callable(function):
+                raise TypeError(
+                    "the %s of %s must be a function, not %r"
+                    % (kind, names.get(field, field), function)
+                )
+    if isinstance(collections, dict):
+        _check_keys("variables_collections", collections, Variables._fields)
     pop_var_initializer = initializers.get("pop_var", tf.ones_initializer())
+    if isinstance(pop_var_initializer, type):
+        pop_var_initializer = pop_var_initializer()
 
     def square_root_of_pop_var(shape, dtype=None, partition_info=None):
         return tf.sqrt(pop_var_initializer(shape, dtype=dtype))
@@ -207,13 +232,13 @@ def create_variables(
     def variable(field, is_trained=False):
         extra = collections.get(field) if isinstance(collections, dict) else collections
         return tf.get_variable(
-            (names or {}).get(field, field),
+            names.get(field, field),
             shape,
             dtype,
             initializers.get(field, defaults[field]),
             regularizer=(regularizers or {}).get(field),
             constraint=(constraints or {}).get(field),
-            collections=[tf.GraphKeys.GLOBAL_VARIABLES] + list(extra or []),
+            collections=[tf.GraphKeys.GLOBAL_VARIABLES] + collection_names(extra),
             trainable=is_trained,
         )
 
@@ -268,6 +293,10 @@ def normalize(
     check_renorm_clipping(renorm_clipping)
     if is_ghost:
         _check_ghost_batches(virtual_batch_size, axes, batch_weights, adjustment)
+        if phase_train is not None and phase_train is not False:
+            _check_divides(virtual_batch_size, inputs)
+    if batch_weights is not None:
+        batch_weights = _one_weight_an_example(batch_weights, inputs)
     is_fused = _takes_fused_kernel(
         fused,
         is_cheap=axes == [inputs.shape.ndims - 1],
@@ -298,7 +327,9 @@ def normalize(
         if is_ghost:
             # Example i goes to ghost batch i modulo their number, as in tf.layers.
             ghosts = tf.concat([[virtual_batch_size, -1], tf.shape(values)[1:]], axis=0)
-            values, kept = tf.reshape(values, ghosts), [1] + [i + 1 for i in axes]
+            # TensorFlow names the op if the batch turns out not to be divisible.
+            values = tf.reshape(values, ghosts, name="split_by_virtual_batch_size")
+            kept = [1] + [i + 1 for i in axes]
         # Float32 sums of many values far from zero are off by more than the values' spread. So the
         # moments are those of the distances to a first estimate of the mean.
         origin = tf.stop_gradient(tf.reduce_mean(values, _all_but(kept, values), keepdims=True))
@@ -507,9 +538,9 @@ def positive_axes(axis, rank):
     """
     axes = list(axis) if isinstance(axis, (list, tuple)) else [axis]
     for one in axes:
-        if not isinstance(one, int) or not -rank <= one < rank:
+        if not _is_int(one) or not -rank <= one < rank:
             raise ValueError("axis must be from %d to %d, not %r" % (-rank, rank - 1, one))
-    positive = sorted(one % rank for one in axes)
+    positive = sorted(int(one) % rank for one in axes)
     if not positive or len(set(positive)) < len(positive):
         raise ValueError("axis must name one dimension or several different ones, not %r" % (axis,))
     return positive
@@ -540,20 +571,34 @@ def check_inputs(inputs, axis):
             )
 
 
-def check_phase(phase_train):
-    """Returns `phase_train` as None, a bool or a tensor; raises where it is something else."""
+def check_phase(phase_train, name="phase_train"):
+    """Returns `phase_train` as None, a bool or a tensor; raises where it is something else.
+
+    `name` is what the caller calls it.
+    """
     if phase_train is None or isinstance(phase_train, bool):
         return phase_train
     if not tf.is_tensor(phase_train):
         raise TypeError(
-            "phase_train must be None, True, False or a bool tensor, not %r" % (phase_train,)
+            "%s must be None, True, False or a bool tensor, not %r" % (name, phase_train)
         )
     phase_train = tf.convert_to_tensor(phase_train)
     if phase_train.dtype.base_dtype != tf.bool:
-        raise TypeError("phase_train must be bool, but its dtype is %s" % phase_train.dtype.name)
+        raise TypeError("%s must be bool, but its dtype is %s" % (name, phase_train.dtype.name))
     if phase_train.shape.ndims not in (0, None):
-        raise ValueError("phase_train must be a scalar, but its shape is %s" % phase_train.shape)
+        raise ValueError("%s must be a scalar, but its shape is %s" % (name, phase_train.shape))
     return phase_train
+
+
+def check_number(name, value):
+    """Raises TypeError where `value`, which the caller calls `name`, is not a number."""
+    if not isinstance(value, numbers.Real):
+        raise TypeError("%s must be a number, not %r" % (name, value))
+
+
+def collection_names(names):
+    """Returns the name of one collection, a sequence of names, or None, as a list."""
+    return [names] if isinstance(names, str) else list(names or [])
 
 
 def check_renorm_clipping(renorm_clipping):
@@ -713,8 +758,40 @@ def _takes_fused_kernel(fused, is_cheap, obstacles):
     return bool(fused) or (fused is None and is_cheap and not in_the_way)
 
 
+def _check_decay(name, decay):
+    check_number(name, decay)
+    if not 0 <= decay < 1 or tf.float32.as_numpy_dtype(decay) == 1:
+        raise ValueError("%s must be in [0, 1), in float32 as well, not %r" % (name, decay))
+
+
+def _is_int(value):
+    return isinstance(value, numbers.Integral) and not isinstance(value, bool)
+
+
+def _one_weight_an_example(batch_weights, inputs):
+    """Returns `batch_weights` as a tensor [batch]; raises TypeError or ValueError."""
+    weights = tf.convert_to_tensor(batch_weights, name="batch_weights")
+    if weights.dtype.base_dtype == tf.string:
+        raise TypeError("batch_weights must be numbers, not %s" % weights.dtype.name)
+    if not weights.shape.is_compatible_with(inputs.shape[:1]):
+        raise ValueError(
+            "batch_weights must have the shape %s, a weight for each example, not %s"
+            % (inputs.shape[:1], weights.shape)
+        )
+    return weights
+
+
+def _check_divides(virtual_batch_size, inputs):
+    batch_size = inputs.shape.as_list()[0]
+    if batch_size is not None and batch_size % virtual_batch_size:
+        raise ValueError(
+            "virtual_batch_size must divide the batch, but %d does not divide %d"
+            % (virtual_batch_size, batch_size)
+        )
+
+
 def _check_ghost_batches(size, axes, batch_weights, adjustment):
-    if not isinstance(size, int) or size < 1:
+    if not _is_int(size) or size < 1:
         raise ValueError("virtual_batch_size must be a positive integer, not %r" % (size,))
     if 0 in axes:
         raise ValueError("virtual_batch_size splits dimension 0, so axis can't have it")
@@ -724,6 +801,8 @@ def _check_ghost_batches(size, axes, batch_weights, adjustment):
 
 
 def _check_keys(name, given, known):
+    if given is not None and not isinstance(given, dict):
+        raise TypeError("%s must be a dict of %s, not %r" % (name, ", ".join(known), given))
     unknown = sorted(set(given or ()) - set(known))
     if unknown:
         raise ValueError("%s knows %s, not %s" % (name, ", ".join(known), ", ".join(unknown)))

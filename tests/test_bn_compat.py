@@ -454,6 +454,14 @@ def test_a_normalizer_that_is_told_the_phase_does_not():
     np.testing.assert_allclose(one, other, rtol=1e-6)
 
 
+@pytest.mark.parametrize("layer", ["conv2d", "fully_connected"])
+def test_channels_that_are_not_known_are_told_of_by_their_name(session, layer):
+    options = {"kernel_size": 3} if layer == "conv2d" else {}
+    inputs = tf.placeholder(tf.float32, [None, 8, 8, None] if options else [None, None])
+    with pytest.raises(ValueError, match="the channels, must be known"):
+        getattr(bn_compat, layer)(inputs, 4, **options)
+
+
 def test_a_normalizer_takes_the_place_of_the_bias(session):
     bn_compat.fully_connected(tf.zeros([4, 3]), 2, scope="biased")
     bn_compat.fully_connected(
@@ -517,12 +525,15 @@ def test_a_list_of_collections_is_for_all_variables_and_a_dict_for_some(session)
     bn_compat.batch_norm(tf.zeros([4, 3]), variables_collections=["all"], scope="a")
     bn_compat.batch_norm(
         tf.zeros([4, 3]),
-        variables_collections={"beta": ["some"], "moving_mean": ["some", "means"]},
+        variables_collections={"beta": "some", "moving_mean": ["some", "means"]},
         scope="b",
     )
     assert set(variable_names("all")) == {"a/beta", "a/moving_mean", "a/moving_variance"}
     assert set(variable_names("some")) == {"b/beta", "b/moving_mean"}
     assert variable_names("means") == ["b/moving_mean"]
+    bn_compat.batch_norm(tf.zeros([4, 3]), variables_collections="all", scope="a", reuse=True)
+    assert len(variable_names("all")) == 3, "TF 1.15 made collections of the letters of a name"
+    assert not variable_names("a")
     assert len(variable_names()) == len(variable_names(tf.GraphKeys.MODEL_VARIABLES)) == 6
 
 
@@ -631,15 +642,35 @@ def test_the_fused_kernel_averages_the_unbiased_variance(
         ("batch_norm", {"param_initializers": {"scale": None}}, ValueError, "not of scale"),
         ("batch_norm", {"param_regularizers": {"bias": None}}, ValueError, "not of bias"),
         ("batch_norm", {"variables_collections": {"bias": ["c"]}}, ValueError, "not of bias"),
+        ("batch_norm", {"param_regularizers": {"moving_mean": abs}}, ValueError, "not of moving"),
+        ("batch_norm", {"param_initializers": {"beta": "zeros"}}, TypeError, "beta .* 'zeros'"),
+        ("batch_norm", {"is_training": "False"}, TypeError, "is_training .* 'False'"),
+        ("batch_norm", {"is_training": np.array([True, False])}, TypeError, "is_training"),
+        ("batch_norm", {"decay": 2.0}, ValueError, "decay must be from 0 to 1, not 2.0"),
+        ("batch_norm", {"decay": "0.9"}, TypeError, "decay must be a number, not '0.9'"),
+        ("batch_norm", {"renorm_decay": -1}, ValueError, "renorm_decay .* not -1"),
+        ("batch_norm", {"epsilon": -1.0}, ValueError, "epsilon .* not -1.0"),
+        ("batch_norm", {"batch_weights": [[1.0] * 3] * 4}, ValueError, r"\(4,\).* not \(4, 3\)"),
+        ("batch_norm", {"batch_weights": "a"}, TypeError, "batch_weights .* string"),
         ("batch_norm", {"reuse": True}, ValueError, "reuse=True"),
         ("batch_normalization", {"training": None}, TypeError, "None"),
         ("batch_normalization", {"trainable_semantics": "tf3"}, ValueError, "'tf3'"),
         ("batch_normalization", {"training": "False"}, TypeError, "'False'"),
         ("batch_normalization", {"training": 2}, TypeError, "2"),
         ("batch_normalization", {"training": 0.5}, TypeError, "0.5"),
+        ("batch_normalization", {"momentum": 2}, ValueError, "momentum .* not 2"),
+        ("batch_normalization", {"gamma_initializer": "ones"}, TypeError, "gamma .* 'ones'"),
+        ("batch_normalization", {"beta_regularizer": 0.1}, TypeError, "beta .* 0.1"),
+        ("batch_normalization", {"gamma_constraint": "unit"}, TypeError, "gamma .* 'unit'"),
         ("batch_normalization", {"axis": 2}, ValueError, "2"),
         ("batch_normalization", {"axis": [1, -1]}, ValueError, r"\[1, -1\]"),
         ("batch_normalization", {"virtual_batch_size": 0}, ValueError, "0"),
+        (
+            "batch_normalization",
+            {"virtual_batch_size": 3, "training": True},
+            ValueError,
+            "virtual_batch_size .* 3 does not divide 4",
+        ),
     ],
 )
 def test_wrong_arguments_are_refused_with_the_offending_value(
@@ -671,6 +702,10 @@ def test_install_puts_batch_norm_where_old_programs_look(session, installed):
     assert tf.layers.batch_normalization is bn_compat.batch_normalization
     assert tf.layers.BatchNormalization is bn_compat.BatchNormalization
     layers, contrib = tf.layers, tf.contrib
+    # Each of these imports loaded TensorFlow's module, and put it in the place of ours.
+    for name in ("tensorflow.layers", "tensorflow.compat.v1.layers"):
+        assert importlib.import_module(name).batch_normalization is bn_compat.batch_normalization
+    assert tf.layers is layers
     bn_compat.install()
     assert tf.layers is layers and tf.contrib is contrib, "once more is no more"
 
@@ -801,6 +836,13 @@ def test_the_tests_that_the_documents_cite_exist():
     cited = set(re.findall(r"`(test_\w+)`", "".join(DOCUMENTS.values())))
     tests = "".join(path.read_text() for path in (PROJECT / "tests").glob("test_*.py"))
     assert cited and cited <= set(re.findall(r"^def (test_\w+)", tests, re.MULTILINE))
+
+
+def test_a_phase_that_is_no_bool_is_refused_by_the_name_that_it_has_there(session):
+    with pytest.raises(TypeError, match="is_training must be bool, .* int32"):
+        bn_compat.batch_norm(tf.zeros([4, 3]), is_training=tf.constant(1))
+    with pytest.raises(ValueError, match="training must be a scalar"):
+        bn_compat.batch_normalization(tf.zeros([4, 3]), training=tf.constant([True, False]))
 
 
 @pytest.mark.parametrize("use_resource", [False, True])

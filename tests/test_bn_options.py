@@ -260,6 +260,24 @@ def test_ghost_batches_are_normalized_each_by_itself():
     np.testing.assert_allclose(variables["pop_var"], expected, rtol=1e-5)
 
 
+def test_a_batch_that_has_no_whole_ghost_batches_is_refused_by_their_name():
+    with tf.Graph().as_default(), tf.Session() as session:
+        inputs = tf.placeholder(tf.float32, [None, 3])
+        outputs = batch_norm_wrapper(inputs, True, virtual_batch_size=4)
+        session.run(tf.global_variables_initializer())
+        with pytest.raises(tf.errors.InvalidArgumentError, match="split_by_virtual_batch_size"):
+            session.run(outputs, {inputs: np.zeros([6, 3])})
+
+
+def test_initializers_may_be_classes():
+    with tf.Graph().as_default(), tf.Session() as session:
+        initializers = {name: tf.zeros_initializer for name in ("scale", "pop_var")}
+        batch_norm_wrapper(tf.zeros([4, 3]), True, renorm=True, initializers=initializers)
+        session.run(tf.global_variables_initializer())
+        for name in ("scale", "pop_var", "pop_stddev"):
+            np.testing.assert_array_equal(session.run(variable(name)), [0, 0, 0])
+
+
 def test_an_inference_graph_needs_no_ghost_batches():
     with tf.Graph().as_default(), tf.Session() as session:
         outputs = batch_norm_wrapper(tf.constant(batch_of((5, 3))), virtual_batch_size=4)
@@ -373,7 +391,7 @@ def test_variables_and_outputs_go_where_they_are_wanted():
             True,
             initializers={"beta": tf.constant_initializer(2.0)},
             regularizers={"scale": tf.reduce_sum},
-            variables_collections=["mine"],
+            variables_collections="mine",
             outputs_collections="outputs",
         )
         assert len(tf.get_collection("mine")) == 4
@@ -439,11 +457,17 @@ def test_population_statistics_are_those_of_the_whole_set():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
+        ({"axis": True}, "axis must be from -2 to 1, not True"),
         ({"axis": 2}, "axis must be from -2 to 1, not 2"),
         ({"axis": (1, -1)}, r"\(1, -1\)"),
         ({"axis": ()}, r"\(\)"),
         ({"initializers": {"gamma": None}}, "gamma"),
         ({"regularizers": {"pop_mean": None}}, "pop_mean"),
+        ({"variables_collections": {"gamma": ["mine"]}}, "variables_collections .* gamma"),
+        ({"renorm": True, "renorm_decay": 2}, "renorm_decay .* not 2"),
+        ({"virtual_batch_size": 3}, "3 does not divide 8"),
+        ({"virtual_batch_size": True}, "not True"),
+        ({"batch_weights": [1.0, 2.0]}, r"batch_weights .* \(8,\), .* not \(2,\)"),
         ({"renorm": True, "renorm_clipping": {"rmaximum": 2}}, "rmaximum"),
         ({"virtual_batch_size": 0}, "not 0"),
         ({"virtual_batch_size": 2, "axis": 0}, "dimension 0"),
@@ -454,6 +478,33 @@ def test_population_statistics_are_those_of_the_whole_set():
 def test_wrong_options_are_refused_with_the_offending_value(options, message):
     with tf.Graph().as_default(), pytest.raises(ValueError, match=message):
         batch_norm_wrapper(tf.zeros([8, 3]), True, **options)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"decay": "0.9"}, "decay must be a number, not '0.9'"),
+        ({"decay": None}, "decay must be a number, not None"),
+        ({"epsilon": "1e-3"}, "epsilon must be a number, not '1e-3'"),
+        ({"initializers": {"scale": 1.0}}, "initializer of scale must be a function, not 1.0"),
+        ({"initializers": abs}, "initializers must be a dict of scale, beta"),
+        ({"regularizers": {"scale": 0.1}}, "regularizer of scale must be a function, not 0.1"),
+        ({"renorm": True, "renorm_clipping": [1, 2, 3]}, "renorm_clipping must be a dict of rmin"),
+        ({"batch_weights": ["a"] * 8}, "batch_weights must be numbers, not string"),
+    ],
+)
+def test_options_of_a_wrong_kind_are_refused_with_their_name(options, message):
+    with tf.Graph().as_default(), pytest.raises(TypeError, match=message):
+        batch_norm_wrapper(tf.zeros([8, 3]), True, **options)
+
+
+def test_integers_of_numpy_are_integers():
+    with tf.Graph().as_default():
+        inputs = tf.zeros([8, 3])
+        outputs = batch_norm_wrapper(
+            inputs, True, axis=np.int64(1), virtual_batch_size=np.int32(4), decay=np.float32(0.9)
+        )
+        assert outputs.shape == [8, 3]
 
 
 def test_folded_into_the_weights_it_computes_the_same():
