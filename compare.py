@@ -28,6 +28,7 @@ flags.define_comparison()
 def main() -> None:
     """Trains what is missing of a study, and writes its report."""
     folder = pathlib.Path(FLAGS.results_dir, FLAGS.study + ("-full" if FLAGS.full else ""))
+    summaries = folder / "summaries"
     files.make_folder(folder)
     with lock.only_process(folder):
         # Not at the top of the file: it takes seconds, and wrong input should be told of at once.
@@ -47,9 +48,11 @@ def main() -> None:
             kind = "synthetic" if dataset.name == "synthetic" else "mnist"
             load = functools.partial(datasets.load, kind, FLAGS.data_dir)
             with write_up.on_the_clock(folder, facts):
-                grid.train_missing(cells, table, study.train, load, folder / "summaries")
+                grid.train_missing(cells, table, study.train, load, summaries)
         report = write_up.write(folder, study, table.rows)
-    note(f"curves: {commands.tensorboard(folder / 'summaries')}")
+    # The results that come with the project have no curves with them.
+    if summaries.exists():
+        note(f"curves: {commands.tensorboard(summaries)}")
     print(report)
 
 

@@ -54,7 +54,11 @@ def define_training() -> None:
         lower_bound=1,
     )
     flags.DEFINE_integer("train_steps", None, "Steps, instead of --epochs.", lower_bound=1)
-    flags.mark_flags_as_mutual_exclusive(["epochs", "train_steps"])
+    flags.register_multi_flags_validator(
+        ["epochs", "train_steps"],
+        lambda values: None in values.values(),
+        "expected one of them, found both; one may be in the --flagfile",
+    )
     flags.DEFINE_integer("batch_size", 128, "Images a step.", lower_bound=1)
     flags.DEFINE_float("learning_rate", 6e-3, "Highest learning rate of the schedule, above 0.")
     flags.DEFINE_enum(

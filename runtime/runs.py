@@ -262,6 +262,13 @@ def find(checkpoint_dir: str, name: str | None, checkpoint: str | None) -> tuple
         checkpoint = re.sub(r"\.(index|data-\d+-of-\d+)$", "", checkpoint)
         checkpoints.step_of(checkpoint)
         run = load_run(pathlib.Path(checkpoint).parent)
+        is_known = pathlib.Path(checkpoint).name in run.checkpoints
+        if not (is_known or checkpoints.exists(checkpoint)):
+            there = sorted(run.checkpoints, key=checkpoints.step_of, reverse=True)
+            raise InputError(
+                f"{checkpoint}: expected a checkpoint, found none; "
+                f"{run.folder} has {', '.join(there) or 'none'}"
+            )
     else:
         folder = pathlib.Path(checkpoint_dir)
         run = load_run(folder / name) if name else _newest_run(folder)

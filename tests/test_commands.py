@@ -308,7 +308,7 @@ def test_drawn_digits_teach_to_read_real_ones(tmp_path, real_mnist):
         (["train"], ["'train'"]),
         (["--epochs=0"], ["epochs", "0"]),
         (["--epochs=many"], ["epochs", "many"]),
-        (["--epochs=1", "--train_steps=1"], ["epochs", "train_steps"]),
+        (["--epochs=1", "--train_steps=1"], ["epochs=1, train_steps=1", "--flagfile"]),
         (["--bn_decay=1"], ["bn_decay", "1.0", "[0, 0.99999]"]),
         (["--bn_decay=-0.1"], ["bn_decay", "-0.1", "[0, 0.99999]"]),
         (["--bn_epsilon=0"], ["bn_epsilon", "above 0"]),
@@ -386,7 +386,7 @@ def test_what_is_wrong_is_told_without_the_seconds_that_tensorflow_takes(
         ("train.py", "--model=mlp", "--seed=7"): "--seed was 0, now 7",
         ("evaluate.py", "--run=missing"): "checkpoints/missing",
         ("evaluate.py", "--run=mlp-nobn", "--fold_batch_norm"): "checkpoints/mlp-nobn",
-        ("evaluate.py", "--checkpoint=checkpoints/mlp-bn/model.ckpt-1"): "model.ckpt-1",
+        ("evaluate.py", "--checkpoint=checkpoints/mlp-bn/model.ckpt-1"): "has model.ckpt-40, ",
         ("compare.py", "--study=everything"): "everything",
     }
     for command_line, fragment in cases.items():
