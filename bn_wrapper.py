@@ -86,12 +86,15 @@ def batch_norm_wrapper(
         trainable: False freezes `scale` and `beta` only; the statistics go on as `phase_train`
             says. (In TF2's Keras it means inference; pass `phase_train=False` for that.)
         fused: None takes TensorFlow's fused kernel wherever it computes the same thing, which
-            is faster; True insists on it; False takes `tf.nn.moments`.
+            is faster; True insists on it; False takes `tf.nn.moments`, which is more accurate far
+            from zero: where a mean is more than some thousand standard deviations.
         updates_collections: None makes the update part of the output. The name of a collection,
             such as `tf.GraphKeys.UPDATE_OPS`, puts the update ops there instead: then running
             them is up to you, and a step that does not run them forgets its batch.
         zero_debias: start the averages at the first batch. False starts them at `pop_mean` 0
-            and `pop_var` 1, as TF1's layers did, and takes hundreds of steps to forget that.
+            and `pop_var` 1, as TF1's layers did, and takes hundreds of steps to forget that. Take
+            it where towers share the layer and update it at the same time, which a debiased
+            average, having several variables, can't take in one piece.
         unbiased: average the variance times m / (m - 1), m values a channel, as the paper's
             Algorithm 2 does. Matters for small batches of vectors, not for images.
         batch_weights: float tensor [batch], the weight of each example in the batch's
@@ -117,6 +120,7 @@ def batch_norm_wrapper(
     Raises:
         TypeError: `inputs` are not floating-point, `phase_train` is not a bool, or another
             argument is of a kind that is not described here.
+        RuntimeError: TensorFlow executes eagerly, or compiles a `tf.function`.
         ValueError: another argument is outside what is described here; options are given that
             exclude each other.
     """
@@ -431,17 +435,12 @@ def place_updates(outputs, updates, updates_collections=None):
             tf.add_to_collections(updates_collections, update)
         return outputs
 
-    @tf.custom_gradient
-    def updated(outputs):
-        def gradient(outputs_gradient):
-            # A step that asks for gradients alone may never compute the outputs.
-            with tf.control_dependencies(updates):
-                return tf.identity(outputs_gradient)
-
-        with tf.control_dependencies(updates):
-            return tf.identity(outputs), gradient
-
-    return updated(outputs) if updates else outputs
+    if not updates:
+        return outputs
+    with tf.control_dependencies(updates):
+        # An op of its own, since Grappler takes an IdentityN apart, and forgets what it waits for.
+        outputs = tf.identity(outputs)
+    return _with_gradient(_gradient_of_updated, outputs, updates)
 
 
 def population_moments(layers):
@@ -552,7 +551,15 @@ def statistics_dtype(inputs):
 
 
 def check_inputs(inputs, axis):
-    """Raises TypeError or ValueError where `inputs` can't be normalized in `axis`."""
+    """Raises TypeError or ValueError where `inputs` can't be normalized in `axis`.
+
+    Also RuntimeError where there is no graph to do it in.
+    """
+    if tf.executing_eagerly():
+        raise RuntimeError(
+            "a batch norm of TF1 needs a graph: call tf.disable_v2_behavior() first, or build "
+            "inside `with tf.Graph().as_default()`"
+        )
     if not inputs.dtype.is_floating:
         raise TypeError(
             "inputs must be floating-point, not %s: cast them first" % inputs.dtype.name
@@ -643,32 +650,69 @@ def _normalize_with_own_moments(values, mean, var, count, beta, scale, epsilon):
         count: how many values each of them was taken over, a float scalar.
         beta, scale: None, or broadcastable to the shape of `mean`.
     """
-    reduced = [i for i, size in enumerate(mean.shape.as_list()) if size == 1]
     # To the full shape, which differs in ghost batches: the sum over them is left to TensorFlow.
     scale = tf.ones_like(mean) if scale is None else scale + tf.zeros_like(mean)
     beta = tf.zeros_like(mean) if beta is None else beta + tf.zeros_like(mean)
+    outputs = tf.nn.batch_normalization(values, mean, var, beta, scale, epsilon)
+    inverse_stddev = tf.math.rsqrt(var + epsilon)
+    others = [values, mean, inverse_stddev, count, beta, scale]
+    return _with_gradient(_gradient_of_normalized, outputs, others)
 
-    # In a branch of a `tf.cond`, a tensor from outside must not be what the gradient reads.
-    values = tf.identity(values)
 
-    @tf.custom_gradient
-    def normalized(values, mean, var, beta, scale):
-        def gradient(outputs_gradient):
-            inverse_stddev = tf.math.rsqrt(var + epsilon)
-            beta_gradient = tf.reduce_sum(outputs_gradient, reduced, keepdims=True)
-            products = tf.reduce_sum(outputs_gradient * values, reduced, keepdims=True)
-            scale_gradient = inverse_stddev * (products - mean * beta_gradient)
-            # scale / stddev * (gradient - its mean - normalized * mean of gradient * normalized)
-            factor = scale * inverse_stddev
-            slope = -factor * scale_gradient * inverse_stddev / count
-            offset = -factor * beta_gradient / count - slope * mean
-            values_gradient = factor * outputs_gradient + (slope * values + offset)
-            # What `values` do by way of `mean` and `var` is in their own gradient.
-            return values_gradient, None, None, beta_gradient, scale_gradient
+def _with_gradient(gradient, outputs, others):
+    """Returns `outputs`, which were made from `others`, with a gradient of their own.
 
-        return tf.nn.batch_normalization(values, mean, var, beta, scale, epsilon), gradient
+    `tf.custom_gradient` would number it, and it would read tensors of the graph that the layer was
+    built in. This one has a name, and reads the inputs of its op: so it is right in copies of the
+    graph too, such as `tf.train.import_meta_graph` makes, and in the graphs that loops and branches
+    are in TF2.
 
-    return normalized(values, mean, var, beta, scale)
+    Args:
+        gradient: one of the functions below.
+        outputs: tensor.
+        others: list of tensors; with `outputs` they are the inputs of the op.
+    """
+    with tf.get_default_graph().gradient_override_map({"IdentityN": _registered_name(gradient)}):
+        return tf.identity_n([outputs] + others)[0]
+
+
+def _registered_name(gradient):
+    return "%s.%s" % (__name__, gradient.__name__)
+
+
+def _registered(gradient):
+    """Makes a function of an op and of its outputs' gradients known to TensorFlow."""
+    try:
+        tf.RegisterGradient(_registered_name(gradient))(gradient)
+    except KeyError:
+        pass  # This file is being reloaded: TensorFlow knows the function, and can't forget it.
+    return gradient
+
+
+@_registered
+def _gradient_of_updated(op, gradient, *_):
+    """A step that asks for gradients alone may never compute the outputs, but has to update."""
+    # What the gradient waits for must be in its own graph, which is another one in a TF2 loop.
+    updates = [tf.identity(update) for update in op.inputs[1:]]
+    with tf.control_dependencies(updates):
+        return [tf.identity(gradient)] + [None] * len(updates)
+
+
+@_registered
+def _gradient_of_normalized(op, gradient, *_):
+    _, values, mean, inverse_stddev, count, _, scale = op.inputs
+    reduced = [i for i, size in enumerate(mean.shape.as_list()) if size == 1]
+    # Sums of the values themselves would lose, far from zero, what is looked for.
+    centered = values - mean
+    beta_gradient = tf.reduce_sum(gradient, reduced, keepdims=True)
+    scale_gradient = inverse_stddev * tf.reduce_sum(gradient * centered, reduced, keepdims=True)
+    # scale / stddev * (gradient - its mean - normalized * mean of gradient * normalized)
+    factor = scale * inverse_stddev
+    slope = -factor * scale_gradient * inverse_stddev / count
+    offset = -factor * beta_gradient / count
+    values_gradient = factor * gradient + (slope * centered + offset)
+    # What `values` do by way of `mean` and the deviation is in the gradient of the formula already.
+    return [None, values_gradient, None, None, None, beta_gradient, scale_gradient]
 
 
 def _bessel(count):
@@ -729,6 +773,11 @@ def _update_average(population, batch, decay, is_debiased, debias_scope):
     Zero-debiased (Kingma & Ba 2015, section 3), it is right from the first step: after that step
     it is the batch's statistic, not a hundredth of it.
     """
+    if tf.executing_eagerly_outside_functions():
+        raise RuntimeError(
+            "tf.train.ExponentialMovingAverage can't train a batch norm inside tf.function or "
+            "wrap_function: build inside `with tf.Graph().as_default()`"
+        )
     average = tf.train.ExponentialMovingAverage(decay, zero_debias=is_debiased)
 
     def keep_in_population(getter, name, *args, **kwargs):
@@ -740,7 +789,11 @@ def _update_average(population, batch, decay, is_debiased, debias_scope):
         return getter(name, *args, **kwargs)
 
     scope = tf.VariableScope(
-        name=debias_scope, reuse=tf.AUTO_REUSE, custom_getter=keep_in_population
+        name=debias_scope,
+        reuse=tf.AUTO_REUSE,
+        custom_getter=keep_in_population,
+        # As the others of the layer are; TF1's own kind has a reference for a dtype.
+        use_resource=population.dtype == population.dtype.base_dtype,
     )
     with tf.variable_scope(scope, auxiliary_name_scope=False):
         # Not before the batch is known: what the batch waits for may update the average, too.

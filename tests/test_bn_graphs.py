@@ -1,0 +1,129 @@
+"""Batch norm in copied graphs, in branches and loops, and where there is no graph."""
+
+import functools
+
+import numpy as np
+import pytest
+import tensorflow.compat.v1 as tf
+
+import bn_compat
+from bn_wrapper import batch_norm_wrapper
+
+VALUES = np.random.default_rng(0).normal(3.0, 2.0, [8, 3]).astype(np.float32)
+
+LAYERS = {
+    "wrapper": functools.partial(batch_norm_wrapper, phase_train=True, name="bn"),
+    "wrapper of moments": functools.partial(
+        batch_norm_wrapper, phase_train=True, fused=False, name="bn"
+    ),
+    "contrib": functools.partial(bn_compat.batch_norm, updates_collections=None, scope="bn"),
+    "tf.layers": functools.partial(bn_compat.batch_normalization, training=True, name="bn"),
+}
+of_every_layer = pytest.mark.parametrize("layer", LAYERS.values(), ids=LAYERS)
+
+
+def variable(name):
+    return {v.op.name: v for v in tf.global_variables()}[name]
+
+
+def gradient_of(outputs, inputs):
+    weights = tf.reshape(tf.range(24, dtype=tf.float32), [8, 3])
+    return tf.gradients(tf.reduce_sum(weights * tf.square(outputs)), inputs)[0]
+
+
+def plain_gradient(layer):
+    with tf.Graph().as_default(), tf.Session() as session:
+        inputs = tf.constant(VALUES)
+        gradient = gradient_of(layer(inputs), inputs)
+        session.run(tf.global_variables_initializer())
+        return session.run(gradient)
+
+
+@of_every_layer
+def test_a_graph_that_was_imported_has_gradients_of_its_own(tmp_path, layer):
+    with tf.Graph().as_default():
+        inputs = tf.placeholder(tf.float32, [None, 3], name="inputs")
+        tf.identity(layer(inputs), name="outputs")
+        tf.train.export_meta_graph(str(tmp_path / "graph.meta"))
+
+    with tf.Graph().as_default() as graph, tf.Session() as session:
+        # The layers that are built first would take the numbers of those that are imported.
+        LAYERS["wrapper of moments"](tf.constant(VALUES * VALUES))
+        tf.train.import_meta_graph(str(tmp_path / "graph.meta"), import_scope="old")
+        inputs = graph.get_tensor_by_name("old/inputs:0")
+        outputs = graph.get_tensor_by_name("old/outputs:0")
+        gradient = gradient_of(outputs, inputs)
+        session.run(tf.global_variables_initializer())
+        found = session.run(gradient, {inputs: VALUES})
+    np.testing.assert_allclose(found, plain_gradient(layer), rtol=1e-4, atol=1e-4)
+
+
+@of_every_layer
+def test_a_layer_in_a_branch_has_its_gradient(layer):
+    with tf.Graph().as_default(), tf.Session() as session:
+        inputs, is_wanted = tf.constant(VALUES), tf.placeholder(tf.bool, [])
+        outputs = tf.cond(is_wanted, lambda: layer(inputs), lambda: tf.identity(inputs))
+        gradient = gradient_of(outputs, inputs)
+        session.run(tf.global_variables_initializer())
+        found = session.run(gradient, {is_wanted: True})
+        without = session.run(gradient, {is_wanted: False})
+    np.testing.assert_allclose(found, plain_gradient(layer), rtol=1e-4, atol=1e-4)
+    np.testing.assert_allclose(without, 2 * VALUES * np.arange(24).reshape(8, 3), rtol=1e-5)
+
+
+@pytest.mark.parametrize("wanted", ["outputs", "gradient"])
+@pytest.mark.parametrize("fused", [None, False])
+def test_a_layer_in_a_loop_averages_every_round(fused, wanted):
+    layer = functools.partial(
+        batch_norm_wrapper, phase_train=True, decay=0.5, fused=fused, name="bn"
+    )
+    with tf.Graph().as_default(), tf.Session() as session:
+        start = tf.constant(VALUES)
+        with tf.variable_scope("net", use_resource=True):
+            layer(start)
+        with tf.variable_scope("net", use_resource=True, reuse=True):
+            outputs = tf.while_loop(
+                lambda i, _: i < 3, lambda i, x: (i + 1, 2.0 * layer(x) + 1.0), [0, start]
+            )[1]
+        gradient = tf.gradients(tf.reduce_sum(outputs**3), start)[0]
+        session.run(tf.global_variables_initializer())
+        assert np.isfinite(session.run({"outputs": outputs, "gradient": gradient}[wanted])).all()
+        assert session.run(variable("net/bn/pop_mean/local_step")) == 3
+        means = [VALUES.mean(0), 1.0, 1.0]
+        expected = np.average(np.broadcast_arrays(*means), axis=0, weights=[1, 2, 4])
+        found = session.run(variable("net/bn/pop_mean"))
+        np.testing.assert_allclose(found, expected, rtol=1e-4)
+
+
+@pytest.mark.parametrize("use_resource", [False, True])
+def test_all_variables_are_of_the_kind_that_the_scope_asks_for(use_resource):
+    with tf.Graph().as_default():
+        with tf.variable_scope("net", use_resource=use_resource):
+            batch_norm_wrapper(tf.constant(VALUES), True)
+        kinds = {v.op.name: v.dtype == v.dtype.base_dtype for v in tf.global_variables()}
+    assert len(kinds) == 8 and set(kinds.values()) == {use_resource}, kinds
+
+
+def test_far_from_zero_the_gradient_of_the_scale_is_right():
+    """Sums of gradient times value lose it: they are a million times as large."""
+    values, weights = np.random.default_rng(1).normal(size=[2, 256, 4])
+    found = {}
+    for dtype in (tf.float32, tf.float64):
+        with tf.Graph().as_default(), tf.Session() as session:
+            # What float32 makes of the values is what both get.
+            inputs = tf.cast(tf.constant(1e6 + values, tf.float32), dtype)
+            outputs = batch_norm_wrapper(inputs, True, fused=False, name="bn")
+            loss = tf.reduce_sum(tf.constant(weights, dtype) * outputs)
+            gradient = tf.gradients(loss, variable("bn/scale"))[0]
+            session.run(tf.global_variables_initializer())
+            found[dtype] = session.run(gradient)
+    np.testing.assert_allclose(found[tf.float32], found[tf.float64], rtol=0.05)
+
+
+def test_without_a_graph_it_says_what_to_do():
+    with pytest.raises(RuntimeError, match="disable_v2_behavior"):
+        batch_norm_wrapper(tf.constant(VALUES))
+    with pytest.raises(RuntimeError, match="tf.Graph"):
+        tf.wrap_function(
+            lambda inputs: batch_norm_wrapper(inputs, True), [tf.TensorSpec([8, 3], tf.float32)]
+        )
