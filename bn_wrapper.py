@@ -773,7 +773,9 @@ def _update_average(population, batch, decay, is_debiased, debias_scope):
     Zero-debiased (Kingma & Ba 2015, section 3), it is right from the first step: after that step
     it is the batch's statistic, not a hundredth of it.
     """
-    if tf.executing_eagerly_outside_functions():
+    with tf.init_scope():
+        is_function = tf.executing_eagerly()
+    if is_function:
         raise RuntimeError(
             "tf.train.ExponentialMovingAverage can't train a batch norm inside tf.function or "
             "wrap_function: build inside `with tf.Graph().as_default()`"
