@@ -702,15 +702,15 @@ def _gradient_of_updated(op, gradient, *_):
 def _gradient_of_normalized(op, gradient, *_):
     _, values, mean, inverse_stddev, count, _, scale = op.inputs
     reduced = [i for i, size in enumerate(mean.shape.as_list()) if size == 1]
-    # Sums of the values themselves would lose, far from zero, what is looked for.
-    centered = values - mean
     beta_gradient = tf.reduce_sum(gradient, reduced, keepdims=True)
-    scale_gradient = inverse_stddev * tf.reduce_sum(gradient * centered, reduced, keepdims=True)
+    products = tf.reduce_sum(gradient * values, reduced, keepdims=True)
+    # Far from zero the difference loses digits, and rounds as the originals did.
+    scale_gradient = inverse_stddev * (products - mean * beta_gradient)
     # scale / stddev * (gradient - its mean - normalized * mean of gradient * normalized)
     factor = scale * inverse_stddev
     slope = -factor * scale_gradient * inverse_stddev / count
-    offset = -factor * beta_gradient / count
-    values_gradient = factor * gradient + (slope * centered + offset)
+    offset = -factor * beta_gradient / count - slope * mean
+    values_gradient = factor * gradient + (slope * values + offset)
     # What `values` do by way of `mean` and the deviation is in the gradient of the formula already.
     return [None, values_gradient, None, None, None, beta_gradient, scale_gradient]
 
