@@ -8,6 +8,7 @@ import tensorflow.compat.v1 as tf
 
 import bn_compat
 from bn_wrapper import batch_norm_wrapper
+from tests.test_bn_wrapper import variable
 
 VALUES = np.random.default_rng(0).normal(3.0, 2.0, [8, 3]).astype(np.float32)
 
@@ -20,10 +21,6 @@ LAYERS = {
     "tf.layers": functools.partial(bn_compat.batch_normalization, training=True, name="bn"),
 }
 of_every_layer = pytest.mark.parametrize("layer", LAYERS.values(), ids=LAYERS)
-
-
-def variable(name):
-    return {v.op.name: v for v in tf.global_variables()}[name]
 
 
 def gradient_of(outputs, inputs):
@@ -88,10 +85,10 @@ def test_a_layer_in_a_loop_averages_every_round(fused, wanted):
         gradient = tf.gradients(tf.reduce_sum(outputs**3), start)[0]
         session.run(tf.global_variables_initializer())
         assert np.isfinite(session.run({"outputs": outputs, "gradient": gradient}[wanted])).all()
-        assert session.run(variable("net/bn/pop_mean/local_step")) == 3
+        assert session.run(variable("pop_mean/local_step")) == 3
         means = [VALUES.mean(0), 1.0, 1.0]
         expected = np.average(np.broadcast_arrays(*means), axis=0, weights=[1, 2, 4])
-        found = session.run(variable("net/bn/pop_mean"))
+        found = session.run(variable("pop_mean"))
         np.testing.assert_allclose(found, expected, rtol=1e-4)
 
 
