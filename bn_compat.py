@@ -111,7 +111,7 @@ class BatchNormalization(object):
             )
         _check_numbers(epsilon, momentum=momentum, renorm_momentum=renorm_momentum)
         if renorm:
-            bn_wrapper.check_renorm_clipping(renorm_clipping)
+            bn_wrapper.check_keys("renorm_clipping", renorm_clipping, bn_wrapper.RENORM_CLIPPING)
         self.axis = axis
         self.momentum = momentum
         self.epsilon = epsilon
@@ -416,8 +416,8 @@ def batch_norm(
             scale=scale,
             renorm=renorm,
             trainable=trainable,
-            initializers=_by_field(param_initializers),
-            regularizers=_by_field(param_regularizers, ("beta", "gamma")),
+            initializers=_by_field("param_initializers", param_initializers),
+            regularizers=_by_field("param_regularizers", param_regularizers, ("beta", "gamma")),
             collections=_model_variables(variables_collections),
             names=_TF1_NAMES,
         )
@@ -569,14 +569,10 @@ def _given(**arguments):
     return {name: value for name, value in arguments.items() if value is not None}
 
 
-def _by_field(parameters, known=("beta", "gamma", "moving_mean", "moving_variance")):
+def _by_field(argument, given, known=("beta", "gamma", "moving_mean", "moving_variance")):
     """Takes a dict by TF1's names of the variables to one by the fields of `Variables`."""
-    unknown = sorted(set(parameters or ()) - set(known))
-    if unknown:
-        raise ValueError(
-            "expected parameters of %s, not of %s" % (", ".join(known), ", ".join(unknown))
-        )
-    return {_FIELDS[name]: value for name, value in (parameters or {}).items()}
+    bn_wrapper.check_keys(argument, given, known)
+    return {_FIELDS[name]: value for name, value in (given or {}).items()}
 
 
 def _model_variables(variables_collections):
@@ -584,7 +580,7 @@ def _model_variables(variables_collections):
     model = [tf.GraphKeys.MODEL_VARIABLES]
     if not isinstance(variables_collections, dict):
         return model + bn_wrapper.collection_names(variables_collections)
-    wanted = _by_field(variables_collections)
+    wanted = _by_field("variables_collections", variables_collections)
     return {
         field: model + bn_wrapper.collection_names(wanted.get(field))
         for field in bn_wrapper.Variables._fields

@@ -127,8 +127,8 @@ def batch_norm_wrapper(
     inputs = tf.convert_to_tensor(inputs, name="inputs")
     check_inputs(inputs, axis)
     phase_train = check_phase(phase_train)
-    _check_keys("initializers", initializers, ("scale", "beta", "pop_mean", "pop_var"))
-    _check_keys("regularizers", regularizers, ("scale", "beta"))
+    check_keys("initializers", initializers, ("scale", "beta", "pop_mean", "pop_var"))
+    check_keys("regularizers", regularizers, ("scale", "beta"))
     _check_decay("decay", decay)
     if renorm:
         _check_decay("renorm_decay", renorm_decay)
@@ -214,7 +214,7 @@ def create_variables(
                     % (kind, names.get(field, field), function)
                 )
     if isinstance(collections, dict):
-        _check_keys("variables_collections", collections, Variables._fields)
+        check_keys("variables_collections", collections, Variables._fields)
     pop_var_initializer = initializers.get("pop_var", tf.ones_initializer())
     if isinstance(pop_var_initializer, type):
         pop_var_initializer = pop_var_initializer()
@@ -294,7 +294,7 @@ def normalize(
     dtype = variables.pop_mean.dtype.base_dtype
     is_renorm = variables.pop_stddev is not None
     is_ghost = virtual_batch_size is not None
-    check_renorm_clipping(renorm_clipping)
+    check_keys("renorm_clipping", renorm_clipping, RENORM_CLIPPING)
     if is_ghost:
         _check_ghost_batches(virtual_batch_size, axes, batch_weights, adjustment)
         if phase_train is not None and phase_train is not False:
@@ -608,9 +608,16 @@ def collection_names(names):
     return [names] if isinstance(names, str) else list(names or [])
 
 
-def check_renorm_clipping(renorm_clipping):
-    """Raises ValueError where a key is unknown."""
-    _check_keys("renorm_clipping", renorm_clipping, RENORM_CLIPPING)
+def check_keys(name, given, known):
+    """Raises TypeError where `given`, which the caller calls `name`, is neither a dict nor None.
+
+    Raises ValueError where a key of it is not one of `known`.
+    """
+    if given is not None and not isinstance(given, dict):
+        raise TypeError("%s must be a dict of %s, not %r" % (name, ", ".join(known), given))
+    unknown = sorted(set(given or ()) - set(known))
+    if unknown:
+        raise ValueError("%s knows %s, not %s" % (name, ", ".join(known), ", ".join(unknown)))
 
 
 def _choose(phase_train, training, inference):
@@ -853,11 +860,3 @@ def _check_ghost_batches(size, axes, batch_weights, adjustment):
     for name, other in (("batch_weights", batch_weights), ("adjustment", adjustment)):
         if other is not None:
             raise ValueError("virtual_batch_size does not go with %s" % name)
-
-
-def _check_keys(name, given, known):
-    if given is not None and not isinstance(given, dict):
-        raise TypeError("%s must be a dict of %s, not %r" % (name, ", ".join(known), given))
-    unknown = sorted(set(given or ()) - set(known))
-    if unknown:
-        raise ValueError("%s knows %s, not %s" % (name, ", ".join(known), ", ".join(unknown)))
