@@ -279,7 +279,7 @@ def test_a_full_disk_for_the_curves_ends_the_run_in_the_same_way(
     line = stopped.stderr.splitlines()[-1]
     assert f"{small_disk}/summaries/full" in line and "No space left" in line
     for line in stopped.stderr.splitlines():
-        assert line.startswith(("full: ", "train.py: ")), line
+        assert line.startswith(("full: ", "hint: ", "train.py: ")), line
 
     subprocess.run(["mount", "-o", "remount,size=100m", small_disk], check=True)
     resumed = run_command("train.py", *full, cwd=tmp_path)
