@@ -1,11 +1,15 @@
 """What a person sees on standard error while a command works."""
 
 import sys
+import threading
 import time
 
 from tqdm import tqdm
 
 SECONDS_BETWEEN_LINES = 5.0
+
+# tqdm's own is shared between processes, and Python warns of it when one of them is killed.
+tqdm.set_lock(threading.RLock())
 
 
 def note(message: str) -> None:

@@ -17,6 +17,8 @@ from runtime.progress import note
 
 # What may differ when a run is taken up: no weight of the steps so far depends on it.
 FREE_TO_CHANGE = ("eval_every", "save_every", "on_nan")
+# What is left of a record when its writing was killed.
+UNFINISHED_RECORD = f".{records.FILE}.*.part"
 
 
 class Run:
@@ -97,6 +99,12 @@ class Run:
         if kind != checkpoints.MODEL:
             for older in self.newest(kind)[1:]:
                 checkpoints.remove(older)
+
+    def remove_strays(self) -> None:
+        """Deletes what a process that was killed has left half-written: checkpoints, the record."""
+        checkpoints.remove_strays(self.folder, self.checkpoints)
+        for part in self.folder.glob(UNFINISHED_RECORD):
+            part.unlink()
 
     def newest(self, kind: str = checkpoints.MODEL) -> list[str]:
         """Returns the paths of the recorded checkpoints of a kind, newest first."""
@@ -304,7 +312,7 @@ def begin(run: Run) -> None:
 
 def _is_unused(folder: pathlib.Path) -> bool:
     """Whether a folder holds nothing, or at most what is left of a record that was never whole."""
-    return all(path.match(f".{records.FILE}.*.part") for path in folder.iterdir())
+    return all(path.match(UNFINISHED_RECORD) for path in folder.iterdir())
 
 
 def _newest_run(checkpoint_dir: pathlib.Path) -> Run:

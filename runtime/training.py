@@ -123,7 +123,7 @@ class _Weights:
         self._run = run
         with graph.graph.as_default():
             self._saver = tf.train.Saver(max_to_keep=checkpoints.KEPT, save_relative_paths=True)
-        checkpoints.remove_strays(run.folder, run.checkpoints)
+        run.remove_strays()
         # A resumed run's Saver has to know the older checkpoints, or it would never delete them.
         self._saver.recover_last_checkpoints(run.newest()[::-1])
 

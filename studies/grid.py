@@ -2,6 +2,7 @@
 
 import concurrent.futures
 import contextlib
+import io
 import multiprocessing
 import os
 import pathlib
@@ -123,7 +124,9 @@ def _prepare_worker(load: Callable[[], Dataset]) -> None:
     # Before what trains does, which is loaded with the first cell.
     commands.import_tensorflow()
     global _dataset
-    _dataset = load()
+    # What there is to say of the data, the first process has said.
+    with contextlib.redirect_stderr(io.StringIO()):
+        _dataset = load()
 
 
 def _end_with_parent() -> None:
