@@ -2,15 +2,15 @@
 PYTHON ?= python3
 VENV := .venv
 
-.PHONY: train test bench
+.PHONY: train check test test-versions lint bench
 
 train: $(VENV)/installed  ## make train FLAGS="--nobatch_norm" passes flags on
 	$(VENV)/bin/python train.py $(FLAGS)
 
-test: $(VENV)/installed-dev
-	$(VENV)/bin/ruff format --check .
-	$(VENV)/bin/ruff check .
-	$(VENV)/bin/mypy
+check: lint  ## what is soon told: before every commit
+	$(VENV)/bin/python -m pytest --numprocesses=auto --dist=worksteal --ignore=tests/system
+
+test: lint
 	rm -f .coverage .coverage.*
 	$(VENV)/bin/coverage run -m pytest --numprocesses=auto --dist=worksteal
 	$(VENV)/bin/coverage combine --quiet
@@ -18,6 +18,14 @@ test: $(VENV)/installed-dev
 	$(VENV)/bin/coverage report --include="runtime/*"
 	$(VENV)/bin/coverage report --include="studies/*"
 	$(VENV)/bin/coverage report --omit="mnist/*,runtime/*,studies/*,tests/*,benchmarks/*"
+
+test-versions:  ## both commands with every Python that there is, ten minutes each
+	$(PYTHON) tests/versions.py
+
+lint: $(VENV)/installed-dev
+	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/mypy
 
 bench: $(VENV)/installed-bench  ## needs MNIST: make bench FLAGS="--data_dir=data"
 	$(VENV)/bin/python -m benchmarks.speed $(FLAGS)

@@ -1,68 +1,60 @@
-"""What the tests share: the data, and a few trained runs."""
+"""What all tests share: the data."""
 
-import json
 import os
 import pathlib
 
 import pytest
 
+from mnist import datasets
 from runtime import processor
-from tests.helpers import MNIST_DIR, last_line, made_once, run_command
+from tests.helpers import DIGITS, made_once, write_digits
 
 # Before any test imports TensorFlow, as the commands do.
 processor.use_onednn()
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
+LONGEST = "system/test_originals.py"
+MNIST_DIR = os.environ.get("MNIST_DIR")
+
 
 def pytest_report_header() -> str:
-    """Says which data the tests of this run used."""
-    if MNIST_DIR:
-        return f"data: real MNIST from {MNIST_DIR}"
-    return "data: NOT real MNIST but drawn digits; set MNIST_DIR to the folder of its four files"
+    """Says whether the tests that real images make different are run."""
+    return f"real MNIST: {MNIST_DIR or 'none; MNIST_DIR names the folder of its four files'}"
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Marks the tests that need real MNIST, for `pytest -m mnist`, and has the longest run first.
+
+    At the end, one of pytest's processes would wait for another that has them all.
+    """
+    items.sort(key=lambda item: item.path != pathlib.Path(__file__).parent / LONGEST)
+    for item in items:
+        if "real_mnist" in getattr(item, "fixturenames", ()):
+            item.add_marker("mnist")
 
 
 @pytest.fixture(scope="session")
-def data_flags() -> list[str]:
-    """Flags that choose the data: real MNIST where there is one."""
-    return ["--dataset=mnist", f"--data_dir={MNIST_DIR}"] if MNIST_DIR else ["--dataset=synthetic"]
+def digits(tmp_path_factory) -> pathlib.Path:
+    """A folder of a few drawn digits, in the place of MNIST."""
+    made = made_once(tmp_path_factory, "data", lambda folder: write_digits(folder / DIGITS))
+    return made / DIGITS
 
 
 @pytest.fixture(scope="session")
-def data_name() -> str:
-    """What the results call that data."""
-    return "mnist" if MNIST_DIR else "synthetic"
+def data_flags(digits) -> list[str]:
+    """Flags that choose them."""
+    return [f"--data_dir={digits}"]
+
+
+@pytest.fixture(scope="session")
+def dataset(digits) -> datasets.Dataset:
+    """Them, loaded."""
+    return datasets.load("mnist", str(digits))
 
 
 @pytest.fixture(scope="session")
 def real_mnist() -> pathlib.Path:
-    """The folder of real MNIST; a test that can't do without is skipped, and says so."""
-    if MNIST_DIR is None:
+    """The folder of real MNIST; without one, the test is skipped, and says so."""
+    if not MNIST_DIR:
         pytest.skip("needs real MNIST: set MNIST_DIR to the folder of its four files")
-    return MNIST_DIR
-
-
-@pytest.fixture(scope="session")
-def trained_runs(tmp_path_factory, data_flags) -> tuple[pathlib.Path, dict[str, str]]:
-    """A folder in which each network was trained for a few steps, with and without batch norm.
-
-    Also returns the last line that each `train.py` printed, by the run's name.
-    """
-
-    def train(folder: pathlib.Path) -> None:
-        lines = {}
-        for network in ("cnn", "mlp"):
-            for suffix, batch_norm in (("bn", "--batch_norm"), ("nobn", "--nobatch_norm")):
-                completed = run_command(
-                    "train.py",
-                    f"--model={network}",
-                    batch_norm,
-                    "--train_steps=40",
-                    "--eval_every=20",
-                    *data_flags,
-                    cwd=folder,
-                )
-                lines[f"{network}-{suffix}"] = last_line(completed)
-        (folder / "lines.json").write_text(json.dumps(lines))
-
-    folder = made_once(tmp_path_factory, "trained", train)
-    return folder, json.loads((folder / "lines.json").read_text())
+    return pathlib.Path(MNIST_DIR).resolve()

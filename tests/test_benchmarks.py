@@ -1,33 +1,11 @@
-"""The benchmarks' contestants that need nothing beyond what the suite needs."""
-
-import json
-import subprocess
-import sys
+"""What the benchmarks keep of trainings, and what they report of them."""
 
 import numpy as np
-import pytest
 
-from benchmarks import accuracy, accuracy_report
+from benchmarks import accuracy_report
 from benchmarks.accuracy_runs import SEEDS, WITHOUT, Results, Training
 from mnist.datasets import Split
 from runtime.classification import Outcome
-from tests.helpers import PROJECT
-
-
-@pytest.mark.parametrize(("module", "mode"), [("ours", ["--mode=elastic"]), ("tutorial", [])])
-def test_a_contestant_trains_a_burst_when_it_is_told_to(real_mnist, module, mode):
-    arguments = [*mode, "--batch_size=256", "--precision=float32", f"--data_dir={real_mnist}"]
-    completed = subprocess.run(
-        [sys.executable, "-m", f"benchmarks.{module}", *arguments],
-        cwd=PROJECT,
-        input="go\n",
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
-    assert completed.returncode == 0, completed.stderr
-    ready, seconds = completed.stdout.splitlines()
-    assert ready == "ready" and 0 < json.loads(seconds) < 100
 
 
 def test_a_result_counts_for_as_long_as_the_preset_is_the_same(tmp_path, monkeypatch):
@@ -37,15 +15,6 @@ def test_a_result_counts_for_as_long_as_the_preset_is_the_same(tmp_path, monkeyp
     assert training._replace(seed=2) not in Results(tmp_path)
     monkeypatch.setitem(WITHOUT, "dropout", ["--dropout=0.1"])
     assert training not in Results(tmp_path)
-
-
-def test_after_a_training_that_failed_no_other_is_begun(tmp_path, real_mnist):
-    (tmp_path / "checkpoint").mkdir()
-    (tmp_path / "checkpoint" / "accurate0").write_text("not a folder")
-    trainings = [Training("accurate", seed) for seed in (0, 1)]
-    with pytest.raises(RuntimeError, match="checkpoint/accurate0"):
-        accuracy.train_missing(trainings, Results(tmp_path), tmp_path, str(real_mnist), abreast=1)
-    assert not (tmp_path / "checkpoint" / "accurate1").exists()
 
 
 def test_tables_of_accuracy_have_the_seeds_that_are_trained_and_their_mean(tmp_path):
@@ -87,16 +56,3 @@ def test_five_runs_are_read_together_from_what_is_kept_of_them(tmp_path):
     section = accuracy_report.ensemble_section(Results(tmp_path), test, tmp_path / "w.png")
     assert "mean of probabilities | 90.00 %" in section and "majority | 90.00 %" in section
     assert "The 1 digits that all five" in section and (tmp_path / "w.png").exists()
-
-
-def test_the_way_to_an_accuracy_is_read_at_the_last_step(real_mnist):
-    flags = ["--model=mlp", "--train_steps=30", f"--data_dir={real_mnist}"]
-    completed = subprocess.run(
-        [sys.executable, "-m", "benchmarks.time_to_accuracy", *flags],
-        cwd=PROJECT,
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
-    (reading,) = json.loads(completed.stdout)
-    assert reading["step"] == 30 and reading["seconds"] > 0 and 0.1 < reading["accuracy"] < 1

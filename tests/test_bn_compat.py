@@ -5,9 +5,7 @@ The numbers themselves are compared with those of TF 1.15 in `test_originals.py`
 
 import importlib
 import inspect
-import os
 import re
-import subprocess
 import sys
 
 import numpy as np
@@ -15,11 +13,8 @@ import pytest
 import tensorflow.compat.v1 as tf
 
 import bn_compat
+from tests.documents import DOCUMENTS, programs
 from tests.helpers import PROJECT
-
-DOCUMENTS = {
-    name: (PROJECT / "docs" / name).read_text() for name in ("batch_norm.md", "migrating.md")
-}
 
 # Argument names and defaults of TF 1.15.5, in their order. A default of None stands for a zeros or
 # ones initializer, or for the ReLU of `conv2d`; other tests tell what the initial values are.
@@ -817,31 +812,13 @@ def test_an_object_based_checkpoint_is_restored_by_a_mapping_of_names(tmp_path):
         assert {n: v.tolist() for n, v in session.run(variables).items()} == saved
 
 
-PROGRAMS = [
-    pytest.param(program, id=f"{name}-{i}")
-    for name, text in DOCUMENTS.items()
-    for i, program in enumerate(
-        re.findall(r"^```python\n(.*?)^```", text, re.DOTALL | re.MULTILINE)
-    )
-]
-
-
-@pytest.mark.parametrize("program", PROGRAMS)
+@pytest.mark.parametrize("program", programs(of_their_own=False))
 def test_a_program_in_the_documents_runs(tmp_path, monkeypatch, program):
     """What a program shows, it asserts by itself."""
     monkeypatch.chdir(tmp_path)
     if "import keras" in program:
         pytest.importorskip("keras", minversion="3")
-    if "disable_v2_behavior" not in program:
-        exec(compile(program, "program", "exec"), {"__name__": "program"})
-        return
-    # It changes TensorFlow for good, so it has a process of its own.
-    environment = {**os.environ, "PYTHONPATH": str(PROJECT)}
-    command = [sys.executable, "-c", program]
-    completed = subprocess.run(
-        command, env=environment, capture_output=True, text=True, timeout=120
-    )
-    assert completed.returncode == 0, completed.stderr
+    exec(compile(program, "program", "exec"), {"__name__": "program"})
 
 
 @pytest.mark.parametrize("name", SIGNATURES)
@@ -855,7 +832,7 @@ def test_every_argument_has_a_row_in_the_document(name):
 
 def test_the_tests_that_the_documents_cite_exist():
     cited = set(re.findall(r"`(test_\w+)`", "".join(DOCUMENTS.values())))
-    tests = "".join(path.read_text() for path in (PROJECT / "tests").glob("test_*.py"))
+    tests = "".join(path.read_text() for path in (PROJECT / "tests").rglob("test_*.py"))
     assert cited and cited <= set(re.findall(r"^def (test_\w+)", tests, re.MULTILINE))
 
 

@@ -20,8 +20,8 @@ def run_once(values, fetch_gradients=True, **options):
         gradients = tf.gradients(loss, [inputs, *tf.trainable_variables()])
         session.run(tf.global_variables_initializer())
         results = session.run([outputs, *gradients] if fetch_gradients else [outputs])
-        variables = {v.op.name.partition("/")[2]: session.run(v) for v in tf.global_variables()}
-    return results, variables
+        variables = {v.op.name.partition("/")[2]: v for v in tf.global_variables()}
+        return results, session.run(variables)
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float16", "bfloat16"])

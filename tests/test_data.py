@@ -7,7 +7,7 @@ from mnist import datasets
 from mnist.batches import Batches
 from mnist.download import DownloadError
 from runtime.errors import InputError
-from tests.helpers import write_idx
+from tests.helpers import write_noise
 
 # Refuses connections at once, on any machine.
 UNREACHABLE = "http://127.0.0.1:9/"
@@ -29,14 +29,14 @@ def test_mnist_is_split_as_the_tutorial_split_it(real_mnist):
 
 
 def test_other_digits_go_by_the_name_of_their_folder(tmp_path, capsys):
-    dataset = datasets.load("auto", str(write_idx(tmp_path / "fashion")))
+    dataset = datasets.load("auto", str(write_noise(tmp_path / "fashion")))
     assert dataset.name == "fashion"
     assert [len(split.labels) for split in dataset[1:]] == [110, 10, 20]
     assert len(capsys.readouterr().err.strip().splitlines()) == 1
 
 
 def test_mnist_does_not_fill_up_a_set_of_other_digits(tmp_path, no_network):
-    folder = write_idx(tmp_path / "fashion")
+    folder = write_noise(tmp_path / "fashion")
     (folder / "t10k-images-idx3-ubyte.gz").unlink()
     with pytest.raises(InputError, match="expected t10k-images-idx3-ubyte too"):
         datasets.load("auto", str(folder))
@@ -44,7 +44,7 @@ def test_mnist_does_not_fill_up_a_set_of_other_digits(tmp_path, no_network):
 
 @pytest.mark.parametrize("size", [0, 1, 30, 119])
 def test_the_first_training_images_are_kept_for_validation(tmp_path, size):
-    dataset = datasets.load("mnist", str(write_idx(tmp_path / "other")))
+    dataset = datasets.load("mnist", str(write_noise(tmp_path / "other")))
     images = np.concatenate([dataset.validation.images, dataset.train.images])
     again = dataset.with_validation(size)
     assert len(again.validation.labels) == size
@@ -58,7 +58,7 @@ def test_the_first_training_images_are_kept_for_validation(tmp_path, size):
 
 @pytest.mark.parametrize("name", ["mnist", "MNIST", "synthetic"])
 def test_a_folder_called_mnist_does_not_make_its_content_mnist(tmp_path, name):
-    assert datasets.load("mnist", str(write_idx(tmp_path / name))).name == f"other-{name}"
+    assert datasets.load("mnist", str(write_noise(tmp_path / name))).name == f"other-{name}"
 
 
 def test_offline_auto_is_synthetic_and_says_so(tmp_path, capsys, no_network):
@@ -76,7 +76,7 @@ def test_offline_mnist_is_an_error(tmp_path, no_network):
 
 
 def test_a_damaged_file_is_an_error_and_no_reason_for_synthetic_digits(tmp_path):
-    folder = write_idx(tmp_path / "damaged")
+    folder = write_noise(tmp_path / "damaged")
     path = folder / "train-labels-idx1-ubyte"
     path.write_bytes(path.read_bytes()[:-1])
     with pytest.raises(InputError, match="train-labels-idx1-ubyte.*expected 120.*found only 119"):
@@ -84,7 +84,7 @@ def test_a_damaged_file_is_an_error_and_no_reason_for_synthetic_digits(tmp_path)
 
 
 def test_the_fingerprint_tells_data_sets_apart(tmp_path):
-    one = datasets.load("mnist", str(write_idx(tmp_path / "one")))
+    one = datasets.load("mnist", str(write_noise(tmp_path / "one")))
     path = tmp_path / "one" / "train-labels-idx1-ubyte"
     content = bytearray(path.read_bytes())
     content[-1] = (content[-1] + 1) % 10

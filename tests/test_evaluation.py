@@ -1,28 +1,14 @@
-"""Several runs together, several looks at an image, weights that are averages."""
-
-import json
-import math
-import re
-import shutil
-import subprocess
+"""What several runs or several looks say together, and how sure it is."""
 
 import numpy as np
 import pytest
 import tensorflow.compat.v1 as tf
 
 import model
-from mnist import datasets, synthetic
-from runtime import checkpoints, classification, evaluation, runs, variables
+from mnist import synthetic
+from runtime import classification
 from runtime.classification import Outcome
 from runtime.evaluation import Evaluator
-from tests.helpers import (
-    assert_one_line_error,
-    assert_same_variables,
-    command,
-    last_line,
-    run_command,
-    wait_for,
-)
 
 
 def outcome(*probabilities):
@@ -58,36 +44,6 @@ def test_wilson_interval(correct, total, low, high):
     assert classification.interval(correct, total) == pytest.approx((low, high), abs=5e-5)
 
 
-@pytest.mark.parametrize("flags", [[], ["--vote"]])
-def test_runs_together(trained_runs, data_flags, data_name, flags):
-    folder, lines = trained_runs
-    names = ["cnn-bn", "cnn-nobn", "mlp-bn"]
-    together = run_command(
-        "evaluate.py", f"--run={','.join(names)}", *flags, "--json=all.json", cwd=folder
-    )
-    last = last_line(together)
-    figures = rf"{data_name} test accuracy [\d.]+ \(\d+/\d+\)"
-    how = ", by vote" if flags else ""
-    assert re.fullmatch(f"{figures} of 3 runs together{how}", last)
-    for name in names:
-        assert f"{lines[name]}; 95 % interval" in together.stdout, "as the run by itself"
-    result = json.loads((folder / "all.json").read_text())
-    assert len(result["members"]) == 3 and result["vote"] == bool(flags)
-    outcomes = [look(folder, name, loaded(data_flags, data_name).test) for name in names]
-    mean, vote = classification.combine(outcomes), classification.combine(outcomes, vote=True)
-    assert result["correct"] == (vote if flags else mean).correct
-    assert mean.correct != vote.correct
-
-
-def look(folder, name, test, distortion=None):
-    """What a run makes of test images."""
-    run, checkpoint = runs.find(str(folder / "checkpoints"), name, None)
-    augment = "none" if distortion is None else "affine"
-    with Evaluator(model.inference_graph(model.network_of(run.flags), augment)) as evaluator:
-        evaluator.restore(checkpoint)
-        return evaluator.classify(*test, distortion)
-
-
 def test_a_distorted_copy_is_another_than_the_next():
     images, labels = synthetic.draw_digits(32, seed=1)
     network = model.Network("mlp", True, 0.9, 1e-5, "float32")
@@ -95,197 +51,9 @@ def test_a_distorted_copy_is_another_than_the_next():
     with tf.Session(graph=trained.graph) as session:
         session.run(trained.initializer)
         variables = trained.graph.get_collection(tf.GraphKeys.GLOBAL_VARIABLES)
-        initial = {variable.op.name: session.run(variable) for variable in variables}
+        initial = session.run({variable.op.name: variable for variable in variables})
     with Evaluator(model.inference_graph(network, augment="affine")) as evaluator:
         evaluator.load(initial, "the training graph")
         looks = [evaluator.classify(images, labels, i).probabilities for i in (0, 0, 1)]
     np.testing.assert_array_equal(looks[0], looks[1])
     assert np.abs(looks[0] - looks[2]).max(axis=1).min() > 0
-
-
-@pytest.mark.parametrize("flags", [[], ["--fold_batch_norm"]])
-def test_a_checkpoint_of_another_network_is_named(trained_runs, tmp_path, flags):
-    """As that of a network which an earlier version built with other layers."""
-    shutil.copytree(trained_runs[0] / "checkpoints/mlp-bn", tmp_path / "checkpoints/mlp-bn")
-    path = tmp_path / "checkpoints/mlp-bn/run.json"
-    record = json.loads(path.read_text())
-    record["flags"]["model"] = "small"
-    path.write_text(json.dumps(record))
-    refused = run_command("evaluate.py", *flags, cwd=tmp_path)
-    assert_one_line_error(refused, 2, "checkpoints/mlp-bn/model.ckpt-40")
-
-
-def test_looking_at_distorted_copies_as_well(trained_runs, data_flags, data_name):
-    folder, _ = trained_runs
-    flags = ["--run=mlp-bn", "--tta=2", "--json=looks.json"]
-    looked = run_command("evaluate.py", *flags, cwd=folder)
-    assert last_line(looked).endswith("model.ckpt-40, each image and 2 distorted copies of it")
-    assert "was trained without --augment" in looked.stderr
-    test = loaded(data_flags, data_name).test
-    batches = 3 * math.ceil(len(test.labels) / 1000)
-    assert f"test images: step {batches}/{batches}, mlp-bn, 0 s left" in looked.stderr
-    outcomes = [look(folder, "mlp-bn", test, distortion) for distortion in (None, 0, 1)]
-    correct = json.loads((folder / "looks.json").read_text())["correct"]
-    assert correct == classification.combine(outcomes).correct != outcomes[0].correct
-    folded = run_command("evaluate.py", *flags, "--fold_batch_norm", cwd=folder)
-    assert last_line(folded) == last_line(looked)
-
-
-@pytest.mark.parametrize(
-    ("flags", "fragment"),
-    [
-        (["--run=cnn-bn,mlp-bn", "--projector"], "one run"),
-        (["--run=cnn-bn", "--vote"], "--run=a,b,c"),
-        (["--run=cnn-bn,../x"], "../x"),
-        (["--run=cnn-bn,none"], "none"),
-        (["--run=cnn-bn,mlp-bn,cnn-bn"], "once"),
-        (["--run=cnn-bn,cnn-nobn", "--fold_batch_norm"], "cnn-nobn was trained without"),
-        (["--tta=-1"], "tta"),
-    ],
-)
-def test_what_does_not_go_together_is_refused(trained_runs, flags, fragment):
-    assert_one_line_error(run_command("evaluate.py", *flags, cwd=trained_runs[0]), 2, fragment)
-
-
-def loaded(data_flags, data_name):
-    return datasets.load(data_name, data_flags[-1].removeprefix("--data_dir="))
-
-
-def test_averaged_weights_need_statistics_of_their_own(
-    tmp_path, trained_runs, data_flags, data_name
-):
-    """Batch norm's trap: weights in training are their average and noise (Polyak and Juditsky), and
-    noise makes activations larger. So the statistics of the weights themselves are too large for
-    their average.
-    """
-    run, checkpoint = runs.find(str(trained_runs[0] / "checkpoints"), "cnn-bn", None)
-    random = np.random.default_rng(0)
-    average, noisy = variables.read(checkpoint), {}
-    for name, value in average.items():
-        is_noisy = name.endswith("/weights")
-        noisy[name] = value + random.normal(0, value.std(), value.shape) if is_noisy else value
-    train, _, test = loaded(data_flags, data_name)[1:]
-    some = train.images[:1000], train.labels[:1000]
-
-    with Evaluator(model.inference_graph(model.network_of(run.flags))) as evaluator:
-        evaluator.load(noisy, "weights in training")
-        evaluator.compute_population(*some)
-        in_training = variables.read(evaluator.save(checkpoints.BEST, tmp_path, step=40))
-        averages = {
-            name + evaluation.AVERAGE: average[name]
-            for name in in_training
-            if not name.rpartition("/")[2].startswith("pop_")
-        }
-        saved = save(tmp_path / "model.ckpt-40", in_training | averages)
-
-        statistics = {name: in_training[name] for name in in_training if "/pop_" in name}
-        evaluator.load(average | statistics, "the average, with statistics of the noisy weights")
-        with_statistics_of_others = evaluator.classify(*test).accuracy
-        evaluator.restore_average(saved, *some)
-        with_its_own = evaluator.classify(*test).accuracy
-    assert with_its_own > with_statistics_of_others + 0.05
-    evaluated = run_command("evaluate.py", "--run=cnn-bn", "--json=it", cwd=trained_runs[0])
-    assert last_line(evaluated)
-    without_averages = json.loads((trained_runs[0] / "it").read_text())["accuracy"]
-    assert with_its_own > without_averages - 0.01
-
-
-def save(path, values):
-    """Writes variables of these values to a checkpoint."""
-    with tf.Graph().as_default(), tf.Session() as session:
-        variables = {name: tf.Variable(value) for name, value in values.items()}
-        session.run(tf.global_variables_initializer())
-        return tf.train.Saver(variables).save(session, str(path))
-
-
-def test_a_run_with_averaged_weights_ends_with_their_statistics(tmp_path, data_flags, data_name):
-    flags = ["--model=mlp", "--train_steps=40", "--weight_average=0.9", *data_flags]
-    trained = run_command("train.py", *flags, cwd=tmp_path)
-    assert last_line(trained).endswith("checkpoints/mlp-bn/exact.ckpt-40")
-    assert last_line(run_command("evaluate.py", cwd=tmp_path)) == last_line(trained)
-
-    train, _, test = loaded(data_flags, data_name)[1:]
-    run = runs.load_run(tmp_path / "checkpoints/mlp-bn")
-    with Evaluator(model.inference_graph(model.network_of(run.flags))) as evaluator:
-        evaluator.restore_average(str(run.folder / "model.ckpt-40"), *train)
-        assert f"({evaluator.classify(*test).correct}/" in last_line(trained)
-
-
-def test_killed_and_resumed_with_all_that_makes_a_run_accurate(tmp_path, data_flags):
-    flags = [
-        "--model=mlp",
-        "--train_steps=300",
-        "--save_every=20",
-        "--eval_every=150",
-        "--augment=elastic",
-        "--dropout=0.1",
-        "--label_smoothing=0.05",
-        "--weight_decay=1e-3",
-        "--weight_average=0.99",
-        *data_flags,
-    ]
-    whole = run_command("train.py", *flags, "--run=whole", cwd=tmp_path)
-    process = subprocess.Popen(
-        command("train.py", *flags, "--run=killed"), cwd=tmp_path, stderr=subprocess.DEVNULL
-    )
-    wait_for(tmp_path / "checkpoints/killed/model.ckpt-40.index", process)
-    process.kill()
-    process.wait()
-    resumed = run_command("train.py", *flags, "--run=killed", cwd=tmp_path)
-    assert "resuming" in resumed.stderr
-    assert last_line(resumed) == last_line(whole).replace("whole", "killed")
-    for name in ("model.ckpt-300", "exact.ckpt-300"):
-        assert_same_variables(
-            tmp_path / "checkpoints/killed" / name, tmp_path / "checkpoints/whole" / name
-        )
-
-
-def test_checkpoints_for_inference_are_the_newest_of_their_kind(tmp_path, data_flags):
-    """Longer and longer, and stopped before its end: what is evaluated is what was trained last."""
-    flags = ["--model=mlp", "--lr_schedule=constant", "--save_every=5", "--eval_every=5"]
-    # Without batch norm there is an average of the weights too, but nothing to compute for it.
-    flags += ["--weight_average=0.9", "--nobatch_norm", *data_flags]
-    for steps in (10, 20):
-        run_command("train.py", *flags, f"--train_steps={steps}", cwd=tmp_path)
-    folder = tmp_path / "checkpoints/mlp-nobn"
-    kept = [path.stem for path in folder.glob("*.index")]
-    assert "exact.ckpt-20" in kept
-    assert len([name for name in kept if name.startswith("exact")]) == 1
-    assert len([name for name in kept if name.startswith("best")]) == 1
-
-    process = subprocess.Popen(
-        command("train.py", *flags, "--train_steps=100000"),
-        cwd=tmp_path,
-        stderr=subprocess.DEVNULL,
-    )
-    wait_for(folder / "model.ckpt-40.index", process)
-    process.terminate()
-    process.wait()
-    evaluated = run_command("evaluate.py", cwd=tmp_path)
-    assert int(re.search(r"model\.ckpt-(\d+)$", last_line(evaluated))[1]) >= 40
-    assert "not with their average" in evaluated.stderr
-
-
-def test_as_many_validation_images_as_are_asked_for(tmp_path, data_flags):
-    flags = ["--model=mlp", "--train_steps=20", "--validation_size=300", *data_flags]
-    run_command("train.py", *flags, cwd=tmp_path)
-    record = json.loads((tmp_path / "checkpoints/mlp-bn/run.json").read_text())
-    assert record["dataset"]["validation"] == 300
-    flags = ["--checkpoint=checkpoints/mlp-bn/best.ckpt-20", "--split=validation"]
-    accuracy = record["best"]["validation_accuracy"]
-    again = last_line(run_command("evaluate.py", *flags, cwd=tmp_path))
-    assert f"validation accuracy {accuracy:.4f}" in again and "/300)" in again
-
-
-def test_trained_on_all_images(tmp_path, trained_runs, data_flags):
-    flags = ["--model=mlp", "--train_steps=20", "--validation_size=0", *data_flags]
-    trained = run_command("train.py", *flags, cwd=tmp_path)
-    shutil.copytree(trained_runs[0] / "checkpoints/cnn-bn", tmp_path / "checkpoints/cnn-bn")
-    refused = run_command("evaluate.py", "--run=cnn-bn,mlp-bn", "--split=validation", cwd=tmp_path)
-    assert_one_line_error(refused, 2, "--split", "mlp-bn")
-    evaluated = run_command("evaluate.py", "--run=mlp-bn", cwd=tmp_path)
-    assert last_line(evaluated) == last_line(trained)
-    record = json.loads((tmp_path / "checkpoints/mlp-bn/run.json").read_text())
-    assert record["dataset"]["validation"] == 0 and record["best"] is None
-    refused = run_command("evaluate.py", "--run=mlp-bn", "--split=validation", cwd=tmp_path)
-    assert_one_line_error(refused, 2, "--split", "validation")

@@ -144,7 +144,7 @@ def test_what_is_random_is_a_function_of_seed_and_step(name, settings):
 @pytest.mark.parametrize("share", [0.3, 0.004])
 def test_dropout_keeps_the_expected_value_and_is_gone_from_inference(precision, share):
     """In bfloat16 too, whose own random numbers are multiples of 1/128."""
-    network = CNN._replace(precision=precision)
+    network = CNN._replace(name="small", precision=precision)
     graph = training_graph(network, dropout=share)
     dropped = graph.graph.get_tensor_by_name("dense/stateless_dropout/SelectV2:0")
     whole = graph.graph.get_tensor_by_name("dense/Relu:0")
@@ -248,7 +248,9 @@ def test_a_session_that_begins_again_begins_with_averages_of_the_initial_weights
 
 
 def learning_rates(schedule, train_steps=100):
-    graph = training_graph(CNN, lr_schedule=schedule, train_steps=train_steps, learning_rate=0.5)
+    graph = training_graph(
+        CNN._replace(name="mlp"), lr_schedule=schedule, train_steps=train_steps, learning_rate=0.5
+    )
     rates = []
     with tf.Session(graph=graph.graph) as session:
         for step in range(train_steps):

@@ -5,7 +5,6 @@ import pathlib
 import pytest
 
 from runtime import processor
-from tests.helpers import run_command
 
 CPUINFO = """processor\t: 0
 model name\t: Some processor
@@ -47,19 +46,3 @@ def test_where_the_system_does_not_tell_nothing_is_claimed(tmp_path):
     for path in (tmp_path / "arm", pathlib.Path("/nowhere/cpuinfo")):
         assert processor.features(path) is None
         assert processor.precision_hint("bfloat16", processor.features(path)) is None
-
-
-@pytest.mark.skipif(
-    "avx2" not in (processor.features() or ()), reason="oneDNN needs an x86 processor with AVX2"
-)
-@pytest.mark.parametrize("chosen", [None, "0"])
-def test_tensorflow_computes_with_onednn_unless_the_user_turned_it_off(
-    tmp_path, monkeypatch, chosen
-):
-    """TensorFlow leaves it off on processors without AVX512_VNNI or newer, at half the speed."""
-    monkeypatch.delenv("TF_ENABLE_ONEDNN_OPTS", raising=False)
-    if chosen:
-        monkeypatch.setenv("TF_ENABLE_ONEDNN_OPTS", chosen)
-    flags = ["--model=small", "--dataset=synthetic", "--train_steps=1", "--verbosity=1"]
-    completed = run_command("train.py", *flags, cwd=tmp_path)
-    assert ("oneDNN custom operations are on" in completed.stderr) == (chosen is None)

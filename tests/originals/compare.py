@@ -1,28 +1,55 @@
-"""Compares the faces of `bn_compat.py` with the originals, live and side by side.
+"""Compares the faces of `bn_compat.py` with the originals, and prints a line of JSON.
 
-    python -m tests.originals.compare        # in the project's root
+    python -m tests.originals.compare live      # side by side, in the project's root
+    python -m tests.originals.compare recorded  # with what TF 1.15 did, on any TensorFlow
+    python -m tests.originals.compare recorded --tf1_behaviour --api=contrib
 
-On TF 1.15 that is all cases; later, with tf_keras and TF_USE_LEGACY_KERAS=1, those of tf.layers.
-Prints a line of JSON: the number of cases and the largest difference by kind of case. Where a
+Live, on TF 1.15, that is all cases; later, with tf_keras and TF_USE_LEGACY_KERAS=1, those of
+tf.layers. The line has the number of cases and the largest difference by kind of case. Where a
 difference is above its limit, says so before, and exits with 1.
 """
 
+import argparse
 import sys
 
-from tests.originals import cases, implementations, runner
+import tensorflow.compat.v1 as tf
+
+from tests.originals import cases, golden, implementations, runner
 
 
 def main():
-    table = cases.all_cases()
+    parser = argparse.ArgumentParser()
+    parser.add_argument("original", choices=["live", "recorded"])
+    parser.add_argument("--api", choices=["contrib", "layers"])
+    parser.add_argument("--tf1_behaviour", action="store_true")
+    arguments = parser.parse_args()
+    if arguments.tf1_behaviour:
+        tf.disable_v2_behavior()
+    table = [case for case in cases.all_cases() if arguments.api in (None, case.api)]
+    summary = with_live(table) if arguments.original == "live" else with_recorded(table)
+    for line in summary.failures + [summary.as_json()]:
+        print(line)
+    return 1 if summary.failures else 0
+
+
+def with_live(table):
+    """Compares with the originals that this TensorFlow has."""
     if not implementations.is_tf1():
         table = [case for case in table if cases.is_as_in_later_versions(case)]
     pair = {"original": implementations.originals(), "face": implementations.faces()}
     summary = runner.Summary()
     for case, found in runner.results(table, pair):
         summary.add(case, expected=found["original"], actual=found["face"])
-    for line in summary.failures + [summary.as_json()]:
-        print(line)
-    return 1 if summary.failures else 0
+    return summary
+
+
+def with_recorded(table):
+    """Compares with what the originals of TF 1.15 did."""
+    expected = golden.load()
+    summary = runner.Summary()
+    for case, found in runner.results(table, {"face": implementations.faces()}):
+        summary.add(case, expected=expected[case.name], actual=found["face"])
+    return summary
 
 
 if __name__ == "__main__":

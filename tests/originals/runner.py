@@ -17,7 +17,7 @@ RECORDED_STEPS = (1, 2, STEPS)
 INFERENCE_STEP = STEPS + 1
 
 # One graph of all cases would be slow to run, and a graph for each slow to start.
-CASES_IN_A_GRAPH = 60
+CASES_IN_A_GRAPH = 20
 
 # Largest differences that count as none, see `kind`.
 LIMITS = {"moments": 1e-6, "fused": 1e-5, "float16": 5e-3}

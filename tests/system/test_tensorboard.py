@@ -17,9 +17,9 @@ import pytest
 from google.protobuf import text_format
 from PIL import Image
 
-from tests.helpers import last_line, run_command
+from tests.helpers import DIGITS, last_line, run_command
 
-RUNS = ["cnn-bn", "cnn-nobn", "mlp-bn", "mlp-nobn"]
+RUNS = ["mlp-bn", "mlp-nobn", "small-bn", "small-nobn"]
 
 
 @pytest.fixture(scope="module")
@@ -30,14 +30,14 @@ def tensorboard(trained_runs, tmp_path_factory):
     shutil.copytree(trained / "summaries", folder / "summaries")
     projected = run_command(
         "evaluate.py",
-        "--run=cnn-bn",
+        "--run=small-bn",
         "--projector",
         "--fold_batch_norm",
         f"--checkpoint_dir={trained}/checkpoints",
         cwd=folder,
     )
-    assert last_line(projected).split(",")[0] == lines["cnn-bn"].split(",")[0]
-    assert "--logdir=summaries, then Projector, cnn-bn/projector" in projected.stderr
+    assert last_line(projected).split(",")[0] == lines["small-bn"].split(",")[0]
+    assert "--logdir=summaries, then Projector, small-bn/projector" in projected.stderr
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -74,7 +74,7 @@ def _wait_for_runs(ask, count):
     raise TimeoutError("TensorBoard did not load the runs")
 
 
-@pytest.mark.parametrize("run", ["cnn-bn", "cnn-nobn"])
+@pytest.mark.parametrize("run", ["small-bn", "small-nobn"])
 def test_curves_of_the_splits_lie_over_each_other(tensorboard, run):
     tags = tensorboard("plugin/scalars/tags")
     for split in ("train", "validation", "test"):
@@ -91,38 +91,38 @@ def test_curves_of_the_splits_lie_over_each_other(tensorboard, run):
 
 
 def test_histograms_show_batch_norm_at_work(tensorboard):
-    tags = tensorboard("plugin/histograms/tags")["cnn-bn/validation"]
+    tags = tensorboard("plugin/histograms/tags")["small-bn/validation"]
     for layer in ("conv1", "conv2", "dense"):
         for variable in ("scale", "beta", "pop_mean", "pop_var"):
             assert f"{layer}/batch_norm/{variable}" in tags
         assert f"{layer}/before_batch_norm" in tags
         assert f"{layer}/after_batch_norm" in tags
     points = tensorboard(
-        "plugin/histograms/histograms", run="cnn-bn/validation", tag="conv1/batch_norm/pop_var"
+        "plugin/histograms/histograms", run="small-bn/validation", tag="conv1/batch_norm/pop_var"
     )
     assert [point[1] for point in points] == [20, 40]
-    assert "conv1/after_bias" in tensorboard("plugin/histograms/tags")["cnn-nobn/validation"]
+    assert "conv1/after_bias" in tensorboard("plugin/histograms/tags")["small-nobn/validation"]
 
 
 def test_the_flags_are_a_text_panel(tensorboard):
-    (tag,) = tensorboard("plugin/text/tags")["cnn-bn/train"]
-    (panel,) = tensorboard("plugin/text/text", run="cnn-bn/train", tag=tag)
+    (tag,) = tensorboard("plugin/text/tags")["small-bn/train"]
+    (panel,) = tensorboard("plugin/text/text", run="small-bn/train", tag=tag)
     assert "learning_rate" in panel["text"] and "<table>" in panel["text"]
 
 
 def test_the_result_is_a_text_panel_with_the_command_that_repeats_it(tensorboard, trained_runs):
     _, lines = trained_runs
-    (panel,) = tensorboard("plugin/text/text", run="cnn-bn/test", tag="result")
-    assert lines["cnn-bn"] in panel["text"]
-    assert "evaluate.py --checkpoint=checkpoints/cnn-bn/model.ckpt-40" in panel["text"]
+    (panel,) = tensorboard("plugin/text/text", run="small-bn/test", tag="result")
+    assert lines["small-bn"] in panel["text"]
+    assert "evaluate.py --checkpoint=checkpoints/small-bn/model.ckpt-40" in panel["text"]
 
 
 @pytest.mark.parametrize(
     ("run", "tag", "steps"),
     [
-        ("cnn-bn/test", "misclassified digits, predicted and true", [40]),
-        ("cnn-bn/test", "confusion matrix", [40]),
-        ("cnn-bn/validation", "first-layer filters", [20, 40]),
+        ("small-bn/test", "misclassified digits, predicted and true", [40]),
+        ("small-bn/test", "confusion matrix", [40]),
+        ("small-bn/validation", "first-layer filters", [20, 40]),
         ("mlp-nobn/validation", "first-layer filters", [20, 40]),
     ],
 )
@@ -135,7 +135,7 @@ def test_pictures(tensorboard, run, tag, steps):
         query = dict(urllib.parse.parse_qsl(picture["query"]))
         png = tensorboard("plugin/images/individualImage", **query)
         with Image.open(io.BytesIO(png)) as shown:
-            assert shown.width > 300 and shown.height > 100
+            assert shown.width > 200 and shown.height > 100
             seen.add(shown.tobytes())
     assert len(seen) == len(steps), "they change from step to step"
 
@@ -143,16 +143,16 @@ def test_pictures(tensorboard, run, tag, steps):
 def test_both_graphs_are_shown(tensorboard):
     graphs = tensorboard("plugin/graphs/info")
     for split in ("train", "validation"):
-        assert graphs[f"cnn-bn/{split}"]["run_graph"]
+        assert graphs[f"small-bn/{split}"]["run_graph"]
 
 
 def test_one_step_is_shown_with_time_and_memory_of_its_ops(tensorboard):
     import tensorflow.compat.v1 as tf
 
     graphs = tensorboard("plugin/graphs/info")
-    assert list(graphs["cnn-bn/train"]["tags"]) == ["step 10"]
-    assert graphs["cnn-bn/train"]["tags"]["step 10"]["profile"]
-    trace = tensorboard("plugin/graphs/run_metadata", run="cnn-bn/train", tag="step 10")
+    assert list(graphs["small-bn/train"]["tags"]) == ["step 10"]
+    assert graphs["small-bn/train"]["tags"]["step 10"]["profile"]
+    trace = tensorboard("plugin/graphs/run_metadata", run="small-bn/train", tag="step 10")
     (device,) = text_format.Parse(trace, tf.RunMetadata()).step_stats.dev_stats
     (convolution,) = [
         node
@@ -165,19 +165,21 @@ def test_one_step_is_shown_with_time_and_memory_of_its_ops(tensorboard):
 
 def test_every_digit_has_a_precision_recall_curve(tensorboard, trained_runs):
     _, lines = trained_runs
-    tags = tensorboard("plugin/pr_curves/tags")["cnn-bn/test"]
+    tags = tensorboard("plugin/pr_curves/tags")["small-bn/test"]
     names = {f"pr_curve/digit_{digit}" for digit in range(10)}
     assert {details["displayName"] for details in tags.values()} == names
     images = 0
     for tag in tags:
-        ((curve,),) = tensorboard("plugin/pr_curves/pr_curves", run="cnn-bn/test", tag=tag).values()
+        ((curve,),) = tensorboard(
+            "plugin/pr_curves/pr_curves", run="small-bn/test", tag=tag
+        ).values()
         assert curve["step"] == 40
         # Whoever calls everything a 3 finds every 3.
         assert curve["recall"][0] == 1
         assert all(np.diff(curve["recall"]) <= 0)
         assert max(curve["precision"]) > 0.9
         images += curve["true_positives"][0]
-    assert images == int(re.search(r"/(\d+)\)", lines["cnn-bn"])[1])
+    assert images == int(re.search(r"/(\d+)\)", lines["small-bn"])[1])
 
 
 def test_each_run_is_a_row_of_hparams_with_its_flags_and_what_it_reached(tensorboard, trained_runs):
@@ -208,16 +210,16 @@ def test_each_run_is_a_row_of_hparams_with_its_flags_and_what_it_reached(tensorb
 
 
 def test_the_projector_shows_every_digit_as_the_last_hidden_layer_sees_it(
-    tensorboard, trained_runs, data_name
+    tensorboard, trained_runs
 ):
     _, lines = trained_runs
-    total = int(re.search(r"/(\d+)\)", lines["cnn-bn"])[1])
-    run = "cnn-bn/projector"
+    total = int(re.search(r"/(\d+)\)", lines["small-bn"])[1])
+    run = "small-bn/projector"
     assert tensorboard("plugin/projector/runs") == [run]
     (points,) = tensorboard("plugin/projector/info", run=run)["embeddings"]
     name = points["tensorName"]
-    assert name == f"{data_name} test digits at step 40"
-    assert points["tensorShape"] == [total, 1024]
+    assert name == f"{DIGITS} test digits at step 40"
+    assert points["tensorShape"] == [total, 128]
 
     tensor = tensorboard("plugin/projector/tensor", run=run, name=name)
     tensor = np.frombuffer(tensor, np.float32).reshape(points["tensorShape"])
@@ -227,7 +229,7 @@ def test_the_projector_shows_every_digit_as_the_last_hidden_layer_sees_it(
     header, *rows = [line.split("\t") for line in table.splitlines()]
     assert header == ["label", "prediction"] and len(rows) == total
     right = sum(label == prediction for label, prediction in rows)
-    assert f"({right}/{total})" in lines["cnn-bn"]
+    assert f"({right}/{total})" in lines["small-bn"]
 
     png = tensorboard("plugin/projector/sprite_image", run=run, name=name)
     assert points["sprite"]["singleImageDim"] == [28, 28]

@@ -27,7 +27,7 @@ def test_the_fuzzer_finds_nothing_in_a_short_time(tmp_path):
     for name, content in {"images": images, "labels": labels}.items():
         (corpus / name).write_bytes(content)
         (corpus / f"{name}.gz").write_bytes(gzip.compress(content))
-    command = [sys.executable, "-m", "tests.fuzz_idx", corpus, f"-max_total_time={SECONDS}"]
+    command = [sys.executable, "-m", "tests.system.fuzz_idx", corpus, f"-max_total_time={SECONDS}"]
     completed = subprocess.run(
         [*command, f"-artifact_prefix={tmp_path}/"], cwd=PROJECT, capture_output=True, text=True
     )

@@ -1,4 +1,6 @@
-"""Coverage-guided fuzzing of the IDX reader: python -m tests.fuzz_idx CORPUS -max_total_time=60
+"""Coverage-guided fuzzing of the IDX reader.
+
+python -m tests.system.fuzz_idx CORPUS -max_total_time=60
 
 A file that is read or refused in one line is no find; any other error is, and atheris writes down
 the bytes that led to it: they make the next case of test_idx.py.

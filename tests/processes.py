@@ -1,0 +1,49 @@
+"""Runs a command in a process of its own that is forked from one which has imported TensorFlow.
+
+That import takes longer than all else that most tests ask of a command, so it is shared; what is
+the command's own is imported and run as ever. Tests of the import itself, of what is said while it
+lasts, and of kills start their processes from nothing.
+"""
+
+import multiprocessing
+import os
+import pathlib
+import runpy
+import subprocess
+import sys
+import tempfile
+
+_SECONDS = 300
+
+_forkserver = multiprocessing.get_context("forkserver")
+_forkserver.set_forkserver_preload(["tests.preloaded"])
+
+
+def run(command: list[str], cwd: pathlib.Path, environment: dict[str, str]):
+    """Runs `command`, whose first part is a Python; returns what `subprocess.run` would."""
+    with tempfile.TemporaryDirectory() as folder:
+        outputs = [pathlib.Path(folder, name) for name in ("stdout", "stderr")]
+        process = _forkserver.Process(
+            target=_become, args=(command[1:], str(cwd), environment, outputs)
+        )
+        process.start()
+        process.join(_SECONDS)
+        if process.exitcode is None:
+            process.kill()
+            raise subprocess.TimeoutExpired(command, _SECONDS)
+        stdout, stderr = [path.read_text() for path in outputs]
+    return subprocess.CompletedProcess(command, process.exitcode, stdout, stderr)
+
+
+def _become(
+    arguments: list[str], cwd: str, environment: dict[str, str], outputs: list[pathlib.Path]
+) -> None:
+    """Turns this process into that of a command."""
+    for descriptor, path in enumerate(outputs, start=1):
+        os.dup2(os.open(path, os.O_WRONLY | os.O_CREAT), descriptor)
+    os.chdir(cwd)
+    os.environ.clear()
+    os.environ.update(environment)
+    sys.argv = arguments
+    sys.path[0] = str(pathlib.Path(arguments[0]).parent)
+    runpy.run_path(arguments[0], run_name="__main__")

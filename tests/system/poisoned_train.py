@@ -1,0 +1,36 @@
+"""`train.py` in which a weight is no number in step 12, for as long as the rate is above a quarter.
+
+A learning rate that is too high does so on some data and some processors only.
+"""
+
+import numpy as np
+
+import train
+from runtime import commands
+
+POISONED_STEP = 12
+
+
+def poison(take_step):
+    """Returns a `take_step` that damages the weights before a certain step."""
+
+    def take_poisoned_step(session, graph, images, labels, rate_factor=1.0, trace=None):
+        if session.run(graph.global_step) == POISONED_STEP - 1 and rate_factor > 0.25:
+            (weights,) = [v for v in session.graph.get_collection("variables") if is_last(v)]
+            weights.load(np.full(weights.shape, np.nan), session)
+        return take_step(session, graph, images, labels, rate_factor, trace)
+
+    return take_poisoned_step
+
+
+def is_last(variable):
+    """Whether a variable is the last layer's weights."""
+    return variable.op.name == "logits/weights"
+
+
+if __name__ == "__main__":
+    commands.import_tensorflow()
+    from runtime import training
+
+    training.take_step = poison(training.take_step)
+    commands.run(train.main)

@@ -1,0 +1,124 @@
+"""The faces of `bn_compat.py` against TF1's batch norms, in processes of their own.
+
+TF 1.15 runs on Python 3.7 at most. What its batch norms do is kept in tests/golden, made by
+tests/originals/make_golden.py, and compared with always. Where there is a Python 3.7, they are
+asked themselves as well: `.venv-tf115` is made for that, once.
+"""
+
+import fcntl
+import importlib.util
+import json
+import os
+import pathlib
+import shutil
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from tests.helpers import PROJECT
+from tests.originals import checkpoints, implementations
+
+TF115_VENV = PROJECT / ".venv-tf115"
+TF115_REQUIREMENTS = ("tensorflow==1.15.5", "protobuf<3.21", "numpy<1.19")
+
+
+def say(capsys, heading, line):
+    """Prints a line that pytest shows for tests that pass, too."""
+    with capsys.disabled():
+        print(f"\n{heading}: {line}")
+
+
+def run_module(python, module, *arguments, **environment):
+    """Runs a script of tests/originals to its end; returns the JSON line that it printed."""
+    completed = subprocess.run(
+        [python, "-m", f"tests.originals.{module}", *map(str, arguments)],
+        cwd=PROJECT,
+        # Which lines run is known from the other tests; to be told of it here takes minutes.
+        env={**os.environ, **environment, "COVERAGE_PROCESS_CONFIG": ""},
+        capture_output=True,
+        text=True,
+        timeout=900,
+    )
+    assert completed.returncode == 0, completed.stdout[-4000:] + completed.stderr[-4000:]
+    return completed.stdout.splitlines()[-1]
+
+
+def run_on_tf115(python, module, *arguments):
+    # TF 2 sets this variable when it is imported, and TF 1.15 would obey it.
+    return run_module(python, module, *arguments, TF2_BEHAVIOR="0")
+
+
+def is_python37(python):
+    check = "import sys; sys.exit(sys.version_info[:2] != (3, 7))"
+    return (
+        bool(python) and subprocess.run([python, "-c", check], capture_output=True).returncode == 0
+    )
+
+
+def find_python37():
+    pyenv = sorted(pathlib.Path.home().glob(".pyenv/versions/3.7.*/bin/python"))
+    candidates = [os.environ.get("PYTHON37"), shutil.which("python3.7"), *map(str, pyenv[::-1])]
+    return next(filter(is_python37, candidates), None)
+
+
+@pytest.fixture(scope="module")
+def tf115_python():
+    """Path of a Python with TF 1.15; where there can be none, the test is skipped."""
+    installed = TF115_VENV / "installed"
+    with open(PROJECT / ".venv-tf115.lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not installed.exists():
+            install_tf115()
+            installed.touch()
+    return TF115_VENV / "bin" / "python"
+
+
+def install_tf115():
+    python37 = find_python37()
+    if python37 is None:
+        pytest.skip("compared with recorded results only: no Python 3.7 found, set PYTHON37")
+    shutil.rmtree(TF115_VENV, ignore_errors=True)
+    subprocess.run([python37, "-m", "venv", TF115_VENV], check=True)
+    pip = [TF115_VENV / "bin" / "pip", "install", "--quiet", "--retries=1"]
+    made = subprocess.run([*pip, *TF115_REQUIREMENTS], capture_output=True, text=True)
+    if made.returncode != 0:
+        pytest.skip(f"compared with recorded results only: no TF 1.15: {made.stderr[-300:]}")
+
+
+@pytest.mark.parametrize("api", ["contrib", "layers"])
+def test_the_faces_do_what_the_originals_do_side_by_side_on_tf_1_15(tf115_python, capsys, api):
+    line = run_on_tf115(tf115_python, "compare", "live", f"--api={api}")
+    say(capsys, f"faces and originals of {api}, live on TF 1.15", line)
+
+
+@pytest.mark.parametrize("flags", [[], ["--tf1_behaviour"]], ids=["TF2", "TF1"])
+def test_the_faces_do_what_the_originals_did_in_every_case(capsys, flags):
+    line = run_module(sys.executable, "compare", "recorded", *flags)
+    say(capsys, " ".join(["faces and recorded results", *flags]), line)
+
+
+def test_checkpoints_of_the_faces_go_on_under_the_originals(tf115_python, tmp_path, capsys):
+    checkpoints.write(implementations.faces(), tmp_path)
+    line = run_on_tf115(tf115_python, "checkpoints", "read", "original", tmp_path)
+    say(capsys, "checkpoints of the faces, live on TF 1.15", line)
+
+
+def test_the_core_does_on_tf_1_15_what_it_does_today(tf115_python):
+    """With either kernel, kind of phase and kind of variables, names of variables included."""
+    then = json.loads(run_on_tf115(tf115_python, "core"))
+    today = json.loads(run_module(sys.executable, "core"))
+    assert then.keys() == today.keys()
+    for configuration, expected in then.items():
+        assert today[configuration].keys() == expected.keys()
+        for name, values in expected.items():
+            np.testing.assert_allclose(today[configuration][name], values, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.skipif(
+    importlib.util.find_spec("tf_keras") is None, reason="tf.layers of today needs tf_keras"
+)
+def test_the_faces_do_what_tf_layers_does_on_todays_tensorflow(capsys):
+    line = run_module(sys.executable, "compare", "live", TF_USE_LEGACY_KERAS="1")
+    say(capsys, "faces and tf_keras, live", line)
