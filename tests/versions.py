@@ -67,7 +67,7 @@ def try_out(python, seed, constraints=None):
         seconds = time.monotonic() - started
         for completed in (trained, tested):
             if completed.returncode:
-                print(completed.stdout[-20_000:], file=sys.stderr)
+                print(completed.stdout[-5_000:], file=sys.stderr)
         found = re.findall(r"^=+ (.*(?:passed|failed).*) in .*=+$", tested.stdout, re.MULTILINE)
         accuracy = re.findall(r"test accuracy ([\d.]+)", trained.stdout)
         row = [
