@@ -18,7 +18,7 @@ from runtime.errors import CommandError, InputError
 from runtime.files import write_json
 
 
-def run(main: Callable[[], None]) -> NoReturn:
+def run(main: Callable[[], None]) -> None:
     """Parses the command line, runs `main`, and exits.
 
     Exit codes: 0 done, 1 a failure while running, 2 wrong input, 130 Ctrl-C, 143 SIGTERM. An

@@ -89,7 +89,7 @@ def filter_grid(filters: np.ndarray) -> Image.Image:
     largest = float(np.abs(filters).max())
     colours = np.rint(WHITE * (1 + filters / (largest or 1.0))).astype(np.uint8)
     # To [row, y, column, x], each pixel enlarged, with a line around each filter.
-    tiles = colours.reshape(height, width, -1, columns).transpose(2, 0, 3, 1)
+    tiles: np.ndarray = colours.reshape(height, width, -1, columns).transpose(2, 0, 3, 1)
     tiles = tiles.repeat(scale, axis=1).repeat(scale, axis=3)
     tiles = np.pad(tiles, ((0, 0), (0, 1), (0, 0), (0, 1)), constant_values=INK)
     table = tiles.reshape(tiles.shape[0] * tiles.shape[1], tiles.shape[2] * tiles.shape[3])
