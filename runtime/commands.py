@@ -34,7 +34,7 @@ def run(main: Callable[[], None]) -> None:
         except KeyboardInterrupt:
             fail("stopped by Ctrl-C", 130)
 
-    app.run(checked_main, flags_parser=_parse_flags)
+    app.run(checked_main, flags_parser=parse_flags)
 
 
 def check_json_flag(path: str | None) -> None:
@@ -88,7 +88,8 @@ def fail(message: str, exit_code: int) -> NoReturn:
     sys.exit(exit_code)
 
 
-def _parse_flags(arguments: list[str]) -> list[str]:
+def parse_flags(arguments: list[str]) -> list[str]:
+    """Parses a command line; exits with one line where it is wrong."""
     try:
         rest = absl_flags.FLAGS(arguments)
     except absl_flags.Error as error:

@@ -57,4 +57,6 @@ def real_mnist() -> pathlib.Path:
     """The folder of real MNIST; without one, the test is skipped, and says so."""
     if not MNIST_DIR:
         pytest.skip("needs real MNIST: set MNIST_DIR to the folder of its four files")
+    if not datasets.is_complete(MNIST_DIR):
+        pytest.fail(f"MNIST_DIR: expected MNIST's four files in {MNIST_DIR}")
     return pathlib.Path(MNIST_DIR).resolve()

@@ -1,4 +1,4 @@
-"""Running the suite's commands as a user does, and reading what they wrote."""
+"""Running the suite's commands, and reading what they wrote."""
 
 import fcntl
 import gzip

@@ -9,6 +9,7 @@ import multiprocessing
 import os
 import pathlib
 import runpy
+import signal
 import subprocess
 import sys
 import tempfile
@@ -20,9 +21,14 @@ _forkserver.set_forkserver_preload(["tests.preloaded"])
 
 
 def run(command: list[str], cwd: pathlib.Path, environment: dict[str, str]):
-    """Runs `command`, whose first part is a Python; returns what `subprocess.run` would."""
+    """Runs `command`, whose first part is a Python; returns what `subprocess.run` would.
+
+    Variables that Python or TensorFlow reads when it starts have no effect.
+    """
     with tempfile.TemporaryDirectory() as folder:
         outputs = [pathlib.Path(folder, name) for name in ("stdout", "stderr")]
+        for path in outputs:
+            path.touch()
         process = _forkserver.Process(
             target=_become, args=(command[1:], str(cwd), environment, outputs)
         )
@@ -30,8 +36,10 @@ def run(command: list[str], cwd: pathlib.Path, environment: dict[str, str]):
         process.join(_SECONDS)
         if process.exitcode is None:
             process.kill()
-            raise subprocess.TimeoutExpired(command, _SECONDS)
+            process.join()
         stdout, stderr = [path.read_text() for path in outputs]
+    if process.exitcode == -signal.SIGKILL:
+        raise subprocess.TimeoutExpired(command, _SECONDS, stdout, stderr)
     return subprocess.CompletedProcess(command, process.exitcode, stdout, stderr)
 
 
@@ -40,7 +48,8 @@ def _become(
 ) -> None:
     """Turns this process into that of a command."""
     for descriptor, path in enumerate(outputs, start=1):
-        os.dup2(os.open(path, os.O_WRONLY | os.O_CREAT), descriptor)
+        os.dup2(os.open(path, os.O_WRONLY), descriptor)
+    assert "tests.preloaded" in sys.modules, "pytest has to be run in the project's folder"
     os.chdir(cwd)
     os.environ.clear()
     os.environ.update(environment)

@@ -24,8 +24,9 @@ LOWEST = "lowest"
 
 def find_python(version):
     """Returns the path of a Python of this version, or None."""
-    pyenv = sorted(pathlib.Path.home().glob(f".pyenv/versions/{version}.*/bin/python"))
-    return str(pyenv[-1]) if pyenv else shutil.which(f"python{version}")
+    pyenv = list(pathlib.Path.home().glob(f".pyenv/versions/{version}.*/bin/python"))
+    newest = max(pyenv, key=lambda path: int(path.parts[-3].split(".")[2]), default=None)
+    return str(newest) if newest else shutil.which(f"python{version}")
 
 
 def lowest_versions():
@@ -43,9 +44,12 @@ def try_out(python, seed, constraints=None):
         environment = {
             **os.environ,
             "PYTHON": python,
+            "MNIST_MIRROR": "http://127.0.0.1:9/",
             "PYTEST_ADDOPTS": f"--random-order-seed={seed}",
         }
-        environment.pop("MNIST_DIR", None)
+        # Neither MNIST, nor what this program's own `make` was told.
+        for name in ("MNIST_DIR", "MAKEFLAGS", "MFLAGS", "MAKEOVERRIDES", "MAKELEVEL"):
+            environment.pop(name, None)
         if constraints:
             (pathlib.Path(folder) / "constraints.txt").write_text(constraints)
             environment["PIP_CONSTRAINT"] = str(pathlib.Path(folder) / "constraints.txt")
@@ -82,6 +86,8 @@ def try_out(python, seed, constraints=None):
 
 def versions(python):
     """Returns the versions of Python, TensorFlow, Keras and numpy in an environment."""
+    if not python.exists():
+        return ["?"] * 4
     script = (
         "import platform; from importlib.metadata import version; "
         "print(platform.python_version(), *map(version, ('tensorflow', 'keras', 'numpy')))"
@@ -94,7 +100,10 @@ def main():
     """Tries them all."""
     wanted = sys.argv[1:] or [*PYTHONS, LOWEST]
     pythons = {version: find_python(version) for version in PYTHONS}
-    pythons[LOWEST] = next(filter(None, pythons.values()))
+    pythons[LOWEST] = next(filter(None, pythons.values()), None)
+    for version in sys.argv[1:]:
+        if pythons.get(version) is None:
+            sys.exit(f"expected some of {', '.join(pythons)}, and a Python for it, found {version}")
     columns = ["Python", "TensorFlow", "Keras", "numpy", "requirements", "`make train`"]
     columns += ["`make test`", "minutes, with installing"]
     print("| " + " | ".join(columns) + " |", "| --- " * len(columns) + "|", sep="\n", flush=True)

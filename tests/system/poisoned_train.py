@@ -1,4 +1,4 @@
-"""`train.py` in which a weight is no number in step 12, for as long as the rate is above a quarter.
+"""`train.py` whose last weights are no numbers in step 12, until the rate is down to a quarter.
 
 A learning rate that is too high does so on some data and some processors only.
 """

@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 
 import model
-from mnist import datasets
 from tests.helpers import (
     DIGITS,
     PROJECT,
@@ -244,7 +243,9 @@ def test_what_the_flags_say_of_the_training_is_what_is_trained(tmp_path, data_fl
     assert_one_line_error(refused, 2, "--augment was affine, now none")
 
 
-def test_exact_population_statistics_are_those_of_all_training_images(tmp_path, digits, data_flags):
+def test_exact_population_statistics_are_those_of_all_training_images(
+    tmp_path, dataset, data_flags
+):
     flags = (*SHORT, "--population=exact", "--bn_decay=0.5", *data_flags)
     trained = run_command("train.py", *flags, cwd=tmp_path)
     assert last_line(trained).endswith("checkpoints/mlp-bn/exact.ckpt-40")
@@ -252,7 +253,7 @@ def test_exact_population_statistics_are_those_of_all_training_images(tmp_path, 
 
     exact = variables(tmp_path / "checkpoints/mlp-bn/exact.ckpt-40")
     averaged = variables(tmp_path / "checkpoints/mlp-bn/model.ckpt-40")
-    images = datasets.load("mnist", str(digits)).train.images.reshape(-1, 784)
+    images = dataset.train.images.reshape(-1, 784)
     inputs = images.astype(np.float64) / 255 @ exact["dense1/weights"]
     for name, expected in (("pop_mean", inputs.mean(0)), ("pop_var", inputs.var(0, ddof=1))):
         name = f"dense1/batch_norm/{name}"
@@ -308,9 +309,24 @@ def test_one_epoch_of_mnist_is_labelled_so_and_learned(tmp_path, real_mnist):
 
 def test_wrong_flags_get_one_line(tmp_path):
     """Which are wrong is asked in test_flags.py."""
-    for flag in ("--epoch=3", "train", "--bn_decay=1", "--flagfile=presets/missing.flags"):
+    cases = {
+        "--epoch=3": "epochs",
+        "train": "'train'",
+        "--bn_decay=1": "bn_decay",
+        "--flagfile=presets/missing.flags": "presets/missing.flags",
+    }
+    for flag, fragment in cases.items():
         refused = run_command("train.py", flag, cwd=tmp_path)
-        assert_one_line_error(refused, 2, flag.lstrip("-").partition("=")[0], "--help")
+        assert_one_line_error(refused, 2, fragment, "--help")
+        assert not list(tmp_path.iterdir())
+
+
+def test_the_default_network_is_trained_and_read_back(tmp_path, data_flags):
+    trained = run_command("train.py", "--train_steps=5", *data_flags, cwd=tmp_path)
+    for flags in ([], ["--fold_batch_norm"]):
+        evaluated = run_command("evaluate.py", *flags, cwd=tmp_path)
+        assert last_line(evaluated) == last_line(trained)
+    assert "checkpoints/cnn-bn/model.ckpt-5" in last_line(trained)
 
 
 def test_the_last_values_that_flags_allow_are_values(tmp_path, data_flags):
@@ -415,7 +431,7 @@ def test_help_lists_every_flag(tmp_path):
 )
 def test_presets_are_accepted(tmp_path, data_flags, preset):
     short = "--epochs=1" if "--epochs" in preset.read_text() else "--train_steps=2"
-    # As train.py advises where the processor does not multiply in bfloat16.
+    # Not in bfloat16, which some processors emulate in minutes.
     flags = [f"--flagfile={preset}", short, "--precision=float32", *data_flags]
     trained = run_command("train.py", *flags, cwd=tmp_path)
     assert f"{DIGITS} test accuracy" in last_line(trained)

@@ -68,6 +68,7 @@ def test_a_grid_that_was_stopped_goes_on_where_it_was(tmp_path, start_grid, stop
     stdout, stderr = process.communicate(timeout=120)
     assert process.returncode == 0, stderr
     assert "1 of 2 cells to train" in stderr
+    assert stderr.count("well-formed, but not MNIST") == 1, "the workers do not repeat it"
     for line in said(stderr):
         assert line.startswith(("1 of 2 cells to train", "curves: ")), line
     assert stdout.splitlines()[-1] == str(folder / "report.md")

@@ -18,5 +18,5 @@ def test_tensorflow_computes_with_onednn_unless_the_user_turned_it_off(
     if chosen:
         monkeypatch.setenv("TF_ENABLE_ONEDNN_OPTS", chosen)
     flags = ["--model=small", "--dataset=synthetic", "--train_steps=1", "--verbosity=1"]
-    completed = run_from_nothing("train.py", *flags, cwd=tmp_path)
+    completed = run_from_nothing("train.py", *flags, cwd=tmp_path, TF_CPP_MIN_LOG_LEVEL="0")
     assert ("oneDNN custom operations are on" in completed.stderr) == (chosen is None)
