@@ -4,6 +4,7 @@ import gzip
 import hashlib
 import itertools
 import os
+import random
 import signal
 import socket
 import stat
@@ -27,7 +28,7 @@ ROOT = Path(__file__).parent.parent
 NAMES = list(download.FILES)
 FIRST = NAMES[0]
 # Incompressible and larger than one piece, so that a download can be stopped in its middle.
-CONTENTS = {name: os.urandom(150_000) for name in NAMES}
+CONTENTS = {name: random.Random(name).randbytes(150_000) for name in NAMES}
 PACKED = {name: gzip.compress(content) for name, content in CONTENTS.items()}
 BOMB = gzip.compress(bytes(20_000_000))
 
@@ -94,7 +95,8 @@ def html_page(handler, name, mirror):
 
 def other_content(handler, name, mirror):
     """Send an intact gzip file with one other byte in it."""
-    send(handler, gzip.compress(CONTENTS[name][:-1] + b"!"))
+    *content, last = CONTENTS[name]
+    send(handler, gzip.compress(bytes([*content, last ^ 1])))
 
 
 def damaged(handler, name, mirror):
