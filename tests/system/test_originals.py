@@ -35,7 +35,7 @@ def run_module(python, module, *arguments, **environment):
     completed = subprocess.run(
         [python, "-m", f"tests.originals.{module}", *map(str, arguments)],
         cwd=PROJECT,
-        # Which lines run is known from the other tests; to be told of it here takes minutes.
+        # The other tests measure coverage already; doing it here would add minutes.
         env={**os.environ, **environment, "COVERAGE_PROCESS_CONFIG": ""},
         capture_output=True,
         text=True,

@@ -12,7 +12,6 @@ import shlex
 import shutil
 import signal
 import subprocess
-import sys
 import time
 
 import numpy as np
@@ -35,7 +34,7 @@ from tests.helpers import (
     variables,
 )
 
-# With so many checkpoints that a kill can hit the writing of one.
+# Saves often enough for a kill to hit a checkpoint as it is written.
 OFTEN = ("--model=small", "--batch_size=10", "--train_steps=40", "--eval_every=20")
 OFTEN += ("--save_every=2",)
 MLP = ("--model=mlp", "--train_steps=40", "--eval_every=20", "--save_every=10")
@@ -411,14 +410,8 @@ def test_a_loss_that_is_not_finite_stops_the_run(tmp_path, data_flags):
 
 
 def run_poisoned(*flags, cwd):
-    return subprocess.run(
-        [sys.executable, "-m", "tests.system.poisoned_train", *flags],
-        cwd=cwd,
-        env={**os.environ, "PYTHONPATH": str(PROJECT)},
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
+    script = "tests/system/poisoned_train.py"
+    return run_from_nothing(script, *flags, cwd=cwd, PYTHONPATH=str(PROJECT))
 
 
 def test_rollback_goes_on_from_the_last_checkpoint_with_half_the_rate(tmp_path, data_flags):
