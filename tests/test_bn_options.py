@@ -17,15 +17,18 @@ def run_once(values, fetch_gradients=True, **options):
         outputs = batch_norm_wrapper(inputs, phase_train=True, name="layer", **options)
         weights = tf.constant(batch_of(values.shape, seed=1), tf.float32)
         loss = tf.reduce_sum(weights * tf.cast(outputs, tf.float32) ** 3)
-        gradients = tf.gradients(loss, [inputs, *tf.trainable_variables()])
+        sources = [inputs, *tf.trainable_variables()] if fetch_gradients else []
+        gradients = tf.gradients(loss, sources)
         session.run(tf.global_variables_initializer())
-        results = session.run([outputs, *gradients] if fetch_gradients else [outputs])
+        results = session.run([outputs, *gradients])
         variables = {v.op.name.partition("/")[2]: v for v in tf.global_variables()}
         return results, session.run(variables)
 
 
-@pytest.mark.parametrize("dtype", ["float32", "float16", "bfloat16"])
-@pytest.mark.parametrize("unbiased", [False, True])
+@pytest.mark.parametrize(
+    ("dtype", "unbiased"),
+    [("float32", False), ("float32", True), ("float16", True), ("bfloat16", False)],
+)
 @pytest.mark.parametrize(
     ("shape", "axis"),
     [
@@ -183,7 +186,7 @@ layouts = st.integers(2, 5).flatmap(
 )
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(layouts, st.booleans(), st.floats(0.5, 3), st.floats(-2, 2))
 def test_normalized_values_have_mean_beta_and_deviation_scale(layout, zero_debias, scale, beta):
     shape, axis = layout
@@ -206,7 +209,7 @@ def test_normalized_values_have_mean_beta_and_deviation_scale(layout, zero_debia
     np.testing.assert_allclose(outputs.std(reduced)[sound], scale, rtol=2e-3)
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=8, deadline=None)
 @given(
     layouts,
     st.sampled_from(
