@@ -13,6 +13,7 @@ import collections
 import numbers
 
 import tensorflow.compat.v1 as tf
+from tensorflow.python.framework import kernels
 
 RENORM_CLIPPING = ("rmin", "rmax", "dmax")
 
@@ -69,7 +70,7 @@ def batch_norm_wrapper(
             [batch, height, width, channels]. Statistics of float16 and bfloat16 are float32.
         phase_train: what the graph is for.
             None: an inference graph. Only population statistics, no batch statistics anywhere.
-            True or False: training or inference, decided when the graph is built.
+            True or False (1 or 0): training or inference, decided when the graph is built.
             A bool scalar tensor or placeholder: one graph for both, decided at every run.
             Only the branch that is asked for is computed; when false, nothing is updated.
         decay: weight of the OLD value in the moving average, in [0, 1). Near 1 averages over
@@ -138,8 +139,8 @@ def batch_norm_wrapper(
 
     with tf.variable_scope(name, "batch_norm", [inputs], reuse=reuse):
         variables = create_variables(
-            parameter_shape(inputs, axis),
-            statistics_dtype(inputs),
+            parameter_shape(inputs.shape, axis),
+            statistics_dtype(inputs.dtype),
             center=center,
             scale=scale,
             renorm=renorm,
@@ -182,6 +183,8 @@ def create_variables(
     constraints=None,
     collections=None,
     names=None,
+    beta_first=False,
+    get_variable=tf.get_variable,
 ):
     """Creates a layer's variables in the current variable scope, or finds them when it is reused.
 
@@ -192,6 +195,8 @@ def create_variables(
         initializers, regularizers, constraints: dicts by the fields of `Variables`.
         collections: for all variables, the name of one or a list; or a dict of these by field.
         names: dict of the variables' names, by field, where they differ from it.
+        beta_first: whether `beta` is created before `scale`, and so comes first in collections.
+        get_variable: creates or finds a variable, with the keyword arguments of `tf.get_variable`.
 
     Returns:
         `Variables`.
@@ -234,28 +239,31 @@ def create_variables(
     }
 
     def variable(field, is_trained=False):
+        options = {}
         extra = collections.get(field) if isinstance(collections, dict) else collections
-        return tf.get_variable(
-            names.get(field, field),
-            shape,
-            dtype,
-            initializers.get(field, defaults[field]),
+        if extra:
+            options["collections"] = [tf.GraphKeys.GLOBAL_VARIABLES] + collection_names(extra)
+        return get_variable(
+            name=names.get(field, field),
+            shape=shape,
+            dtype=dtype,
+            initializer=initializers.get(field, defaults[field]),
             regularizer=(regularizers or {}).get(field),
             constraint=(constraints or {}).get(field),
-            collections=[tf.GraphKeys.GLOBAL_VARIABLES] + collection_names(extra),
             trainable=is_trained,
+            **options,
         )
 
+    wanted = [field for field, is_wanted in (("scale", scale), ("beta", center)) if is_wanted]
     trained = {
         field: variable(field, is_trained=trainable)
-        for field, is_wanted in (("scale", scale), ("beta", center))
-        if is_wanted
+        for field in (reversed(wanted) if beta_first else wanted)
     }
     fields = ["pop_mean", "pop_var"]
     if renorm:
         fields += ["pop_stddev", "renorm_mean", "renorm_stddev"]
     # A moving average is assigned to as a whole, so it is not partitioned.
-    with tf.variable_scope(tf.get_variable_scope()) as scope:
+    with tf.variable_scope(tf.get_variable_scope(), auxiliary_name_scope=False) as scope:
         scope.set_partitioner(None)
         averaged = {field: variable(field) for field in fields}
     return Variables(**dict(dict.fromkeys(Variables._fields), **trained, **averaged))
@@ -276,6 +284,7 @@ def normalize(
     renorm_clipping=None,
     renorm_decay=0.99,
     adjustment=None,
+    moments=None,
     debias_scope="",
 ):
     """Normalizes with given variables: what is the same under every name of batch norm.
@@ -284,6 +293,9 @@ def normalize(
         inputs, phase_train and the others: as of `batch_norm_wrapper`.
         variables: `Variables`. With `pop_stddev`, renorm is meant.
         zero_debiased: which of the averages `pop_mean` and `pop_var` are zero-debiased.
+        moments: None, or a function that takes the place of `tf.nn.moments` where the fused kernel
+            is not taken, such as one that averages over replicas: of the values, the dimensions to
+            reduce, and whether to keep them, with the same results.
         debias_scope: prefix of the names of the variables that this takes.
 
     Returns:
@@ -291,7 +303,10 @@ def normalize(
         their new values. In an inference graph the list is empty.
     """
     axes = positive_axes(axis, inputs.shape.ndims)
-    dtype = variables.pop_mean.dtype.base_dtype
+    dtype, given_dtype = variables.pop_mean.dtype.base_dtype, inputs.dtype
+    if tf.is_tensor(phase_train) and inputs.dtype == tf.bfloat16:
+        # Outside of `tf.cond`, which before TensorFlow 2.3 has no gradient for bfloat16.
+        inputs = tf.cast(inputs, dtype)
     is_renorm = variables.pop_stddev is not None
     is_ghost = virtual_batch_size is not None
     check_keys("renorm_clipping", renorm_clipping, RENORM_CLIPPING)
@@ -305,7 +320,7 @@ def normalize(
         fused,
         is_cheap=axes == [inputs.shape.ndims - 1],
         obstacles={
-            "float64 inputs": dtype == tf.float64,
+            "%s inputs on this TensorFlow" % inputs.dtype.name: not has_fused_kernel(inputs.dtype),
             "several axes": len(axes) > 1,
             "batch_weights": batch_weights is not None,
             "virtual_batch_size": is_ghost,
@@ -316,7 +331,7 @@ def normalize(
 
     def along_axes(parameter, in_ghost_batches=False):
         """Gives a parameter the rank of the values, so that it meets them in `axis`."""
-        sizes = sizes_along(inputs, axes)
+        sizes = sizes_along(inputs.shape, axes)
         if in_ghost_batches:
             sizes.insert(1, 1)
         return None if parameter is None else tf.reshape(parameter, sizes)
@@ -334,11 +349,19 @@ def normalize(
             # TensorFlow names the op if the batch turns out not to be divisible.
             values = tf.reshape(values, ghosts, name="split_by_virtual_batch_size")
             kept = [1] + [i + 1 for i in axes]
-        # Float32 sums of many values far from zero are off by more than the values' spread. So the
-        # moments are those of the distances to a first estimate of the mean.
-        origin = tf.stop_gradient(tf.reduce_mean(values, _all_but(kept, values), keepdims=True))
-        distance, var, count = _moments(values - origin, kept, batch_weights)
-        mean = origin + distance
+        if moments is None:
+            # Float32 sums of many values far from zero are off by more than the values' spread. So
+            # the moments are those of the distances to a first estimate of the mean.
+            origin = tf.stop_gradient(tf.reduce_mean(values, _all_but(kept, values), keepdims=True))
+            distance, var, count = _moments(values - origin, kept, batch_weights)
+            mean = origin + distance
+        else:
+            keep_dims = is_ghost or len(axes) > 1
+            mean, var = [
+                moment if keep_dims else along_axes(moment)
+                for moment in moments(values, _all_but(kept, values), keep_dims)
+            ]
+            count = tf.cast(tf.size(values) // tf.size(mean), dtype)
 
         # What the population is told: of several ghost batches, the mean.
         seen_mean, seen_var = mean, var * _bessel(count) if unbiased else var
@@ -366,7 +389,7 @@ def normalize(
                 renorm_clipping or {},
             )
             scale, beta = _compose(correction, scale, beta)
-        if batch_weights is None and adjustment is None:
+        if batch_weights is None and adjustment is None and moments is None:
             outputs = _normalize_with_own_moments(values, mean, var, count, beta, scale, epsilon)
         else:
             outputs = tf.nn.batch_normalization(values, mean, var, beta, scale, epsilon)
@@ -392,6 +415,7 @@ def normalize(
     outputs, mean, var = _choose(
         phase_train, with_fused_kernel if is_fused else with_moments, with_population
     )
+    outputs = tf.cast(outputs, given_dtype)
     outputs.set_shape(inputs.shape)
     if phase_train is None or phase_train is False:
         return outputs, []
@@ -423,8 +447,8 @@ def normalize(
             return variables.pop_var.read_value()
 
     return outputs, [
-        _choose(phase_train, update_mean, variables.pop_mean.read_value),
-        _choose(phase_train, update_var, variables.pop_var.read_value),
+        _choose(phase_train, update_mean, variables.pop_mean.read_value, variables.pop_mean),
+        _choose(phase_train, update_var, variables.pop_var.read_value, variables.pop_var),
     ]
 
 
@@ -437,10 +461,17 @@ def place_updates(outputs, updates, updates_collections=None):
 
     if not updates:
         return outputs
+    return _with_gradient(_gradient_of_updated, _after(updates, outputs), updates)
+
+
+def _after(updates, value):
+    """Returns `value`, which cannot be had before the updates were made.
+
+    Not by an Identity: Grappler bypasses it, and before TF 2.1 forgot what it waited for where an
+    IdentityN came next. Nothing rewrites this op, and it copies nothing.
+    """
     with tf.control_dependencies(updates):
-        # An op of its own, since Grappler takes an IdentityN apart, and forgets what it waits for.
-        outputs = tf.identity(outputs)
-    return _with_gradient(_gradient_of_updated, outputs, updates)
+        return tf.ensure_shape(value, value.shape)
 
 
 def population_moments(layers):
@@ -514,17 +545,17 @@ def fold_batch_norm(weights, scale, beta, pop_mean, pop_var, epsilon):
     return weights * factor, beta - pop_mean * factor
 
 
-def parameter_shape(inputs, axis):
-    """Returns the shape of the variables: [channels], or with several axes of the inputs' rank."""
-    axes = positive_axes(axis, inputs.shape.ndims)
+def parameter_shape(shape, axis):
+    """Returns the shape of the variables, given that of the inputs: [channels], or its rank."""
+    axes = positive_axes(axis, shape.ndims)
     if len(axes) == 1:
-        return [inputs.shape.as_list()[axes[0]]]
-    return sizes_along(inputs, axes)
+        return [shape.as_list()[axes[0]]]
+    return sizes_along(shape, axes)
 
 
-def sizes_along(inputs, axis):
-    """Returns the sizes of the dimensions of `inputs`, with 1 for those that are not in `axis`."""
-    sizes = inputs.shape.as_list()
+def sizes_along(shape, axis):
+    """Returns the sizes of the dimensions of a shape, with 1 for those that are not in `axis`."""
+    sizes = shape.as_list()
     axes = positive_axes(axis, len(sizes))
     return [size if i in axes else 1 for i, size in enumerate(sizes)]
 
@@ -545,9 +576,9 @@ def positive_axes(axis, rank):
     return positive
 
 
-def statistics_dtype(inputs):
+def statistics_dtype(dtype):
     """Returns the dtype of the variables: float32 also for float16 and bfloat16 inputs."""
-    return tf.float64 if inputs.dtype.base_dtype == tf.float64 else tf.float32
+    return tf.float64 if dtype.base_dtype == tf.float64 else tf.float32
 
 
 def check_inputs(inputs, axis):
@@ -565,7 +596,12 @@ def check_inputs(inputs, axis):
             "inputs must be floating-point, not %s: cast them first" % inputs.dtype.name
         )
     rank = inputs.shape.ndims
-    if rank is None or not 2 <= rank <= 5:
+    if rank is None:
+        raise ValueError(
+            "inputs have an undefined rank, but it must be known when the graph is built: call "
+            "set_shape on them"
+        )
+    if not 2 <= rank <= 5:
         raise ValueError(
             "inputs must have a rank from 2 to 5, but their shape is %s" % inputs.shape
         )
@@ -573,7 +609,7 @@ def check_inputs(inputs, axis):
         if inputs.shape.as_list()[dimension] is None:
             raise ValueError(
                 "the size of dimension %d of inputs, the channels, must be known when the graph "
-                "is built, but the shape is %s: call set_shape on inputs"
+                "is built, but is undefined in the shape %s: call set_shape on inputs"
                 % (dimension, inputs.shape)
             )
 
@@ -581,14 +617,16 @@ def check_inputs(inputs, axis):
 def check_phase(phase_train, name="phase_train"):
     """Returns `phase_train` as None, a bool or a tensor; raises where it is something else.
 
-    `name` is what the caller calls it.
+    True, False, 1 and 0 are taken as Python's or numpy's. `name` is what the caller calls it.
     """
-    if phase_train is None or isinstance(phase_train, bool):
-        return phase_train
+    if phase_train is None:
+        return None
     if not tf.is_tensor(phase_train):
-        raise TypeError(
-            "%s must be None, True, False or a bool tensor, not %r" % (name, phase_train)
-        )
+        if getattr(phase_train, "shape", ()) or phase_train not in (0, 1):
+            raise TypeError(
+                "%s must be None, True, False or a bool tensor, not %r" % (name, phase_train)
+            )
+        return bool(phase_train)
     phase_train = tf.convert_to_tensor(phase_train)
     if phase_train.dtype.base_dtype != tf.bool:
         raise TypeError("%s must be bool, but its dtype is %s" % (name, phase_train.dtype.name))
@@ -620,12 +658,28 @@ def check_keys(name, given, known):
         raise ValueError("%s knows %s, not %s" % (name, ", ".join(known), ", ".join(unknown)))
 
 
-def _choose(phase_train, training, inference):
+def _choose(phase_train, training, inference, updated=None):
+    """Adds the ops of one of two functions, or both and a `tf.cond`.
+
+    `updated` is a variable that they assign to.
+    """
     if phase_train is None or phase_train is False:
         return inference()
     if phase_train is True:
         return training()
-    return tf.cond(phase_train, training, inference)
+    if not _is_reference(updated) or not tf.control_flow_v2_enabled():
+        return tf.cond(phase_train, training, inference)
+    # Branches of TF2's kind are functions, in which a reference variable can't be assigned to.
+    tf.disable_control_flow_v2()
+    try:
+        return tf.cond(phase_train, training, inference)
+    finally:
+        tf.enable_control_flow_v2()
+
+
+def _is_reference(variable):
+    """Whether this is TF1's own kind of variable, and not a resource."""
+    return variable is not None and variable.dtype != variable.dtype.base_dtype
 
 
 def _moments(values, kept, batch_weights):
@@ -701,8 +755,7 @@ def _gradient_of_updated(op, gradient, *_):
     """A step that asks for gradients alone may never compute the outputs, but has to update."""
     # What the gradient waits for must be in its own graph, which is another one in a TF2 loop.
     updates = [tf.identity(update) for update in op.inputs[1:]]
-    with tf.control_dependencies(updates):
-        return [tf.identity(gradient)] + [None] * len(updates)
+    return [_after(updates, gradient)] + [None] * len(updates)
 
 
 @_registered
@@ -787,6 +840,8 @@ def _update_average(population, batch, decay, is_debiased, debias_scope):
             "tf.train.ExponentialMovingAverage can't train a batch norm inside tf.function or "
             "wrap_function: build inside `with tf.Graph().as_default()`"
         )
+    if not tf.is_tensor(decay):
+        decay = float(decay)  # Before TensorFlow 2.5 it could not be an integer.
     average = tf.train.ExponentialMovingAverage(decay, zero_debias=is_debiased)
 
     def keep_in_population(getter, name, *args, **kwargs):
@@ -801,8 +856,8 @@ def _update_average(population, batch, decay, is_debiased, debias_scope):
         name=debias_scope,
         reuse=tf.AUTO_REUSE,
         custom_getter=keep_in_population,
-        # As the others of the layer are; TF1's own kind has a reference for a dtype.
-        use_resource=population.dtype == population.dtype.base_dtype,
+        # As the others of the layer are.
+        use_resource=not _is_reference(population),
     )
     with tf.variable_scope(scope, auxiliary_name_scope=False):
         # Not before the batch is known: what the batch waits for may update the average, too.
@@ -810,6 +865,21 @@ def _update_average(population, batch, decay, is_debiased, debias_scope):
             updated = average.apply([batch])
     with tf.control_dependencies([updated]):
         return population.read_value()
+
+
+def has_fused_kernel(dtype):
+    """Whether TensorFlow can compute the fused kernel for inputs of this dtype.
+
+    For bfloat16 that came with TensorFlow 2.13; in those before, with oneDNN only.
+    """
+    if dtype == tf.float32:
+        return True
+    registered = kernels.get_registered_kernels_for_op("FusedBatchNormV3").kernel
+    return any(
+        constraint.name == "T" and dtype.as_datatype_enum in constraint.allowed_values.list.type
+        for kernel in registered
+        for constraint in kernel.constraint
+    )
 
 
 def _takes_fused_kernel(fused, is_cheap, obstacles):
