@@ -19,8 +19,9 @@ test: lint
 	$(VENV)/bin/coverage report --include="studies/*"
 	$(VENV)/bin/coverage report --omit="mnist/*,runtime/*,studies/*,tests/*,benchmarks/*"
 
-test-versions:  ## both commands with every Python that there is, ten minutes each
+test-versions:  ## both commands with every Python that there is; batch norm with every TensorFlow
 	$(PYTHON) tests/versions.py
+	$(PYTHON) tests/tensorflows.py
 
 lint: $(VENV)/installed-dev
 	$(VENV)/bin/ruff format --check .

@@ -12,11 +12,17 @@ Like `bn_wrapper.py` it runs on TF 1.15 (Python 3.7) up to current TensorFlow; c
 """
 
 import functools
+import importlib
+import importlib.util
 import operator
+import os
 import sys
+import tokenize
 import types
 
 import tensorflow.compat.v1 as tf
+from tensorflow.python.keras import constraints, initializers, regularizers
+from tensorflow.python.layers import base
 
 import bn_wrapper
 
@@ -34,9 +40,19 @@ _FIELDS = {
     "moving_variance": "pop_var",
 }
 TRAINABLE_SEMANTICS = ("tf1.15", "tf1", "tf2")
+_KERNEL = "FusedBatchNormV3"
+_ZEROS = tf.zeros_initializer()
+# What programs could override in the original to change what it computes, and can't here.
+_HOOKS_OF_THE_ORIGINAL = (
+    "_assign_moving_average",
+    "_assign_new_value",
+    "_fused_batch_norm",
+    "_get_training_value",
+    "_renorm_correction_and_moments",
+)
 
 
-class BatchNormalization(object):
+class BatchNormalization(base.Layer):
     """Batch normalization as a layer: `tf.layers.BatchNormalization` of TF 1.15.
 
     The first call creates the variables `gamma`, `beta`, `moving_mean` and `moving_variance` in a
@@ -47,13 +63,17 @@ class BatchNormalization(object):
         with tf.control_dependencies(tf.get_collection(tf.GraphKeys.UPDATE_OPS)):
             train_op = optimizer.minimize(loss)
 
+    It has the base class that TensorFlow's own layers of TF1 have: `weights`, `updates`, `losses`,
+    `get_updates_for`, `count_params` and so on are what they were. A subclass may override `build`,
+    `call`, and `_moments`, which averages the batch where the fused kernel is not taken.
+
     Args:
         axis: dimension of the channels, or a list of several.
         momentum: weight of the OLD value in the moving averages; `decay` elsewhere.
         epsilon: added to the variance.
         center, scale: whether there is a `beta`, a `gamma`.
         beta_initializer, gamma_initializer, moving_mean_initializer,
-            moving_variance_initializer: of the variables.
+            moving_variance_initializer: of the variables; functions, or Keras's names of them.
         beta_regularizer, gamma_regularizer: functions from variable to loss, which is collected
             in `tf.GraphKeys.REGULARIZATION_LOSSES`.
         beta_constraint, gamma_constraint: functions that optimizers apply after each update.
@@ -63,11 +83,13 @@ class BatchNormalization(object):
         trainable: False freezes `gamma` and `beta`.
         virtual_batch_size: size of ghost batches.
         adjustment: function of the inputs' shape that returns a (scale, bias) for training.
-        name: variable scope; by default a unique one beginning `batch_normalization`.
+        name: variable scope; by default a unique one beginning with the name of the class,
+            `batch_normalization`.
         trainable_semantics: what `trainable=False` means for the statistics where `training`.
             "tf1.15": normalize with the batch, and make no update ops: what that layer did.
             "tf1": normalize with the batch, and update: what its documentation said.
             "tf2": inference mode, whatever `training` says: what TF2's Keras does.
+        dtype: of the variables; by default that of the inputs, float32 for half precision.
 
     Attributes:
         gamma, beta, moving_mean, moving_variance: the variables, or None. After the first call.
@@ -76,6 +98,8 @@ class BatchNormalization(object):
     Raises:
         ValueError, TypeError: as `bn_wrapper.batch_norm_wrapper`, but `momentum` and
             `renorm_momentum` may be 1, `epsilon` may be 0, and all of them may be tensors.
+        RuntimeError: the layer is called by a layer of a Keras that can't know what it owns.
+        NotImplementedError: a subclass overrides what the original called, and this one does not.
     """
 
     def __init__(
@@ -102,7 +126,7 @@ class BatchNormalization(object):
         adjustment=None,
         name=None,
         trainable_semantics="tf1.15",
-        _reuse=None,
+        **kwargs,
     ):
         if trainable_semantics not in TRAINABLE_SEMANTICS:
             raise ValueError(
@@ -112,146 +136,193 @@ class BatchNormalization(object):
         _check_numbers(epsilon, momentum=momentum, renorm_momentum=renorm_momentum)
         if renorm:
             bn_wrapper.check_keys("renorm_clipping", renorm_clipping, bn_wrapper.RENORM_CLIPPING)
-        self.axis = axis
+        for hook in _HOOKS_OF_THE_ORIGINAL:
+            if hasattr(type(self), hook):
+                raise NotImplementedError(
+                    "%s overrides %s, which bn_compat.BatchNormalization does not call: it calls "
+                    "build, call and _moments" % (type(self).__name__, hook)
+                )
+        super(BatchNormalization, self).__init__(trainable=trainable, name=name, **kwargs)
+        self.axis = list(axis) if isinstance(axis, (list, tuple)) else axis
         self.momentum = momentum
         self.epsilon = epsilon
         self.center = center
         self.scale = scale
-        self.initializers = _given(
-            beta=beta_initializer,
-            scale=gamma_initializer,
-            pop_mean=moving_mean_initializer,
-            pop_var=moving_variance_initializer,
+        self.beta_initializer = _initializer("beta", beta_initializer, "zeros")
+        self.gamma_initializer = _initializer("gamma", gamma_initializer, "ones")
+        self.moving_mean_initializer = _initializer("moving_mean", moving_mean_initializer, "zeros")
+        self.moving_variance_initializer = _initializer(
+            "moving_variance", moving_variance_initializer, "ones"
         )
-        self.regularizers = _given(beta=beta_regularizer, scale=gamma_regularizer)
-        self.constraints = _given(beta=beta_constraint, scale=gamma_constraint)
+        self.beta_regularizer = _of_keras(regularizers, "beta_regularizer", beta_regularizer)
+        self.gamma_regularizer = _of_keras(regularizers, "gamma_regularizer", gamma_regularizer)
+        self.beta_constraint = _of_keras(constraints, "beta_constraint", beta_constraint)
+        self.gamma_constraint = _of_keras(constraints, "gamma_constraint", gamma_constraint)
         self.renorm = renorm
         self.renorm_clipping = renorm_clipping if renorm else None
         self.renorm_momentum = renorm_momentum
         self.fused = fused
-        self.trainable = trainable
         self.virtual_batch_size = virtual_batch_size
         self.adjustment = adjustment
         self.trainable_semantics = trainable_semantics
-        self.updates = []
-        self._name = name
-        self._reuse = _reuse
-        self._scope = None
-        self._variables = bn_wrapper.Variables(*[None] * len(bn_wrapper.Variables._fields))
+        # The kernel's variance is the unbiased one, and TF1 averaged what it got, unless a program
+        # set this.
+        self._bessels_correction_test_only = True
+        # The base class drops the updates of a layer that is frozen, unless it is stateful.
+        self.stateful = trainable_semantics == "tf1"
+        self.gamma = self.beta = self.moving_mean = self.moving_variance = None
+        self.moving_stddev = self.renorm_mean = self.renorm_stddev = None
 
-    def __call__(self, inputs, training=False):
+    # The base class would have AutoGraph rewrite `call`, and all that it calls.
+    @tf.autograph.experimental.do_not_convert
+    def __call__(self, inputs, *args, **kwargs):
         """Normalizes `inputs`, with the batch's statistics where `training` (bool or tensor)."""
         inputs = tf.convert_to_tensor(inputs)
         bn_wrapper.check_inputs(inputs, self.axis)
-        if self._scope is None:
-            self._create_variables(inputs)
+        _check_owner()
+        return super(BatchNormalization, self).__call__(inputs, *args, **kwargs)
+
+    def build(self, input_shape):
+        """Creates the variables for inputs of this shape."""
+        shape = tf.TensorShape(input_shape)
+        self.axis = bn_wrapper.positive_axes(self.axis, shape.ndims)
+        self.input_spec = base.InputSpec(
+            ndim=shape.ndims, axes={axis: shape.as_list()[axis] for axis in self.axis}
+        )
+        self.fused = self._takes_fused_kernel(shape)
+        variables = bn_wrapper.create_variables(
+            self._parameter_shape(shape),
+            self._param_dtype,
+            center=self.center,
+            scale=self.scale,
+            renorm=self.renorm,
+            trainable=True,
+            initializers={
+                "beta": self.beta_initializer,
+                "scale": self.gamma_initializer,
+                "pop_mean": self.moving_mean_initializer,
+                "pop_var": self.moving_variance_initializer,
+            },
+            regularizers={"beta": self.beta_regularizer, "scale": self.gamma_regularizer},
+            constraints={"beta": self.beta_constraint, "scale": self.gamma_constraint},
+            names=_TF1_NAMES,
+            get_variable=self._add_variable,
+        )
+        self.gamma, self.beta = variables.scale, variables.beta
+        self.moving_mean, self.moving_variance = variables.pop_mean, variables.pop_var
+        self.moving_stddev = variables.pop_stddev
+        self.renorm_mean, self.renorm_stddev = variables.renorm_mean, variables.renorm_stddev
+        self.built = True
+
+    def call(self, inputs, training=False):
+        """Adds the ops of one call; `__call__` has built the variables."""
         phase_train = _phase("training", training)
         if self.trainable_semantics == "tf2" and not self.trainable:
             phase_train = False
-        is_fused = self._takes_fused_kernel(inputs)
-        with tf.name_scope(self._scope.original_name_scope):
+        variables = bn_wrapper.Variables(
+            scale=self.gamma,
+            beta=self.beta,
+            pop_mean=self.moving_mean,
+            pop_var=self.moving_variance,
+            pop_stddev=self.moving_stddev,
+            renorm_mean=self.renorm_mean,
+            renorm_stddev=self.renorm_stddev,
+        )
+        has_own_moments = type(self)._moments is not BatchNormalization._moments
+        with tf.name_scope("normalize"):
             outputs, updates = bn_wrapper.normalize(
                 inputs,
                 phase_train,
-                self._variables,
+                variables,
                 decay=self.momentum,
                 epsilon=self.epsilon,
                 axis=self.axis,
-                fused=is_fused,
-                # The kernel's variance is the unbiased one, and TF1 averaged what it got.
-                unbiased=is_fused,
+                fused=self.fused and bn_wrapper.has_fused_kernel(inputs.dtype),
+                unbiased=self.fused and self._bessels_correction_test_only,
                 virtual_batch_size=self.virtual_batch_size,
                 renorm_clipping=self.renorm_clipping,
                 renorm_decay=self.renorm_momentum,
                 adjustment=self.adjustment,
+                moments=self._moments if has_own_moments else None,
             )
-        if self.trainable_semantics == "tf1.15" and not self.trainable:
-            updates = []
-        self.updates.extend(updates)
-        return bn_wrapper.place_updates(outputs, updates, tf.GraphKeys.UPDATE_OPS)
+        outputs_name, updates_names = _names_in_layers(
+            tf.is_tensor(phase_train),
+            is_fused=self.fused,
+            is_ghost=self.virtual_batch_size is not None,
+            is_adjusted=self.adjustment is not None,
+            is_renorm=self.renorm,
+        )
+        for update, name in zip(updates, updates_names):
+            self.add_update(_called(name, update).op)
+        return _called(outputs_name, outputs)
 
-    apply = __call__
+    def _moments(self, inputs, reduction_axes, keep_dims):
+        """Mean and variance of a batch where the fused kernel is not taken; for subclasses."""
+        return tf.nn.moments(inputs, reduction_axes, keep_dims=keep_dims)
 
-    def _create_variables(self, inputs):
-        with tf.variable_scope(self._name, "batch_normalization", reuse=self._reuse) as scope:
-            self._scope = scope
-            self._variables = bn_wrapper.create_variables(
-                self._parameter_shape(inputs),
-                bn_wrapper.statistics_dtype(inputs),
-                center=self.center,
-                scale=self.scale,
-                renorm=self.renorm,
-                trainable=self.trainable,
-                initializers=self.initializers,
-                regularizers=self.regularizers,
-                constraints=self.constraints,
-                names=_TF1_NAMES,
-            )
+    def _add_variable(self, name, **options):
+        scope = self._scope or tf.VariableScope(reuse=None)
+        partitioner = scope.partitioner
+        if name not in ("gamma", "beta"):
+            # A moving average is assigned to as a whole.
+            scope.set_partitioner(None)
+        try:
+            return self.add_weight(name, **options)
+        finally:
+            scope.set_partitioner(partitioner)
 
-    def _takes_fused_kernel(self, inputs):
+    @property
+    def _param_dtype(self):
+        return bn_wrapper.statistics_dtype(tf.as_dtype(self.dtype or tf.float32))
+
+    def _takes_fused_kernel(self, shape):
         """Where TF 1.15 took it."""
         return (
             self.fused is not False
-            and inputs.shape.ndims == 4
-            and bn_wrapper.positive_axes(self.axis, 4) in ([1], [3])
-            and bn_wrapper.statistics_dtype(inputs) == tf.float32
+            and shape.ndims == 4
+            and self.axis in ([1], [3])
+            and self._param_dtype == tf.float32
             and not self.renorm
             and self.virtual_batch_size is None
             and self.adjustment is None
         )
 
-    def _parameter_shape(self, inputs):
+    def _parameter_shape(self, shape):
         if self.virtual_batch_size is None:
-            return bn_wrapper.parameter_shape(inputs, self.axis)
+            return bn_wrapper.parameter_shape(shape, self.axis)
         # Old checkpoints have the rank of the inputs split into ghost batches.
-        sizes = bn_wrapper.sizes_along(inputs, self.axis)
+        sizes = bn_wrapper.sizes_along(shape, self.axis)
         return sizes[:1] + [1] + sizes[1:]
 
-    @property
-    def name(self):
-        """Name of the layer's variable scope, without the scopes around it."""
-        return self._scope.name.split("/")[-1] if self._scope else self._name
+    def compute_output_shape(self, input_shape):
+        """Returns `input_shape`."""
+        return input_shape
 
-    @property
-    def gamma(self):
-        """Variable that the normalized values are multiplied by."""
-        return self._variables.scale
-
-    @property
-    def beta(self):
-        """Variable that is added to them."""
-        return self._variables.beta
-
-    @property
-    def moving_mean(self):
-        """Moving average of the batch means."""
-        return self._variables.pop_mean
-
-    @property
-    def moving_variance(self):
-        """Moving average of the batch variances."""
-        return self._variables.pop_var
-
-    @property
-    def trainable_weights(self):
-        """The variables that optimizers change: gamma and beta, unless frozen."""
-        weights = [v for v in self._variables[:2] if v is not None]
-        return weights if self.trainable else []
-
-    @property
-    def non_trainable_weights(self):
-        """The other variables."""
-        frozen = [] if self.trainable else [v for v in self._variables[:2] if v is not None]
-        return frozen + [v for v in self._variables[2:] if v is not None]
-
-    @property
-    def weights(self):
-        """All variables."""
-        return self.trainable_weights + self.non_trainable_weights
-
-    trainable_variables = trainable_weights
-    non_trainable_variables = non_trainable_weights
-    variables = weights
+    def get_config(self):
+        """Returns the arguments that make such a layer, but for `adjustment`, as plain values."""
+        config = super(BatchNormalization, self).get_config()
+        for name in ("axis", "momentum", "epsilon", "center", "scale"):
+            config[name] = getattr(self, name)
+        for kind, module in (
+            ("initializer", initializers),
+            ("regularizer", regularizers),
+            ("constraint", constraints),
+        ):
+            for variable in ("beta", "gamma", "moving_mean", "moving_variance"):
+                name = "%s_%s" % (variable, kind)
+                if hasattr(self, name):
+                    config[name] = module.serialize(getattr(self, name))
+        if self.renorm:
+            config.update(
+                renorm=True,
+                renorm_clipping=self.renorm_clipping,
+                renorm_momentum=self.renorm_momentum,
+            )
+        if self.virtual_batch_size is not None:
+            config["virtual_batch_size"] = self.virtual_batch_size
+        if self.trainable_semantics != "tf1.15":
+            config["trainable_semantics"] = self.trainable_semantics
+        return config
 
 
 def batch_normalization(
@@ -294,6 +365,8 @@ def batch_normalization(
     Returns:
         A tensor like `inputs`. The update ops are in `tf.GraphKeys.UPDATE_OPS`.
     """
+    inputs = tf.convert_to_tensor(inputs)
+    bn_wrapper.check_inputs(inputs, axis)
     layer = BatchNormalization(
         axis=axis,
         momentum=momentum,
@@ -317,7 +390,9 @@ def batch_normalization(
         adjustment=adjustment,
         name=name,
         trainable_semantics=trainable_semantics,
+        dtype=inputs.dtype.base_dtype,
         _reuse=reuse,
+        _scope=name,
     )
     return layer(inputs, training=training)
 
@@ -384,70 +459,101 @@ def batch_norm(
             with an option that excludes it.
     """
     if data_format not in ("NHWC", "NCHW"):
-        raise ValueError("data_format must be NHWC or NCHW, not %r" % (data_format,))
+        raise ValueError("data_format has to be either NCHW or NHWC, not %r" % (data_format,))
     is_usual = updates_collections == tf.GraphKeys.UPDATE_OPS
-    if renorm and not (is_usual and batch_weights is None and not zero_debias_moving_mean):
+    is_layers_work = is_usual and batch_weights is None and not zero_debias_moving_mean
+    if renorm and not is_layers_work:
         raise ValueError(
             "renorm does not go with batch_weights, updates_collections or zero_debias_moving_mean"
         )
     _check_numbers(epsilon, decay=decay, renorm_decay=renorm_decay)
+    phase_train = _phase("is_training", is_training)
     inputs = tf.convert_to_tensor(inputs)
-    axis = 1 if data_format == "NCHW" else -1
+    rank, axis = inputs.shape.ndims, 1 if data_format == "NCHW" else -1
     bn_wrapper.check_inputs(inputs, axis)
+    param_initializers = _by_field("param_initializers", param_initializers)
+    param_regularizers = _by_field("param_regularizers", param_regularizers, ("beta", "gamma"))
+    variables_collections = _collections_by_field(variables_collections)
     is_fused = (
         fused is not False
-        and inputs.shape.ndims in (2, 4)
-        and bn_wrapper.statistics_dtype(inputs) == tf.float32
+        and rank in (2, 4)
+        and bn_wrapper.statistics_dtype(inputs.dtype) == tf.float32
         and batch_weights is None
         and not renorm
         and adjustment is None
     )
-    is_layers_work = (
-        is_usual
-        and batch_weights is None
-        and not zero_debias_moving_mean
-        and not (is_fused and inputs.shape.ndims == 2)
-    )
-    with tf.variable_scope(scope, "BatchNorm", [inputs], reuse=reuse) as layer_scope:
-        variables = bn_wrapper.create_variables(
-            bn_wrapper.parameter_shape(inputs, axis),
-            bn_wrapper.statistics_dtype(inputs),
-            center=center,
-            scale=scale,
-            renorm=renorm,
-            trainable=trainable,
-            initializers=_by_field("param_initializers", param_initializers),
-            regularizers=_by_field("param_regularizers", param_regularizers, ("beta", "gamma")),
-            collections=_model_variables(variables_collections),
-            names=_TF1_NAMES,
-        )
-        outputs, updates = bn_wrapper.normalize(
-            inputs,
-            _phase("is_training", is_training),
-            variables,
-            decay=decay,
-            epsilon=epsilon,
-            axis=axis,
-            fused=is_fused,
-            zero_debiased=("pop_mean",) if zero_debias_moving_mean else (),
-            # The kernel's variance is the unbiased one, and TF1 averaged what it got.
-            unbiased=is_fused,
-            batch_weights=batch_weights,
-            renorm_clipping=renorm_clipping if renorm else None,
-            renorm_decay=renorm_decay,
-            adjustment=adjustment,
-            debias_scope=layer_scope.name,
-        )
-        if is_layers_work and not trainable:
-            updates = []
-        if zero_debias_moving_mean and not is_fused:
-            _add_debiasing_to_model_variables(variables.pop_mean)
-        outputs = bn_wrapper.place_updates(outputs, updates, updates_collections)
-        if activation_fn is not None:
-            outputs = activation_fn(outputs)
-        if outputs_collections:
-            tf.add_to_collections(outputs_collections, outputs)
-        return outputs
+    with tf.variable_scope(
+        scope, "BatchNorm", [inputs], reuse=reuse, custom_getter=_get_model_variable
+    ) as layer_scope:
+        if is_layers_work and not (is_fused and rank == 2):
+            layer = BatchNormalization(
+                axis=axis,
+                momentum=decay,
+                epsilon=epsilon,
+                center=center,
+                scale=scale,
+                beta_initializer=param_initializers.get("beta"),
+                gamma_initializer=param_initializers.get("scale"),
+                moving_mean_initializer=param_initializers.get("pop_mean"),
+                moving_variance_initializer=param_initializers.get("pop_var"),
+                beta_regularizer=param_regularizers.get("beta"),
+                gamma_regularizer=param_regularizers.get("scale"),
+                trainable=trainable,
+                renorm=renorm,
+                renorm_clipping=renorm_clipping,
+                renorm_momentum=renorm_decay,
+                adjustment=adjustment,
+                name=layer_scope.name,
+                dtype=inputs.dtype.base_dtype,
+                fused=fused,
+                _scope=layer_scope,
+                _reuse=reuse,
+            )
+            outputs = layer(inputs, training=phase_train)
+            _collect_variables(layer, variables_collections)
+        else:
+            # Entering the scope again takes a name in it, as it did in contrib: in a scope called
+            # BatchNorm, `batchnorm/add_1` then becomes `batchnorm_1/add_1`.
+            with tf.variable_scope(layer_scope):
+                variables = bn_wrapper.create_variables(
+                    bn_wrapper.parameter_shape(inputs.shape, axis),
+                    bn_wrapper.statistics_dtype(inputs.dtype),
+                    center=center,
+                    scale=scale,
+                    trainable=trainable,
+                    initializers=param_initializers,
+                    regularizers=param_regularizers,
+                    collections=variables_collections,
+                    names=_TF1_NAMES,
+                    beta_first=True,
+                )
+            with tf.name_scope("normalize"):
+                outputs, updates = bn_wrapper.normalize(
+                    inputs,
+                    phase_train,
+                    variables,
+                    decay=decay,
+                    epsilon=epsilon,
+                    axis=axis,
+                    fused=is_fused and bn_wrapper.has_fused_kernel(inputs.dtype),
+                    zero_debiased=("pop_mean",) if zero_debias_moving_mean else (),
+                    # The kernel's variance is the unbiased one, and TF1 averaged what it got.
+                    unbiased=is_fused,
+                    batch_weights=batch_weights,
+                    adjustment=adjustment,
+                    debias_scope=layer_scope.name,
+                )
+            if zero_debias_moving_mean and not is_fused:
+                _add_debiasing_to_model_variables(variables.pop_mean)
+            is_in_place = bool(updates) and updates_collections is None
+            outputs_name, updates_names = _names_in_contrib(
+                tf.is_tensor(phase_train), is_fused, rank, is_in_place
+            )
+            if updates_collections is not None:
+                updates = [_called(name, update) for name, update in zip(updates_names, updates)]
+            outputs = bn_wrapper.place_updates(outputs, updates, updates_collections)
+            outputs = _called(outputs_name, outputs)
+        return _finish(outputs, activation_fn, outputs_collections, layer_scope)
 
 
 def conv2d(
@@ -456,13 +562,22 @@ def conv2d(
     kernel_size,
     stride=1,
     padding="SAME",
+    data_format=None,
+    rate=1,
     activation_fn=tf.nn.relu,
     normalizer_fn=None,
     normalizer_params=None,
+    weights_initializer=None,
+    weights_regularizer=None,
+    biases_initializer=_ZEROS,
+    biases_regularizer=None,
     reuse=None,
+    variables_collections=None,
+    outputs_collections=None,
+    trainable=True,
     scope=None,
 ):
-    """A convolution as `tf.contrib.layers.conv2d`, just capable enough to carry a normalizer.
+    """A convolution that carries a normalizer: `tf.contrib.layers.conv2d` of TF 1.15.
 
     `normalizer_fn` is called with `normalizer_params` AND NOTHING ELSE. So a `batch_norm` without
     `{"is_training": ...}` in them is always in training mode, in inference graphs too:
@@ -472,23 +587,58 @@ def conv2d(
                normalizer_params={"is_training": phase_train})                       # the cure
 
     Args:
-        inputs: float tensor [batch, height, width, channels].
+        inputs: float tensor [batch, height, width, channels]; channels second with "NCHW".
         num_outputs: number of filters.
         kernel_size: height and width of the filters, one number or a pair.
         stride: likewise.
         padding: "SAME" or "VALID".
+        data_format: None or "NHWC", or "NCHW", which TensorFlow can't compute on every processor.
+        rate: dilation of the filters, one number or a pair.
         activation_fn: applied last, or None.
         normalizer_fn: applied to the product in place of a bias.
         normalizer_params: its keyword arguments.
+        weights_initializer, biases_initializer: of the variables `weights` (None is Glorot's
+            uniform one, "Xavier" in contrib) and `biases` (None leaves them out).
+        weights_regularizer, biases_regularizer: functions from variable to loss, which is
+            collected in `tf.GraphKeys.REGULARIZATION_LOSSES`.
         reuse, scope: of the variable scope, by default a unique one beginning `Conv`.
+        variables_collections: list of collections for the variables, or dict of lists by name.
+        outputs_collections: collections for the output.
+        trainable: False freezes `weights` and `biases`, but not those of `normalizer_fn`.
     """
+    if data_format not in (None, "NHWC", "NCHW"):
+        raise ValueError("data_format has to be either NCHW or NHWC, not %r" % (data_format,))
     inputs = tf.convert_to_tensor(inputs)
-    bn_wrapper.check_inputs(inputs, -1)
-    with tf.variable_scope(scope, "Conv", [inputs], reuse=reuse):
-        shape = _pair(kernel_size) + [inputs.shape.as_list()[-1], num_outputs]
-        strides = [1] + _pair(stride) + [1]
-        product = tf.nn.conv2d(inputs, _weights(shape), strides=strides, padding=padding)
-        return _finish(product, activation_fn, normalizer_fn, normalizer_params)
+    axis = 1 if data_format == "NCHW" else -1
+    bn_wrapper.check_inputs(inputs, axis)
+
+    shape = _pair(kernel_size) + [inputs.shape.as_list()[axis], num_outputs]
+    dtype = inputs.dtype.base_dtype
+    shared = {"trainable": trainable, "variables_collections": variables_collections}
+    with tf.variable_scope(
+        scope, "Conv", [inputs], reuse=reuse, custom_getter=_get_model_variable
+    ) as layer_scope:
+        outputs = tf.nn.convolution(
+            input=inputs,
+            filter=_variable(
+                "weights", shape, dtype, weights_initializer, weights_regularizer, **shared
+            ),
+            strides=_pair(stride),
+            padding=padding,
+            dilation_rate=_pair(rate),
+            data_format=data_format,
+        )
+        if normalizer_fn is not None:
+            outputs = normalizer_fn(outputs, **(normalizer_params or {}))
+        elif biases_initializer is not None:
+            biases = _variable(
+                "biases", shape[-1:], dtype, biases_initializer, biases_regularizer, **shared
+            )
+            outputs = tf.nn.bias_add(outputs, biases, data_format or "NHWC")
+        return _finish(outputs, activation_fn, outputs_collections, layer_scope)
+
+
+convolution2d = conv2d
 
 
 def fully_connected(
@@ -497,45 +647,90 @@ def fully_connected(
     activation_fn=tf.nn.relu,
     normalizer_fn=None,
     normalizer_params=None,
+    weights_initializer=None,
+    weights_regularizer=None,
+    biases_initializer=_ZEROS,
+    biases_regularizer=None,
     reuse=None,
+    variables_collections=None,
+    outputs_collections=None,
+    trainable=True,
     scope=None,
 ):
-    """A dense layer as `tf.contrib.layers.fully_connected`; see `conv2d` for the normalizer.
+    """A dense layer that carries a normalizer: `tf.contrib.layers.fully_connected` of TF 1.15.
 
     Args:
-        inputs: float tensor [batch, channels].
+        inputs: float tensor [batch, ..., channels].
         num_outputs: number of units.
-        activation_fn, normalizer_fn, normalizer_params: as of `conv2d`.
         reuse, scope: of the variable scope, by default a unique one beginning `fully_connected`.
+        The others are those of `conv2d`.
     """
     inputs = tf.convert_to_tensor(inputs)
     bn_wrapper.check_inputs(inputs, -1)
-    with tf.variable_scope(scope, "fully_connected", [inputs], reuse=reuse):
-        product = tf.matmul(inputs, _weights([inputs.shape.as_list()[-1], num_outputs]))
-        return _finish(product, activation_fn, normalizer_fn, normalizer_params)
+
+    shape = [inputs.shape.as_list()[-1], num_outputs]
+    dtype = inputs.dtype.base_dtype
+    shared = {"trainable": trainable, "variables_collections": variables_collections}
+    with tf.variable_scope(
+        scope, "fully_connected", [inputs], reuse=reuse, custom_getter=_get_model_variable
+    ) as layer_scope:
+        weights = _variable(
+            "weights", shape, dtype, weights_initializer, weights_regularizer, **shared
+        )
+        outputs = tf.tensordot(inputs, weights, 1)
+        if normalizer_fn is not None:
+            outputs = normalizer_fn(outputs, **(normalizer_params or {}))
+        elif biases_initializer is not None:
+            biases = _variable(
+                "biases", shape[-1:], dtype, biases_initializer, biases_regularizer, **shared
+            )
+            outputs = outputs + biases
+        return _finish(outputs, activation_fn, outputs_collections, layer_scope)
 
 
-def _weights(shape):
+def _variable(name, shape, dtype, initializer, regularizer, trainable, variables_collections):
+    extra = variables_collections
+    if isinstance(extra, dict):
+        extra = extra.get(name)
     return tf.get_variable(
-        "weights",
+        name,
         shape,
-        initializer=tf.glorot_uniform_initializer(),
-        collections=[tf.GraphKeys.GLOBAL_VARIABLES, tf.GraphKeys.MODEL_VARIABLES],
+        dtype,
+        initializer or tf.glorot_uniform_initializer(),
+        regularizer=regularizer,
+        trainable=trainable,
+        collections=[tf.GraphKeys.GLOBAL_VARIABLES] + bn_wrapper.collection_names(extra),
     )
 
 
-def _finish(product, activation_fn, normalizer_fn, normalizer_params):
-    if normalizer_fn is not None:
-        outputs = normalizer_fn(product, **(normalizer_params or {}))
-    else:
-        biases = tf.get_variable(
-            "biases",
-            product.shape.as_list()[-1:],
-            initializer=tf.zeros_initializer(),
-            collections=[tf.GraphKeys.GLOBAL_VARIABLES, tf.GraphKeys.MODEL_VARIABLES],
-        )
-        outputs = tf.nn.bias_add(product, biases)
-    return outputs if activation_fn is None else activation_fn(outputs)
+def _get_model_variable(getter, *args, **kwargs):
+    """Makes each variable a model variable, as contrib and slim do.
+
+    By slim's own function where a program has imported it, which obeys its `arg_scope`.
+    """
+    for module in ("tf_slim.ops.variables", "tensorflow.contrib.framework.python.ops.variables"):
+        if module in sys.modules:
+            return _get_variable_of_slim(sys.modules[module], getter, *args, **kwargs)
+    collections = kwargs.get("collections") or [tf.GraphKeys.GLOBAL_VARIABLES]
+    kwargs["collections"] = list(collections) + [tf.GraphKeys.MODEL_VARIABLES]
+    return getter(*args, **kwargs)
+
+
+def _get_variable_of_slim(slim, getter, name, **kwargs):
+    unknown = ("reuse", "validate_shape", "constraint")
+    options = {option: value for option, value in kwargs.items() if option not in unknown}
+    return slim.model_variable(name, custom_getter=getter, **options)
+
+
+def _finish(outputs, activation_fn, outputs_collections, layer_scope):
+    """What ends each of contrib's layers."""
+    if activation_fn is not None:
+        outputs = activation_fn(outputs)
+    if outputs_collections:
+        # By its alias slim tells which layer an output is of.
+        outputs.aliases = getattr(outputs, "aliases", []) + [layer_scope.name]
+        tf.add_to_collections(outputs_collections, outputs)
+    return outputs
 
 
 def _pair(size):
@@ -544,13 +739,12 @@ def _pair(size):
 
 def _phase(name, training):
     """Decides when the graph is built what can be decided then; a tensor decides at every run."""
-    if tf.is_tensor(training):
-        phase = bn_wrapper.check_phase(training, name)
-        static = tf.get_static_value(phase)
-        return phase if static is None else bool(static)
-    if getattr(training, "shape", ()) or training not in (0, 1):
-        raise TypeError("%s must be a bool or a bool tensor, not %r" % (name, training))
-    return bool(training)
+    if training is None:
+        raise TypeError("%s must be a bool or a bool tensor, not None" % name)
+    if tf.is_tensor(training) and training.shape.ndims == 0:
+        static = tf.get_static_value(training)
+        training = training if static is None else static
+    return bn_wrapper.check_phase(training, name)
 
 
 def _check_numbers(epsilon, **decays):
@@ -565,8 +759,42 @@ def _check_numbers(epsilon, **decays):
             raise ValueError("%s must be from 0 to %s, not %r" % (name, highest, value))
 
 
-def _given(**arguments):
-    return {name: value for name, value in arguments.items() if value is not None}
+def _initializer(variable, given, default):
+    return _of_keras(initializers, variable + "_initializer", default if given is None else given)
+
+
+def _of_keras(module, argument, given):
+    """Returns the function that is given, or that Keras has by the name that is given."""
+    try:
+        return module.get(given)
+    except ValueError:
+        raise TypeError(
+            "%s must be a function or Keras's name of one, not %r" % (argument, given)
+        ) from None
+
+
+# Owners that would not know of a layer's variables and updates, by the module that tells whether
+# one of them is being called.
+_KERAS_CALLS = {
+    "keras.src.backend.common.global_state": lambda module: (
+        module.get_global_attribute("current_call_ctx") is not None
+    ),
+    "keras.engine.base_layer_utils": lambda module: module.call_context().in_call,
+    "keras.src.engine.base_layer_utils": lambda module: module.call_context().in_call,
+    "tf_keras.src.engine.base_layer_utils": lambda module: module.call_context().in_call,
+}
+
+
+def _check_owner():
+    """Raises RuntimeError where a layer of a Keras is calling that is not TensorFlow's own."""
+    for name, is_calling in _KERAS_CALLS.items():
+        if name in sys.modules and is_calling(sys.modules[name]):
+            raise RuntimeError(
+                "a layer or model of %s can't own bn_compat.BatchNormalization: it would find "
+                "neither its variables nor its updates. Call it outside of Keras, or take Keras's "
+                "own BatchNormalization with the legacy Keras (TF_USE_LEGACY_KERAS=1)"
+                % name.split(".")[0]
+            )
 
 
 def _by_field(argument, given, known=("beta", "gamma", "moving_mean", "moving_variance")):
@@ -575,16 +803,26 @@ def _by_field(argument, given, known=("beta", "gamma", "moving_mean", "moving_va
     return {_FIELDS[name]: value for name, value in (given or {}).items()}
 
 
-def _model_variables(variables_collections):
-    """Adds the collection that contrib's variables were in; a dict or a list stays what it was."""
-    model = [tf.GraphKeys.MODEL_VARIABLES]
-    if not isinstance(variables_collections, dict):
-        return model + bn_wrapper.collection_names(variables_collections)
-    wanted = _by_field("variables_collections", variables_collections)
-    return {
-        field: model + bn_wrapper.collection_names(wanted.get(field))
-        for field in bn_wrapper.Variables._fields
-    }
+def _collections_by_field(variables_collections):
+    if isinstance(variables_collections, dict):
+        return _by_field("variables_collections", variables_collections)
+    return variables_collections
+
+
+def _collect_variables(layer, variables_collections):
+    for name, field in sorted(_FIELDS.items()):
+        extra = variables_collections
+        if isinstance(extra, dict):
+            extra = extra.get(field)
+        variable = getattr(layer, name)
+        for collection in bn_wrapper.collection_names(extra):
+            if variable is not None and not _is_in(tf.get_collection(collection), variable):
+                tf.add_to_collection(collection, variable)
+
+
+def _is_in(variables, variable):
+    # Not `in`: where TF2's behaviour is on, variables are compared by value.
+    return any(each is variable for each in variables)
 
 
 def _add_debiasing_to_model_variables(moving_mean):
@@ -596,74 +834,268 @@ def _add_debiasing_to_model_variables(moving_mean):
             tf.add_to_collection(tf.GraphKeys.MODEL_VARIABLES, variable)
 
 
-class _Overlay(types.ModuleType):
-    """A module that has some names of its own, and for all others looks in what it lies over."""
-
-    def __init__(self, name, below, **own):
-        super(_Overlay, self).__init__(name)
-        self._below = below
-        self.__dict__.update(own)
-
-    def __getattr__(self, name):
-        if self._below is None:
-            raise AttributeError(
-                "%s has no %s: this TensorFlow has no such module, and bn_compat.install() put "
-                "nothing but batch norm there" % (self.__name__, name)
-            )
-        return getattr(self._below, name)
-
-    def __dir__(self):
-        return sorted(set(super(_Overlay, self).__dir__()) | set(dir(self._below)))
+def _called(name, tensor):
+    """Returns `tensor` as the output of an op of this name, which is a whole one."""
+    return tf.identity(tensor, name=name + "/")
 
 
-# What `uninstall` calls, last first.
+def _names(name, count):
+    """Returns the next names of this kind in the current scope, as TF1 would have numbered them."""
+    return [tf.get_default_graph().unique_name(name) for _ in range(count)]
+
+
+def _names_in_layers(is_either, is_fused, is_ghost, is_adjusted, is_renorm):
+    """Returns what the outputs and the two updates are called in tf.layers.
+
+    Programs fetch and freeze by these names. The original made several ops by each of them in a
+    call, of which not all are here; but they are counted.
+    """
+    updates = _names("AssignMovingAvg", 4 if is_renorm else 2) if not is_either or is_fused else []
+    if is_fused:
+        (outputs,) = ["%s/Merge" % _names("cond", 2)[0]] if is_either else _names(_KERNEL, 1)
+        return outputs, updates
+    if is_either:
+        # Those before are for mean and variance, the adjustment, and renorm's correction.
+        conds = _names("cond", 4 + 2 * is_adjusted + 4 * is_renorm)
+        updates = ["%s/Merge" % cond for cond in conds[-2:]]
+    elif is_renorm:
+        updates = [updates[2]] + _names("AssignNewValue", 1)
+    outputs = _names("Reshape", 2)[1] if is_ghost else _names("batchnorm", 1)[0] + "/add_1"
+    return outputs, updates
+
+
+def _names_in_contrib(is_either, is_fused, rank, is_in_place):
+    """Returns what they are called in contrib, where it does not leave the work to tf.layers."""
+    conds = _names("cond", 2) if is_either else []
+    if not is_either:
+        updates = _names("AssignMovingAvg", 2)
+    else:
+        cond = conds[1] if is_fused else conds[0]
+        updates = ["%s/Merge" % cond, "%s/Merge_1" % cond]
+    if not is_fused:
+        outputs = _names("batchnorm", 1)[0] + "/add_1"
+    elif rank == 2:
+        outputs = _names("Reshape", 2)[1]
+    elif is_either:
+        outputs = "%s/Merge" % conds[1 if is_in_place else 0]
+    else:
+        outputs = _names("Identity" if is_in_place else _KERNEL, 1)[0]
+    return outputs, updates
+
+
+# Where slim has what was in contrib, by the path below `tensorflow.contrib`. What is below these,
+# such as `slim.python.slim.nets.resnet_v1`, is below those.
+_IN_SLIM = (
+    ("framework", "tf_slim"),
+    ("framework.python.ops", "tf_slim"),
+    ("framework.python.ops", "tf_slim.ops"),
+    ("layers", "tf_slim.layers"),
+    ("layers.python.layers", "tf_slim.layers"),
+    ("losses", "tf_slim.losses"),
+    ("metrics", "tf_slim.metrics"),
+    ("slim", "tf_slim"),
+    ("slim.python.slim", "tf_slim"),
+    ("training", "tf_slim.training.evaluation"),
+    ("training", "tf_slim.training.training"),
+)
+
+# What `install` says that it has done, and what `uninstall` calls, last first.
+_report = []  # type: list
 _undo = []  # type: list
 
 
-def install():
-    """Puts batch norm where old programs look for it, for those that nobody wants to edit.
+class _Overlay(types.ModuleType):
+    """A module that has some names of its own, and looks for others in those it lies over."""
 
-    Afterwards `tf.layers.batch_normalization`, `tf.layers.BatchNormalization` and
-    `tf.contrib.layers.batch_norm` are this module's, with `tf` being `tensorflow.compat.v1` or, on
-    TF 1, `tensorflow`; `from tensorflow.contrib.layers import batch_norm` and the like work too.
-    All that is not batch norm stays what it was. Calling it again changes nothing; `uninstall`
-    undoes it.
+    def __init__(self, name, *below, **own):
+        super(_Overlay, self).__init__(name)
+        self._below = below
+        self.__path__ = []
+        self.__dict__.update(own)
+
+    def __getattr__(self, name):
+        for module in self._below:
+            if _has(module, name):
+                return getattr(module, name)
+        raise AttributeError(
+            "%s has no %s: it is not TensorFlow's, but bn_compat.install() has put there what it "
+            "found in %s"
+            % (self.__name__, name, ", ".join(module.__name__ for module in self._below) or "none")
+        )
+
+    def __dir__(self):
+        return sorted(set(super(_Overlay, self).__dir__()).union(*map(dir, self._below)))
+
+
+def install(everything=False, verbosity=0):
+    """Puts what is gone where old programs look for it, for those that nobody wants to edit.
+
+    Where this TensorFlow has no `tf.layers`, which is so with Keras 3: `batch_normalization` and
+    `BatchNormalization` of this module, and TensorFlow's own other layers.
+
+    Where it has no contrib: `tf.contrib.layers` with `batch_norm`, `conv2d` and `fully_connected`
+    of this module. If tf_slim is installed, which has most of what was in `tf.contrib.layers`,
+    `.slim`, `.framework`, `.losses`, `.metrics` and `.training`, these are slim's; and its
+    `batch_norm`, wherever slim has it, is this module's and known to `arg_scope`.
+
+    What works is left alone, such as tf.layers with the legacy Keras. Calling it again changes
+    nothing; `uninstall` undoes it.
+
+    Args:
+        everything: put this module's batch norms also where the originals work.
+        verbosity: 1 prints to standard error what was put where, and what was left.
+
+    Returns:
+        The lines that say so.
     """
-    if _undo:
-        return
-    import tensorflow
-
-    # Each with the names that programs import its modules by: Python would load the original
-    # modules for them, and put those in the place of these.
-    roots = [(tf, ["tensorflow.compat.v1", "tensorflow"])]
-    if tensorflow.__version__.startswith("1."):
-        roots = [(tf, ["tensorflow.compat.v1"]), (tensorflow, ["tensorflow"])]
-    for root, paths in roots:
-        former_contrib = getattr(root, "contrib", None)
-        contrib_layers = _Overlay(
-            "tensorflow.contrib.layers",
-            getattr(former_contrib, "layers", None),
-            batch_norm=batch_norm,
-        )
-        contrib = _Overlay("tensorflow.contrib", former_contrib, layers=contrib_layers)
-        layers = _Overlay(
-            "tensorflow.layers",
-            getattr(root, "layers", None),
-            batch_normalization=batch_normalization,
-            BatchNormalization=BatchNormalization,
-        )
-        _set_attribute(root, "layers", layers)
-        _set_attribute(root, "contrib", contrib)
-        for path in paths:
-            _set_module(path + ".layers", layers)
-            _set_module(path + ".contrib", contrib)
-            _set_module(path + ".contrib.layers", contrib_layers)
+    if not _report:
+        _install_layers(everything)
+        _install_contrib(everything)
+    if verbosity >= 1:
+        print("\n".join(_report), file=sys.stderr)
+    return list(_report)
 
 
 def uninstall():
     """Undoes `install`."""
+    del _report[:]
     while _undo:
         _undo.pop()()
+
+
+def _install_layers(everything):
+    works = _has(tf.layers, "batch_normalization")
+    if works and not everything:
+        layers = tf.layers
+        _report.append("tf.layers: left alone, it works")
+    else:
+        others = tf.layers if works else importlib.import_module("tensorflow.python.layers.layers")
+        layers = _Overlay(
+            "tensorflow.layers",
+            others,
+            batch_normalization=batch_normalization,
+            BatchNormalization=BatchNormalization,
+        )
+        for root, path in _roots():
+            _set_attribute(root, "layers", layers)
+            _set_module(path + ".layers", layers)
+        _report.append(
+            "tf.layers: batch normalization is bn_compat's, the others are TensorFlow's (%s)"
+            % others.__name__
+        )
+    path = "tensorflow.python.layers.normalization"
+    if everything or not _has(importlib.import_module(path), "BatchNormalization"):
+        # With Keras 3 it is gone, and with the legacy Keras it looks in the wrong place.
+        normalization = _Overlay(
+            path,
+            batch_norm=layers.batch_normalization,
+            batch_normalization=layers.batch_normalization,
+            BatchNorm=layers.BatchNormalization,
+            BatchNormalization=layers.BatchNormalization,
+        )
+        _set_attribute(sys.modules["tensorflow.python.layers"], "normalization", normalization)
+        _set_module(path, normalization)
+
+
+def _has(module, name):
+    try:
+        getattr(module, name)
+    except (AttributeError, ImportError):
+        return False
+    return True
+
+
+def _install_contrib(everything):
+    is_there = hasattr(sys.modules["tensorflow"], "contrib")
+    if is_there and not everything:
+        _report.append("tf.contrib: left alone, it works")
+        return
+    if is_there:
+        contrib = _Overlay("tensorflow.contrib", sys.modules["tensorflow"].contrib)
+        contrib.layers = _Overlay(
+            "tensorflow.contrib.layers", contrib.layers, batch_norm=batch_norm
+        )
+        _report.append("tf.contrib.layers: batch_norm is bn_compat's, the others are TensorFlow's")
+    elif importlib.util.find_spec("tf_slim"):
+        contrib = _contrib_of_slim()
+        _report.append("tf.contrib: batch_norm is bn_compat's, the others are tf_slim's")
+        _report.append("tf_slim: batch_norm is bn_compat's")
+    else:
+        contrib = _contrib_of_ours()
+        _report.append(
+            "tf.contrib.layers: batch_norm, conv2d and fully_connected are bn_compat's; others are "
+            "to be had with tf_slim, which is not installed"
+        )
+    for root, _ in _roots():
+        _set_attribute(root, "contrib", contrib)
+    _register([path + ".contrib" for _, path in _roots()], contrib)
+
+
+def _contrib_of_ours():
+    contrib = _Overlay("tensorflow.contrib")
+    ours = _Overlay(
+        "bn_compat (no tf_slim is installed)",
+        batch_norm=batch_norm,
+        conv2d=conv2d,
+        convolution2d=convolution2d,
+        fully_connected=fully_connected,
+    )
+    for path in ("layers", "layers.python.layers", "layers.python.layers.layers"):
+        _put_below(contrib, path, ours)
+    return contrib
+
+
+def _contrib_of_slim():
+    """Makes a `tf.contrib` of tf_slim, in whose modules the batch norm is now this one."""
+    for name in ("tf_slim", "tf_slim.nets"):
+        importlib.import_module(name)
+    slim = sys.modules["tf_slim"]
+    original, ours = slim.batch_norm, slim.add_arg_scope(batch_norm)
+    of_slim = {
+        name: module
+        for name, module in sorted(sys.modules.items())
+        if name.split(".")[0] == "tf_slim" and module is not None
+    }
+    for module in of_slim.values():
+        if getattr(module, "batch_norm", None) is original:
+            _set_attribute(module, "batch_norm", ours)
+    contrib = _Overlay("tensorflow.contrib")
+    for path, of_path in _IN_SLIM:
+        for name, module in of_slim.items():
+            if name == of_path or name.startswith(of_path + "."):
+                _put_below(contrib, path + name[len(of_path) :], module)
+    contrib.framework.nest = tf.nest
+    return contrib
+
+
+def _put_below(overlay, path, module):
+    """Lays the overlay at this path below another over `module`, and makes those on the way."""
+    for part in path.split("."):
+        if not isinstance(vars(overlay).get(part), _Overlay):
+            setattr(overlay, part, _Overlay("%s.%s" % (overlay.__name__, part)))
+        overlay = vars(overlay)[part]
+    overlay._below += (module,)
+
+
+def _register(paths, overlay):
+    """Makes an overlay, and those below it, known to `import` by these names of it."""
+    for path in paths:
+        _set_module(path, overlay)
+    for name, below in sorted(vars(overlay).items()):
+        if isinstance(below, _Overlay):
+            _register(["%s.%s" % (path, name) for path in paths], below)
+            # Such as `arg_scope`, which is a module, and in the package the function in it.
+            if any(callable(getattr(module, name, None)) for module in overlay._below):
+                delattr(overlay, name)
+
+
+def _roots():
+    """Returns the modules that programs call `tf`, each with the name they import it by."""
+    roots = [(tf, "tensorflow.compat.v1")]
+    if tf.version.VERSION.startswith("1."):
+        return roots + [(sys.modules["tensorflow"], "tensorflow")]
+    # Of TF2's `tensorflow`, only what programs import from, and Python finds by its name.
+    return roots + [(types.ModuleType("unused"), "tensorflow")]
 
 
 def _set_attribute(module, name, value):
@@ -680,3 +1112,52 @@ def _set_module(name, module):
     else:
         _undo.append(functools.partial(operator.delitem, sys.modules, name))
     sys.modules[name] = module
+
+
+def main():
+    """Runs an old program as it is, on a TensorFlow that has what the program looks for."""
+    arguments = sys.argv[1:]
+    verbosity = 0
+    while arguments and arguments[0] in ("-v", "--verbosity=1"):
+        verbosity = 1
+        del arguments[0]
+    if not arguments or arguments[0].startswith("-"):
+        _refuse("usage: python -m bn_compat [-v] old_program.py [ARGUMENTS OF THE PROGRAM]")
+    program = arguments[0]
+    try:
+        with tokenize.open(program) as file:
+            source = file.read()
+    except (OSError, SyntaxError, UnicodeDecodeError) as error:
+        _refuse("bn_compat: can't read the program %s: %s" % (program, error))
+    tf.disable_v2_behavior()
+    install(verbosity=verbosity)
+    tensorflow = sys.modules["tensorflow"]
+    if not tf.version.VERSION.startswith("1."):
+        stand_in = _Overlay("tensorflow", tf, tensorflow, compat=tensorflow.compat)
+        stand_in.__path__ = tensorflow.__path__
+        sys.modules["tensorflow"] = stand_in
+    sys.argv = arguments
+    sys.path[0] = os.path.dirname(os.path.abspath(program))
+    main_module = types.ModuleType("__main__")
+    main_module.__file__ = program
+    sys.modules["__main__"] = main_module
+    sys.excepthook = functools.partial(_print_from_program, program, sys.excepthook)
+    exec(compile(source, program, "exec", dont_inherit=True), vars(main_module))
+
+
+def _refuse(message):
+    print(message, file=sys.stderr)
+    sys.exit(2)
+
+
+def _print_from_program(program, hook, kind, error, traceback):
+    """Prints an error as the program's own, without what called the program."""
+    first = traceback
+    while first is not None and first.tb_frame.f_code.co_filename != program:
+        first = first.tb_next
+    hook(kind, error.with_traceback(first or traceback), first or traceback)
+
+
+if __name__ == "__main__":
+    # The module, not this second copy of it, is what the program may import.
+    importlib.import_module("bn_compat").main()

@@ -11,13 +11,12 @@ DOCUMENTS = {
 }
 
 
-def programs(of_their_own):
-    """Programs to parametrize a test with: those that change TensorFlow for good, or the others."""
+def programs():
+    """The programs in them, to parametrize a test with."""
     return [
         pytest.param(program, id=f"{name}-{i}")
         for name, text in DOCUMENTS.items()
         for i, program in enumerate(
             re.findall(r"^```python\n(.*?)^```", text, re.DOTALL | re.MULTILINE)
         )
-        if ("disable_v2_behavior" in program) == of_their_own
     ]

@@ -3,10 +3,8 @@
 The numbers themselves are compared with those of TF 1.15 in `test_originals.py`.
 """
 
-import importlib
 import inspect
 import re
-import sys
 
 import numpy as np
 import pytest
@@ -93,6 +91,20 @@ SIGNATURES = {
     },
 }
 
+# Of the two layers that carry it. Initializers and the ReLU are objects, other tests ask for them.
+ARGUMENTS_OF_CONTRIB = {
+    "conv2d": (
+        "inputs num_outputs kernel_size stride padding data_format rate activation_fn "
+        "normalizer_fn normalizer_params weights_initializer weights_regularizer biases_initializer "
+        "biases_regularizer reuse variables_collections outputs_collections trainable scope"
+    ),
+    "fully_connected": (
+        "inputs num_outputs activation_fn normalizer_fn normalizer_params weights_initializer "
+        "weights_regularizer biases_initializer biases_regularizer reuse variables_collections "
+        "outputs_collections trainable scope"
+    ),
+}
+
 # What a layer does: which statistics normalize, whether the moving averages move once the update
 # ops have run, and whether an optimizer changes gamma and beta.
 TRAINING = ("batch", "averages move", "parameters train")
@@ -131,16 +143,10 @@ def session():
         yield session
 
 
-@pytest.fixture
-def installed():
-    bn_compat.install()
-    yield
-    bn_compat.uninstall()
-
-
 @pytest.mark.parametrize("name", SIGNATURES)
 def test_arguments_are_those_of_tf1(name):
     parameters = list(inspect.signature(getattr(bn_compat, name)).parameters.values())
+    parameters = [p for p in parameters if p.kind != p.VAR_KEYWORD]
     if name != "BatchNormalization":
         assert parameters.pop(0).name == "inputs"
     recorded = SIGNATURES[name]
@@ -149,6 +155,20 @@ def test_arguments_are_those_of_tf1(name):
     assert [(n, d) for n, d in ours[len(recorded) :] if not n.startswith("_")] == (
         [] if name == "batch_norm" else [("trainable_semantics", "tf1.15")]
     )
+
+
+@pytest.mark.parametrize("name", ARGUMENTS_OF_CONTRIB)
+def test_arguments_of_contribs_other_layers_are_those_of_tf1(name):
+    parameters = inspect.signature(getattr(bn_compat, name)).parameters
+    assert list(parameters) == ARGUMENTS_OF_CONTRIB[name].split()
+    assert bn_compat.convolution2d is bn_compat.conv2d
+
+
+@pytest.mark.parametrize("hook", ["_assign_moving_average", "_fused_batch_norm"])
+def test_a_subclass_that_overrides_what_is_not_called_is_refused(hook):
+    subclass = type("Subclass", (bn_compat.BatchNormalization,), {hook: lambda self, *args: None})
+    with pytest.raises(NotImplementedError, match=f"Subclass overrides {hook}"):
+        subclass()
 
 
 def test_initial_values_are_those_of_tf1(session):
@@ -675,9 +695,19 @@ def test_the_fused_kernel_averages_the_unbiased_variance(
         ("batch_normalization", {"training": 2}, TypeError, "2"),
         ("batch_normalization", {"training": 0.5}, TypeError, "0.5"),
         ("batch_normalization", {"momentum": 2}, ValueError, "momentum .* not 2"),
-        ("batch_normalization", {"gamma_initializer": "ones"}, TypeError, "gamma .* 'ones'"),
-        ("batch_normalization", {"beta_regularizer": 0.1}, TypeError, "beta .* 0.1"),
-        ("batch_normalization", {"gamma_constraint": "unit"}, TypeError, "gamma .* 'unit'"),
+        (
+            "batch_normalization",
+            {"gamma_initializer": "once"},
+            TypeError,
+            "gamma_initializer .* 'once'",
+        ),
+        ("batch_normalization", {"beta_regularizer": 0.1}, TypeError, "beta_regularizer .* 0.1"),
+        (
+            "batch_normalization",
+            {"gamma_constraint": "unit"},
+            TypeError,
+            "gamma_constraint .* 'unit'",
+        ),
         ("batch_normalization", {"axis": 2}, ValueError, "2"),
         ("batch_normalization", {"axis": [1, -1]}, ValueError, r"\[1, -1\]"),
         ("batch_normalization", {"virtual_batch_size": 0}, ValueError, "0"),
@@ -702,57 +732,13 @@ def test_wrong_arguments_are_refused_with_the_offending_value(
     [
         (("int32", [4, 3]), TypeError, "int32"),
         (("float32", [4, None]), ValueError, r"\(4, None\)"),
-        (("float32", None), ValueError, "unknown"),
+        (("float32", None), ValueError, "undefined rank"),
     ],
 )
 def test_inputs_that_cannot_be_normalized_are_refused(session, layer, inputs, error, message):
     with pytest.raises(error, match=message):
         getattr(bn_compat, layer)(tf.placeholder(*inputs))
     assert not tf.global_variables(), "nothing is half-built"
-
-
-def test_install_puts_batch_norm_where_old_programs_look(session, installed):
-    from tensorflow.contrib.layers import batch_norm
-
-    assert batch_norm is tf.contrib.layers.batch_norm is bn_compat.batch_norm
-    assert tf.layers.batch_normalization is bn_compat.batch_normalization
-    assert tf.layers.BatchNormalization is bn_compat.BatchNormalization
-    layers, contrib = tf.layers, tf.contrib
-    # Each of these imports loaded TensorFlow's module, and put it in the place of ours.
-    for name in ("tensorflow.layers", "tensorflow.compat.v1.layers"):
-        assert importlib.import_module(name).batch_normalization is bn_compat.batch_normalization
-    assert tf.layers is layers
-    bn_compat.install()
-    assert tf.layers is layers and tf.contrib is contrib, "once more is no more"
-
-
-def test_uninstall_leaves_nothing_behind():
-    had_contrib = hasattr(tf, "contrib")
-    layers = tf.layers
-    bn_compat.install()
-    bn_compat.install()
-    bn_compat.uninstall()
-    assert tf.layers is layers
-    assert hasattr(tf, "contrib") == had_contrib
-    assert "tensorflow.contrib.layers" not in sys.modules
-    with pytest.raises(ImportError):
-        importlib.import_module("tensorflow.contrib.layers")
-    bn_compat.uninstall()
-
-
-def test_install_leaves_the_other_layers_what_they_were():
-    def found(name):
-        try:
-            return getattr(tf.layers, name)
-        except AttributeError as error:  # with Keras 3, which has none of them
-            return str(error)
-
-    others = ("dense", "conv2d", "Dropout", "no_such_layer")
-    before = [found(name) for name in others]
-    bn_compat.install()
-    during = [found(name) for name in others]
-    bn_compat.uninstall()
-    assert during == before
 
 
 def tensorpack_name(variable):
@@ -812,7 +798,7 @@ def test_an_object_based_checkpoint_is_restored_by_a_mapping_of_names(tmp_path):
         assert {n: v.tolist() for n, v in session.run(variables).items()} == saved
 
 
-@pytest.mark.parametrize("program", programs(of_their_own=False))
+@pytest.mark.parametrize("program", programs())
 def test_a_program_in_the_documents_runs(tmp_path, monkeypatch, program):
     """What a program shows, it asserts by itself."""
     monkeypatch.chdir(tmp_path)
@@ -827,6 +813,7 @@ def test_every_argument_has_a_row_in_the_document(name):
     (section,) = [text for text in sections if text.startswith("`") and f"`{name}`" in text[:60]]
     documented = set(re.findall(r"^\| `(\w+)` \|", section, re.MULTILINE))
     arguments = {n for n in inspect.signature(getattr(bn_compat, name)).parameters if n[0] != "_"}
+    arguments -= {"kwargs"}
     assert arguments <= documented
 
 
@@ -838,7 +825,7 @@ def test_the_tests_that_the_documents_cite_exist():
 
 def test_a_phase_that_is_no_bool_is_refused_by_the_name_that_it_has_there(session):
     with pytest.raises(TypeError, match="is_training must be bool, .* int32"):
-        bn_compat.batch_norm(tf.zeros([4, 3]), is_training=tf.constant(1))
+        bn_compat.batch_norm(tf.zeros([4, 3]), is_training=tf.placeholder(tf.int32, []))
     with pytest.raises(ValueError, match="training must be a scalar"):
         bn_compat.batch_normalization(tf.zeros([4, 3]), training=tf.constant([True, False]))
 
@@ -859,14 +846,3 @@ def test_a_layer_that_was_not_called_has_no_variables():
     layer = bn_compat.BatchNormalization(name="bn")
     assert layer.weights == layer.trainable_weights == layer.updates == []
     assert layer.gamma is None and layer.moving_mean is None and layer.name == "bn"
-
-
-def test_what_install_does_not_bring_back_says_so():
-    if hasattr(tf, "contrib"):
-        pytest.skip("this TensorFlow has contrib")
-    bn_compat.install()
-    try:
-        with pytest.raises(AttributeError, match="nothing but batch norm"):
-            tf.contrib.layers.flatten  # noqa: B018
-    finally:
-        bn_compat.uninstall()

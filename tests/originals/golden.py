@@ -9,6 +9,7 @@ from tests.originals import cases, runner
 
 FOLDER = pathlib.Path(__file__).resolve().parents[1] / "golden"
 RESULTS = FOLDER / "results.npz"
+PROGRAMS = FOLDER / "programs.json"
 
 
 def save(results):
@@ -66,3 +67,8 @@ def saved_inputs():
     """Returns what `inputs` was when the file was written."""
     with np.load(str(RESULTS)) as stored:
         return stored["inputs"]
+
+
+def programs():
+    """Returns what the programs of tests/programs printed on TF 1.15, by their names."""
+    return json.loads(PROGRAMS.read_text())

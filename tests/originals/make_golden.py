@@ -1,9 +1,15 @@
-"""Writes tests/golden: what TF 1.15's originals do in all cases, and checkpoints of theirs.
+"""Writes tests/golden: what TF 1.15 and its batch norms do, and checkpoints of theirs.
 
 python -m tests.originals.make_golden        # TF 1.15, in the project's root
 """
 
-from tests.originals import cases, checkpoints, golden, implementations, runner
+import json
+import subprocess
+import sys
+
+from tests.originals import cases, checkpoints, classes, golden, implementations, runner
+
+PROGRAMS = golden.FOLDER.parent / "programs"
 
 
 def main():
@@ -12,6 +18,16 @@ def main():
     results = runner.results(cases.all_cases(), {"original": functions})
     golden.save({case.name: found["original"] for case, found in results})
     checkpoints.write(functions, golden.FOLDER / "checkpoints")
+    classes.record()
+    golden.PROGRAMS.write_text(
+        json.dumps({path.stem: printed(path) for path in sorted(PROGRAMS.glob("*.py"))}) + "\n"
+    )
+
+
+def printed(program):
+    """Returns what a program prints in its last line."""
+    output = subprocess.check_output([sys.executable, str(program)], universal_newlines=True)
+    return json.loads(output.splitlines()[-1])
 
 
 if __name__ == "__main__":

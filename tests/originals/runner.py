@@ -163,6 +163,14 @@ def _build(case, batch_norm, scope, inputs, is_training):
 
     facts = {
         "outputs": [outputs.shape.as_list(), outputs.dtype.name],
+        "outputs are called": _relative_name(outputs, scope),
+        "updates are called": [_relative_name(update, scope) for update in updates],
+        "updates are": [
+            "op" if isinstance(update, tf.Operation) else "tensor" for update in updates
+        ],
+        "trained are, in this order": [
+            _relative_name(variable, scope) for variable in added(tf.GraphKeys.TRAINABLE_VARIABLES)
+        ],
         "variables": {
             name: [variable.shape.as_list(), variable.dtype.base_dtype.name]
             for name, variable in variables.items()
@@ -181,9 +189,12 @@ def _build(case, batch_norm, scope, inputs, is_training):
     return Layer(case, facts, variables, losses, updates, to_train, to_infer)
 
 
-def _relative_name(variable, scope):
-    """Also where the scope is in the name twice, as TF1 names what it zero-debiases with."""
-    return variable.op.name.replace(scope + "/", "")
+def _relative_name(found, scope):
+    """Of an op, a tensor or a variable.
+
+    Also where the scope is in the name twice, as TF1 names what it zero-debiases with.
+    """
+    return getattr(found, "op", found).name.replace(scope + "/", "")
 
 
 def _outputs_and_gradients(outputs, inputs, variables):

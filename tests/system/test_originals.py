@@ -21,6 +21,8 @@ from tests.helpers import PROJECT
 from tests.originals import checkpoints, implementations
 
 TF115_VENV = PROJECT / ".venv-tf115"
+# Where the same cases are asked elsewhere; tests/tensorflows.py asks for all.
+SOME = "--every=5"
 TF115_REQUIREMENTS = ("tensorflow==1.15.5", "protobuf<3.21", "numpy<1.19")
 
 
@@ -91,16 +93,35 @@ def install_tf115():
         pytest.skip(f"compared with recorded results only: no TF 1.15: {made.stderr[-300:]}")
 
 
-@pytest.mark.parametrize("api", ["contrib", "layers"])
-def test_the_faces_do_what_the_originals_do_side_by_side_on_tf_1_15(tf115_python, capsys, api):
-    line = run_on_tf115(tf115_python, "compare", "live", f"--api={api}")
-    say(capsys, f"faces and originals of {api}, live on TF 1.15", line)
+def test_the_faces_do_what_the_originals_do_side_by_side_on_tf_1_15(tf115_python, capsys):
+    line = run_on_tf115(tf115_python, "compare", "live", SOME)
+    say(capsys, "faces and originals, live on TF 1.15", line)
 
 
-@pytest.mark.parametrize("flags", [[], ["--tf1_behaviour"]], ids=["TF2", "TF1"])
-def test_the_faces_do_what_the_originals_did_in_every_case(capsys, flags):
-    line = run_module(sys.executable, "compare", "recorded", *flags)
-    say(capsys, " ".join(["faces and recorded results", *flags]), line)
+def test_the_faces_do_what_the_originals_did_in_every_case(capsys):
+    line = run_module(sys.executable, "compare", "recorded", "--tf1_behaviour")
+    say(capsys, "faces and recorded results", line)
+
+
+def test_the_faces_do_what_the_originals_did_in_the_behaviour_of_tf2(capsys):
+    line = run_module(sys.executable, "compare", "recorded", SOME)
+    say(capsys, "faces in the behaviour of TF2 and recorded results", line)
+
+
+def test_programs_make_of_the_layers_what_they_make_of_the_originals(tf115_python, capsys):
+    line = run_on_tf115(tf115_python, "classes", "live")
+    say(capsys, "programs on faces and originals, live on TF 1.15", line)
+    line = run_module(sys.executable, "classes", "recorded")
+    say(capsys, "programs on faces and recorded results", line)
+
+
+def test_what_has_to_hold_everywhere_does_on_this_tensorflow(capsys):
+    say(capsys, "what holds everywhere, here", run_module(sys.executable, "everywhere", SOME))
+
+
+def test_what_has_to_hold_everywhere_does_on_the_oldest(tf115_python, capsys):
+    """Those between are asked by tests/tensorflows.py."""
+    say(capsys, "what holds everywhere, on TF 1.15", run_on_tf115(tf115_python, "everywhere", SOME))
 
 
 def test_checkpoints_of_the_faces_go_on_under_the_originals(tf115_python, tmp_path, capsys):
@@ -124,5 +145,5 @@ def test_the_core_does_on_tf_1_15_what_it_does_today(tf115_python):
     importlib.util.find_spec("tf_keras") is None, reason="tf.layers of today needs tf_keras"
 )
 def test_the_faces_do_what_tf_layers_does_on_todays_tensorflow(capsys):
-    line = run_module(sys.executable, "compare", "live", TF_USE_LEGACY_KERAS="1")
+    line = run_module(sys.executable, "compare", "live", SOME, TF_USE_LEGACY_KERAS="1")
     say(capsys, "faces and tf_keras, live", line)

@@ -1,0 +1,244 @@
+"""Old programs, run as they are: `bn_compat.install()` and `python -m bn_compat`."""
+
+import json
+import os
+import subprocess
+import sys
+import textwrap
+
+import numpy as np
+import pytest
+
+from tests.helpers import PROJECT
+from tests.originals import golden
+
+PROGRAMS = PROJECT / "tests" / "programs"
+
+
+def launch(*arguments, cwd, **environment):
+    """Runs an old program by the launcher."""
+    return run_python("-m", "bn_compat", *arguments, cwd=cwd, **environment)
+
+
+def run_python(*arguments, cwd, **environment):
+    return subprocess.run(
+        [sys.executable, *map(str, arguments)],
+        cwd=cwd,
+        env={**os.environ, "PYTHONPATH": str(PROJECT), "TF_CPP_MIN_LOG_LEVEL": "3", **environment},
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+
+
+def run_program(text, cwd, **environment):
+    """Runs a few lines to their end; returns what they printed."""
+    completed = run_python("-c", textwrap.dedent(text), cwd=cwd, **environment)
+    assert completed.returncode == 0, completed.stderr[-3000:]
+    return completed.stdout
+
+
+def write_program(folder, text):
+    path = folder / "old_program.py"
+    path.write_text(textwrap.dedent(text))
+    return path
+
+
+def assert_as_on_tf_1_15(name, completed):
+    assert completed.returncode == 0, completed.stderr[-3000:]
+    found, expected = json.loads(completed.stdout.splitlines()[-1]), golden.programs()[name]
+    # A bias before a batch norm has no gradient but rounding errors, which Adam makes steps of.
+    np.testing.assert_allclose(found.pop("losses"), expected.pop("losses"), atol=1e-4)
+    np.testing.assert_allclose(found.pop("evaluated"), expected.pop("evaluated"), atol=0.05)
+    assert found == expected
+
+
+@pytest.mark.parametrize("name", ["contrib", "slim", "layers"])
+def test_an_old_program_does_what_it_did(tmp_path, name):
+    assert_as_on_tf_1_15(name, launch(PROGRAMS / f"{name}.py", cwd=tmp_path))
+
+
+def test_with_the_legacy_keras_the_originals_stay(tmp_path):
+    pytest.importorskip("tf_keras")
+    completed = launch("-v", PROGRAMS / "layers.py", cwd=tmp_path, TF_USE_LEGACY_KERAS="1")
+    assert "tf.layers: left alone, it works" in completed.stderr
+    assert_as_on_tf_1_15("layers", completed)
+
+
+def test_contrib_does_without_slim_what_it_can(tmp_path):
+    start = "import sys; sys.modules['tf_slim'] = None; import bn_compat; bn_compat.main()"
+    assert_as_on_tf_1_15("contrib", run_python("-c", start, PROGRAMS / "contrib.py", cwd=tmp_path))
+    program = "import tensorflow as tf\ntf.contrib.layers.l2_regularizer(0.1)"
+    refused = run_python("-c", start, write_program(tmp_path, program), cwd=tmp_path)
+    assert "tensorflow.contrib.layers has no l2_regularizer" in refused.stderr
+    assert "no tf_slim" in refused.stderr and refused.returncode == 1
+
+
+def test_the_launched_program_is_the_program(tmp_path):
+    """Its arguments, its modules, its exit code, its traceback."""
+    (tmp_path / "beside_it.py").write_text("import tensorflow as tf\nVERSION = tf.VERSION\n")
+    (tmp_path / "elsewhere").mkdir()
+    program = """
+        import sys
+        import tensorflow as tf
+        import tensorflow.compat.v1 as tf1
+        import beside_it
+
+        main_here = True
+
+        assert tf.layers is tf1.layers is tf.compat.v1.layers
+        assert tf.contrib.layers.batch_norm is tf1.contrib.layers.batch_norm
+        assert tf.compat.v2.Variable is not tf.Variable
+        assert __name__ == "__main__" and sys.modules["__main__"].main_here
+        print(sys.argv[1:], beside_it.VERSION == tf.__version__)
+        if sys.argv[1] == "exit":
+            sys.exit(3)
+        tf.layers.batch_normalization(tf.zeros([4]))
+    """
+    path = write_program(tmp_path, program)
+    exited = launch(path, "exit", "--flag=1", cwd=tmp_path / "elsewhere")
+    assert exited.returncode == 3 and exited.stdout == "['exit', '--flag=1'] True\n"
+
+    failed = launch(path, "fail", cwd=tmp_path / "elsewhere")
+    assert failed.returncode == 1
+    lines = failed.stderr[failed.stderr.index("Traceback") :].splitlines()
+    assert lines[1] == f'  File "{path}", line {len(program.splitlines()) - 1}, in <module>'
+    assert lines[-1].startswith("ValueError: inputs must have a rank from 2 to 5")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--help"], "usage: python -m bn_compat [-v] old_program.py"),
+        (["missing.py"], "can't read the program missing.py"),
+    ],
+)
+def test_what_can_not_be_launched_gets_one_line(tmp_path, arguments, message):
+    refused = launch(*arguments, cwd=tmp_path)
+    assert refused.returncode == 2
+    # TensorFlow has its say before.
+    assert message in refused.stderr.splitlines()[-1] and refused.stdout == ""
+
+
+def test_programs_find_all_that_slim_has_where_it_was_in_contrib(tmp_path):
+    program = """
+        import tensorflow as tf
+        import tensorflow.contrib as contrib
+        import tensorflow.contrib.slim as slim
+        from tensorflow.contrib import framework, layers
+        from tensorflow.contrib.framework import add_arg_scope, arg_scope, model_variable, nest
+        from tensorflow.contrib.framework.python.ops import add_arg_scope, arg_scope, variables
+        from tensorflow.contrib.framework.python.ops.arg_scope import add_arg_scope
+        from tensorflow.contrib.framework.python.ops.variables import get_variables_to_restore
+        from tensorflow.contrib.layers.python.layers import initializers, regularizers, utils
+        from tensorflow.contrib.layers.python.layers.layers import conv2d
+        from tensorflow.contrib.slim import nets
+        from tensorflow.contrib.slim.nets import resnet_v1
+        from tensorflow.contrib.slim.python.slim.nets import inception_v3, resnet_v2, vgg
+        from tensorflow.contrib.slim.python.slim.data import dataset
+        from tensorflow.contrib.training import evaluate_once
+        from tensorflow.python.layers.normalization import BatchNorm, batch_norm
+        import tf_slim
+
+        found = {
+            slim.batch_norm,
+            tf_slim.batch_norm,
+            tf.contrib.slim.batch_norm,
+            layers.batch_norm,
+            tf.contrib.layers.batch_norm,
+            contrib.layers.python.layers.layers.batch_norm,
+        }
+        assert len(found) == 1, found
+        assert arg_scope is slim.arg_scope and conv2d is slim.conv2d
+        with arg_scope([slim.batch_norm], decay=0.5, scale=True), arg_scope(
+            [model_variable, slim.variable], device="/device:CPU:7"
+        ):
+            slim.conv2d(tf.zeros([2, 4, 4, 3]), 2, 3, normalizer_fn=slim.batch_norm, scope="conv")
+        names = [v.op.name for v in tf.global_variables()]
+        assert "conv/BatchNorm/gamma" in names, names
+        assert {v.device for v in tf.global_variables()} == {"/device:CPU:7"}
+    """
+    completed = launch(write_program(tmp_path, program), cwd=tmp_path)
+    assert completed.returncode == 0, completed.stderr[-3000:]
+
+
+def test_install_says_what_it_did_and_uninstall_undoes_it(tmp_path):
+    program = """
+        import importlib
+        import sys
+
+        import tensorflow.compat.v1 as tf
+
+        import bn_compat
+
+        def state():
+            slim = sys.modules.get("tf_slim")
+            modules = {name for name in sys.modules if "contrib" in name}
+            return tf.layers, hasattr(tf, "contrib"), modules, slim and slim.batch_norm
+
+        importlib.import_module("tf_slim")
+        before = state()
+        lines = bn_compat.install()
+        during = state()
+        assert bn_compat.install() == lines and state() == during, "once more is no more"
+        bn_compat.install(verbosity=1)
+        assert during[3] is not before[3] and during[2] > before[2]
+        assert tf.layers.batch_normalization is bn_compat.batch_normalization
+        assert tf.layers.BatchNormalization is bn_compat.BatchNormalization
+        with tf.Graph().as_default():
+            assert tf.layers.dense(tf.zeros([2, 3]), 4).shape == (2, 4)
+        bn_compat.uninstall()
+        assert state() == before
+        try:
+            importlib.import_module("tensorflow.contrib.layers")
+        except ImportError:
+            bn_compat.uninstall()
+            print("\\n".join(lines))
+    """
+    lines = run_program(program, tmp_path).splitlines()
+    assert [line.partition(":")[0] for line in lines] == ["tf.layers", "tf.contrib", "tf_slim"]
+
+
+def test_everything_takes_the_place_of_originals_that_work(tmp_path):
+    pytest.importorskip("tf_keras")
+    program = """
+        import tensorflow.compat.v1 as tf
+
+        import bn_compat
+
+        original = tf.layers.batch_normalization
+        assert "left alone" in bn_compat.install()[0]
+        assert tf.layers.batch_normalization is original
+        bn_compat.uninstall()
+        bn_compat.install(everything=True)
+        assert tf.layers.batch_normalization is bn_compat.batch_normalization
+        assert tf.layers.dense.__module__.startswith("tf_keras")
+    """
+    run_program(program, tmp_path, TF_USE_LEGACY_KERAS="1")
+
+
+@pytest.mark.parametrize("legacy", ["0", "1"])
+def test_a_layer_of_another_keras_that_owns_ours_is_told_so(tmp_path, legacy):
+    pytest.importorskip("tf_keras")
+    program = """
+        import tensorflow as tf
+
+        import bn_compat
+
+        class Block(tf.keras.layers.Layer):
+            def __init__(self):
+                super().__init__()
+                self.norm = bn_compat.BatchNormalization()
+
+            def call(self, inputs):
+                return self.norm(inputs, training=True)
+
+        with tf.compat.v1.Graph().as_default():
+            try:
+                Block()(tf.zeros([4, 3]))
+            except RuntimeError as error:
+                assert "can't own bn_compat.BatchNormalization" in str(error), error
+                print("told")
+            assert not tf.compat.v1.global_variables()
+    """
+    assert run_program(program, tmp_path, TF_USE_LEGACY_KERAS=legacy) == "told\n"
