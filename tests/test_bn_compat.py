@@ -95,8 +95,9 @@ SIGNATURES = {
 ARGUMENTS_OF_CONTRIB = {
     "conv2d": (
         "inputs num_outputs kernel_size stride padding data_format rate activation_fn "
-        "normalizer_fn normalizer_params weights_initializer weights_regularizer biases_initializer "
-        "biases_regularizer reuse variables_collections outputs_collections trainable scope"
+        "normalizer_fn normalizer_params weights_initializer weights_regularizer "
+        "biases_initializer biases_regularizer reuse variables_collections outputs_collections "
+        "trainable scope"
     ),
     "fully_connected": (
         "inputs num_outputs activation_fn normalizer_fn normalizer_params weights_initializer "
