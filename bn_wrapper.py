@@ -13,7 +13,6 @@ import collections
 import numbers
 
 import tensorflow.compat.v1 as tf
-from tensorflow.python.framework import kernels
 
 RENORM_CLIPPING = ("rmin", "rmax", "dmax")
 
@@ -868,18 +867,11 @@ def _update_average(population, batch, decay, is_debiased, debias_scope):
 
 
 def has_fused_kernel(dtype):
-    """Whether TensorFlow can compute the fused kernel for inputs of this dtype.
-
-    For bfloat16 that came with TensorFlow 2.13; in those before, with oneDNN only.
-    """
-    if dtype == tf.float32:
-        return True
-    registered = kernels.get_registered_kernels_for_op("FusedBatchNormV3").kernel
-    return any(
-        constraint.name == "T" and dtype.as_datatype_enum in constraint.allowed_values.list.type
-        for kernel in registered
-        for constraint in kernel.constraint
-    )
+    """Whether TensorFlow can compute the fused kernel for inputs of this dtype."""
+    if dtype == tf.bfloat16:
+        # Those before could with oneDNN only, and register it without.
+        return tuple(map(int, tf.version.VERSION.split(".")[:2])) >= (2, 13)
+    return dtype in (tf.float32, tf.float16)
 
 
 def _takes_fused_kernel(fused, is_cheap, obstacles):
