@@ -6,13 +6,14 @@ and its old checkpoints go on working:
     tf.contrib.layers.batch_norm             -> bn_compat.batch_norm
     tf.layers.batch_normalization            -> bn_compat.batch_normalization
     tf.layers.BatchNormalization             -> bn_compat.BatchNormalization
-    programs that nobody wants to edit       -> bn_compat.install()
+    programs that nobody wants to edit       -> bn_compat.install(), or python -m bn_compat
 
 Like `bn_wrapper.py` it runs on TF 1.15 (Python 3.7) up to current TensorFlow; copy both files.
 """
 
 import functools
 import importlib
+import importlib.machinery
 import importlib.util
 import operator
 import os
@@ -136,12 +137,6 @@ class BatchNormalization(base.Layer):
         _check_numbers(epsilon, momentum=momentum, renorm_momentum=renorm_momentum)
         if renorm:
             bn_wrapper.check_keys("renorm_clipping", renorm_clipping, bn_wrapper.RENORM_CLIPPING)
-        for hook in _HOOKS_OF_THE_ORIGINAL:
-            if hasattr(type(self), hook):
-                raise NotImplementedError(
-                    "%s overrides %s, which bn_compat.BatchNormalization does not call: it calls "
-                    "build, call and _moments" % (type(self).__name__, hook)
-                )
         super(BatchNormalization, self).__init__(trainable=trainable, name=name, **kwargs)
         self.axis = list(axis) if isinstance(axis, (list, tuple)) else axis
         self.momentum = momentum
@@ -168,7 +163,8 @@ class BatchNormalization(base.Layer):
         # The kernel's variance is the unbiased one, and TF1 averaged what it got, unless a program
         # set this.
         self._bessels_correction_test_only = True
-        # The base class drops the updates of a layer that is frozen, unless it is stateful.
+        self.supports_masking = True
+        # The base class has no `updates` for a layer that is frozen, unless it is stateful.
         self.stateful = trainable_semantics == "tf1"
         self.gamma = self.beta = self.moving_mean = self.moving_variance = None
         self.moving_stddev = self.renorm_mean = self.renorm_stddev = None
@@ -216,6 +212,12 @@ class BatchNormalization(base.Layer):
 
     def call(self, inputs, training=False):
         """Adds the ops of one call; `__call__` has built the variables."""
+        for hook in _HOOKS_OF_THE_ORIGINAL:
+            if hasattr(self, hook):
+                raise NotImplementedError(
+                    "%s overrides %s, which bn_compat.BatchNormalization does not call: it calls "
+                    "build, call and _moments" % (type(self).__name__, hook)
+                )
         phase_train = _phase("training", training)
         if self.trainable_semantics == "tf2" and not self.trainable:
             phase_train = False
@@ -228,7 +230,7 @@ class BatchNormalization(base.Layer):
             renorm_mean=self.renorm_mean,
             renorm_stddev=self.renorm_stddev,
         )
-        has_own_moments = type(self)._moments is not BatchNormalization._moments
+        has_own_moments = getattr(self._moments, "__func__", None) is not _MOMENTS
         with tf.name_scope("normalize"):
             outputs, updates = bn_wrapper.normalize(
                 inputs,
@@ -247,14 +249,15 @@ class BatchNormalization(base.Layer):
             )
         outputs_name, updates_names = _names_in_layers(
             tf.is_tensor(phase_train),
+            is_updated=bool(updates),
             is_fused=self.fused,
             is_ghost=self.virtual_batch_size is not None,
             is_adjusted=self.adjustment is not None,
             is_renorm=self.renorm,
         )
         for update, name in zip(updates, updates_names):
-            self.add_update(_called(name, update).op)
-        return _called(outputs_name, outputs)
+            self.add_update(_with_name(name, update).op)
+        return _with_name(outputs_name, outputs)
 
     def _moments(self, inputs, reduction_axes, keep_dims):
         """Mean and variance of a batch where the fused kernel is not taken; for subclasses."""
@@ -264,8 +267,10 @@ class BatchNormalization(base.Layer):
         scope = self._scope or tf.VariableScope(reuse=None)
         partitioner = scope.partitioner
         if name not in ("gamma", "beta"):
-            # A moving average is assigned to as a whole.
+            # A moving average is assigned to as a whole, and by each replica of a strategy.
             scope.set_partitioner(None)
+            options["synchronization"] = tf.VariableSynchronization.ON_READ
+            options["aggregation"] = tf.VariableAggregation.MEAN
         try:
             return self.add_weight(name, **options)
         finally:
@@ -323,6 +328,10 @@ class BatchNormalization(base.Layer):
         if self.trainable_semantics != "tf1.15":
             config["trainable_semantics"] = self.trainable_semantics
         return config
+
+
+# Where a program puts another in its place, in a subclass or anywhere else, that one is called.
+_MOMENTS = BatchNormalization._moments
 
 
 def batch_normalization(
@@ -461,8 +470,8 @@ def batch_norm(
     if data_format not in ("NHWC", "NCHW"):
         raise ValueError("data_format has to be either NCHW or NHWC, not %r" % (data_format,))
     is_usual = updates_collections == tf.GraphKeys.UPDATE_OPS
-    is_layers_work = is_usual and batch_weights is None and not zero_debias_moving_mean
-    if renorm and not is_layers_work:
+    is_left_to_layers = is_usual and batch_weights is None and not zero_debias_moving_mean
+    if renorm and not is_left_to_layers:
         raise ValueError(
             "renorm does not go with batch_weights, updates_collections or zero_debias_moving_mean"
         )
@@ -485,7 +494,7 @@ def batch_norm(
     with tf.variable_scope(
         scope, "BatchNorm", [inputs], reuse=reuse, custom_getter=_get_model_variable
     ) as layer_scope:
-        if is_layers_work and not (is_fused and rank == 2):
+        if is_left_to_layers and not (is_fused and rank == 2):
             layer = BatchNormalization(
                 axis=axis,
                 momentum=decay,
@@ -547,12 +556,12 @@ def batch_norm(
                 _add_debiasing_to_model_variables(variables.pop_mean)
             is_in_place = bool(updates) and updates_collections is None
             outputs_name, updates_names = _names_in_contrib(
-                tf.is_tensor(phase_train), is_fused, rank, is_in_place
+                tf.is_tensor(phase_train), bool(updates), is_fused, rank, is_in_place
             )
             if updates_collections is not None:
-                updates = [_called(name, update) for name, update in zip(updates_names, updates)]
+                updates = [_with_name(name, update) for name, update in zip(updates_names, updates)]
             outputs = bn_wrapper.place_updates(outputs, updates, updates_collections)
-            outputs = _called(outputs_name, outputs)
+            outputs = _with_name(outputs_name, outputs)
         return _finish(outputs, activation_fn, outputs_collections, layer_scope)
 
 
@@ -627,6 +636,7 @@ def conv2d(
             padding=padding,
             dilation_rate=_pair(rate),
             data_format=data_format,
+            name="Conv2D",
         )
         if normalizer_fn is not None:
             outputs = normalizer_fn(outputs, **(normalizer_params or {}))
@@ -677,14 +687,15 @@ def fully_connected(
         weights = _variable(
             "weights", shape, dtype, weights_initializer, weights_regularizer, **shared
         )
-        outputs = tf.tensordot(inputs, weights, 1)
+        is_matrix = inputs.shape.ndims == 2
+        outputs = tf.matmul(inputs, weights) if is_matrix else tf.tensordot(inputs, weights, 1)
         if normalizer_fn is not None:
             outputs = normalizer_fn(outputs, **(normalizer_params or {}))
         elif biases_initializer is not None:
             biases = _variable(
                 "biases", shape[-1:], dtype, biases_initializer, biases_regularizer, **shared
             )
-            outputs = outputs + biases
+            outputs = tf.nn.bias_add(outputs, biases)
         return _finish(outputs, activation_fn, outputs_collections, layer_scope)
 
 
@@ -834,53 +845,58 @@ def _add_debiasing_to_model_variables(moving_mean):
             tf.add_to_collection(tf.GraphKeys.MODEL_VARIABLES, variable)
 
 
-def _called(name, tensor):
+def _with_name(name, tensor):
     """Returns `tensor` as the output of an op of this name, which is a whole one."""
     return tf.identity(tensor, name=name + "/")
 
 
-def _names(name, count):
+def _take_names(name, count=1):
     """Returns the next names of this kind in the current scope, as TF1 would have numbered them."""
     return [tf.get_default_graph().unique_name(name) for _ in range(count)]
 
 
-def _names_in_layers(is_either, is_fused, is_ghost, is_adjusted, is_renorm):
+def _names_in_layers(is_phase_tensor, is_updated, is_fused, is_ghost, is_adjusted, is_renorm):
     """Returns what the outputs and the two updates are called in tf.layers.
 
     Programs fetch and freeze by these names. The original made several ops by each of them in a
     call, of which not all are here; but they are counted.
     """
-    updates = _names("AssignMovingAvg", 4 if is_renorm else 2) if not is_either or is_fused else []
-    if is_fused:
-        (outputs,) = ["%s/Merge" % _names("cond", 2)[0]] if is_either else _names(_KERNEL, 1)
-        return outputs, updates
-    if is_either:
+    updates = []
+    if is_phase_tensor and not is_fused:
         # Those before are for mean and variance, the adjustment, and renorm's correction.
-        conds = _names("cond", 4 + 2 * is_adjusted + 4 * is_renorm)
-        updates = ["%s/Merge" % cond for cond in conds[-2:]]
-    elif is_renorm:
-        updates = [updates[2]] + _names("AssignNewValue", 1)
-    outputs = _names("Reshape", 2)[1] if is_ghost else _names("batchnorm", 1)[0] + "/add_1"
-    return outputs, updates
+        conds = _take_names("cond", 4 + 2 * is_adjusted + 4 * is_renorm)
+        updates = [cond + "/Merge" for cond in conds[-2:]]
+    elif is_updated and is_renorm:
+        updates = [_take_names("AssignMovingAvg", 4)[2]] + _take_names("AssignNewValue")
+    elif is_updated:
+        updates = _take_names("AssignMovingAvg", 2)
+
+    if is_fused and is_phase_tensor:
+        return _take_names("cond", 2)[0] + "/Merge", updates
+    if is_fused:
+        return _take_names(_KERNEL)[0], updates
+    if is_ghost:
+        return _take_names("Reshape", 2)[1], updates
+    return _take_names("batchnorm")[0] + "/add_1", updates
 
 
-def _names_in_contrib(is_either, is_fused, rank, is_in_place):
+def _names_in_contrib(is_phase_tensor, is_updated, is_fused, rank, is_in_place):
     """Returns what they are called in contrib, where it does not leave the work to tf.layers."""
-    conds = _names("cond", 2) if is_either else []
-    if not is_either:
-        updates = _names("AssignMovingAvg", 2)
-    else:
-        cond = conds[1] if is_fused else conds[0]
-        updates = ["%s/Merge" % cond, "%s/Merge_1" % cond]
+    conds, updates = [], []
+    if is_phase_tensor:
+        conds = _take_names("cond", 2)
+        of_updates = conds[1] if is_fused else conds[0]
+        updates = [of_updates + "/Merge", of_updates + "/Merge_1"]
+    elif is_updated:
+        updates = _take_names("AssignMovingAvg", 2)
+
     if not is_fused:
-        outputs = _names("batchnorm", 1)[0] + "/add_1"
-    elif rank == 2:
-        outputs = _names("Reshape", 2)[1]
-    elif is_either:
-        outputs = "%s/Merge" % conds[1 if is_in_place else 0]
-    else:
-        outputs = _names("Identity" if is_in_place else _KERNEL, 1)[0]
-    return outputs, updates
+        return _take_names("batchnorm")[0] + "/add_1", updates
+    if rank == 2:
+        return _take_names("Reshape", 2)[1], updates
+    if is_phase_tensor:
+        return (conds[1] if is_in_place else conds[0]) + "/Merge", updates
+    return _take_names("Identity" if is_in_place else _KERNEL)[0], updates
 
 
 # Where slim has what was in contrib, by the path below `tensorflow.contrib`. What is below these,
@@ -911,6 +927,7 @@ class _Overlay(types.ModuleType):
         super(_Overlay, self).__init__(name)
         self._below = below
         self.__path__ = []
+        self.__spec__ = importlib.machinery.ModuleSpec(name, None, is_package=True)
         self.__dict__.update(own)
 
     def __getattr__(self, name):
@@ -949,8 +966,12 @@ def install(everything=False, verbosity=0):
         The lines that say so.
     """
     if not _report:
-        _install_layers(everything)
-        _install_contrib(everything)
+        try:
+            _install_layers(everything)
+            _install_contrib(everything)
+        except BaseException:
+            uninstall()
+            raise
     if verbosity >= 1:
         print("\n".join(_report), file=sys.stderr)
     return list(_report)
@@ -1011,12 +1032,13 @@ def _install_contrib(everything):
         _report.append("tf.contrib: left alone, it works")
         return
     if is_there:
-        contrib = _Overlay("tensorflow.contrib", sys.modules["tensorflow"].contrib)
-        contrib.layers = _Overlay(
-            "tensorflow.contrib.layers", contrib.layers, batch_norm=batch_norm
-        )
-        _report.append("tf.contrib.layers: batch_norm is bn_compat's, the others are TensorFlow's")
-    elif importlib.util.find_spec("tf_slim"):
+        contrib = importlib.import_module("tensorflow.contrib")
+        importlib.import_module("tensorflow.contrib.slim")
+        ours = contrib.framework.add_arg_scope(batch_norm)
+        _replace_everywhere(contrib.layers.batch_norm, ours)
+        _report.append("tf.contrib: batch_norm is bn_compat's, the others are TensorFlow's")
+        return
+    if importlib.util.find_spec("tf_slim"):
         contrib = _contrib_of_slim()
         _report.append("tf.contrib: batch_norm is bn_compat's, the others are tf_slim's")
         _report.append("tf_slim: batch_norm is bn_compat's")
@@ -1050,22 +1072,26 @@ def _contrib_of_slim():
     for name in ("tf_slim", "tf_slim.nets"):
         importlib.import_module(name)
     slim = sys.modules["tf_slim"]
-    original, ours = slim.batch_norm, slim.add_arg_scope(batch_norm)
+    _replace_everywhere(slim.batch_norm, slim.add_arg_scope(batch_norm))
     of_slim = {
         name: module
         for name, module in sorted(sys.modules.items())
         if name.split(".")[0] == "tf_slim" and module is not None
     }
-    for module in of_slim.values():
-        if getattr(module, "batch_norm", None) is original:
-            _set_attribute(module, "batch_norm", ours)
     contrib = _Overlay("tensorflow.contrib")
     for path, of_path in _IN_SLIM:
         for name, module in of_slim.items():
             if name == of_path or name.startswith(of_path + "."):
                 _put_below(contrib, path + name[len(of_path) :], module)
-    contrib.framework.nest = tf.nest
+    contrib.framework.nest = importlib.import_module("tensorflow.python.util.nest")
     return contrib
+
+
+def _replace_everywhere(original, ours):
+    """Puts `ours` in the place of a `batch_norm`, in all modules that have imported it."""
+    for module in list(sys.modules.values()):
+        if isinstance(module, types.ModuleType) and vars(module).get("batch_norm") is original:
+            _set_attribute(module, "batch_norm", ours)
 
 
 def _put_below(overlay, path, module):
@@ -1084,7 +1110,8 @@ def _register(paths, overlay):
     for name, below in sorted(vars(overlay).items()):
         if isinstance(below, _Overlay):
             _register(["%s.%s" % (path, name) for path in paths], below)
-            # Such as `arg_scope`, which is a module, and in the package the function in it.
+            # Where a module and a function share a name, such as `arg_scope`, the attribute is the
+            # function, and `import` still finds the module.
             if any(callable(getattr(module, name, None)) for module in overlay._below):
                 delattr(overlay, name)
 
@@ -1110,7 +1137,7 @@ def _set_module(name, module):
     if name in sys.modules:
         _undo.append(functools.partial(operator.setitem, sys.modules, name, sys.modules[name]))
     else:
-        _undo.append(functools.partial(operator.delitem, sys.modules, name))
+        _undo.append(functools.partial(sys.modules.pop, name, None))
     sys.modules[name] = module
 
 
@@ -1134,10 +1161,12 @@ def main():
     tensorflow = sys.modules["tensorflow"]
     if not tf.version.VERSION.startswith("1."):
         stand_in = _Overlay("tensorflow", tf, tensorflow, compat=tensorflow.compat)
-        stand_in.__path__ = tensorflow.__path__
+        for name in ("__path__", "__spec__", "__file__"):
+            setattr(stand_in, name, getattr(tensorflow, name))
         sys.modules["tensorflow"] = stand_in
     sys.argv = arguments
-    sys.path[0] = os.path.dirname(os.path.abspath(program))
+    if not getattr(sys.flags, "safe_path", False):
+        sys.path[0] = os.path.dirname(os.path.abspath(program))
     main_module = types.ModuleType("__main__")
     main_module.__file__ = program
     sys.modules["__main__"] = main_module
@@ -1155,7 +1184,7 @@ def _print_from_program(program, hook, kind, error, traceback):
     first = traceback
     while first is not None and first.tb_frame.f_code.co_filename != program:
         first = first.tb_next
-    hook(kind, error.with_traceback(first or traceback), first or traceback)
+    hook(kind, error.with_traceback(first), first)
 
 
 if __name__ == "__main__":

@@ -166,10 +166,10 @@ def test_arguments_of_contribs_other_layers_are_those_of_tf1(name):
 
 
 @pytest.mark.parametrize("hook", ["_assign_moving_average", "_fused_batch_norm"])
-def test_a_subclass_that_overrides_what_is_not_called_is_refused(hook):
+def test_a_subclass_that_overrides_what_is_not_called_is_refused(session, hook):
     subclass = type("Subclass", (bn_compat.BatchNormalization,), {hook: lambda self, *args: None})
     with pytest.raises(NotImplementedError, match=f"Subclass overrides {hook}"):
-        subclass()
+        subclass()(tf.zeros([4, 3]))
 
 
 def test_initial_values_are_those_of_tf1(session):

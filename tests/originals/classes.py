@@ -55,7 +55,7 @@ def recorded():
 
 
 def differences(expected, found, path=""):
-    """Compares two results; returns lines. Of numbers the fourth digit may differ."""
+    """Compares two results; returns lines. Numbers may differ by a thousandth of them, or 0.001."""
     if isinstance(expected, dict) and isinstance(found, dict) and set(expected) == set(found):
         pairs = [(f"{path} {key}", expected[key], found[key]) for key in sorted(expected)]
     elif isinstance(expected, list) and isinstance(found, list) and len(expected) == len(found):
@@ -302,6 +302,15 @@ def subclass_that_overrides_call_and_build(api):
     return [variables(), [v.op.name for v in layer.trainable_weights], updates(), ran([outputs])]
 
 
+def moments_set_from_outside(api):
+    def moments(inputs, reduction_axes, keep_dims):
+        return tf.nn.moments(0.5 * inputs, reduction_axes, keep_dims=keep_dims)
+
+    layer = api.BatchNormalization(fused=False)
+    layer._moments = moments
+    return ran([layer(VALUES, training=True)])
+
+
 def gamma_set_from_outside(api):
     layer = api.BatchNormalization()
     layer.build((None, 3))
@@ -320,9 +329,9 @@ def names_of_second_calls(api):
     phase = tf.placeholder_with_default(True, [])
     named = []
     for options in ({}, {"fused": False}, {"renorm": True}, {"virtual_batch_size": 4}):
-        for training in (True, phase, False):
+        for phases in ((True, True), (phase, phase), (False, False), (False, True), (True, False)):
             layer = api.BatchNormalization(**options)
-            outputs = [layer(VALUES, training=training) for _ in range(2)]
+            outputs = [layer(VALUES, training=training) for training in phases]
             named.append([o.op.name for o in outputs] + [u.name for u in layer.updates])
     return named
 
@@ -379,6 +388,11 @@ def tutorial_discriminator(api):
         sorted(v.op.name for v in tf.get_collection(tf.GraphKeys.MODEL_VARIABLES)),
         [v.op.name for v in tf.get_collection("kernels")],
         [t.aliases for t in tf.get_collection("end points")],
+        [
+            o.name
+            for o in tf.get_default_graph().get_operations()
+            if o.type in ("Conv2D", "MatMul", "BiasAdd") and "Tensordot" not in o.name
+        ],
         ran([net, frozen, dilated, logits, of_rank_3] + tf.losses.get_regularization_losses()),
     ]
 
@@ -402,6 +416,7 @@ PROGRAMS = {
         order_of_the_variables,
         subclass_with_its_own_moments,
         subclass_that_overrides_call_and_build,
+        moments_set_from_outside,
         gamma_set_from_outside,
         frozen_after_it_was_built,
         names_of_second_calls,

@@ -120,6 +120,14 @@ def test_what_can_not_be_launched_gets_one_line(tmp_path, arguments, message):
     assert message in refused.stderr.splitlines()[-1] and refused.stdout == ""
 
 
+def test_a_program_of_python_2_is_told_where_it_is_not_one_of_python_3(tmp_path):
+    path = write_program(tmp_path, "print 'hello'")
+    refused = launch(path, cwd=tmp_path)
+    assert refused.returncode == 1 and "bn_compat" not in refused.stderr
+    assert f'File "{path}", line 1' in refused.stderr
+    assert refused.stderr.splitlines()[-1].startswith("SyntaxError")
+
+
 def test_programs_find_all_that_slim_has_where_it_was_in_contrib(tmp_path):
     program = """
         import tensorflow as tf
@@ -138,8 +146,10 @@ def test_programs_find_all_that_slim_has_where_it_was_in_contrib(tmp_path):
         from tensorflow.contrib.slim.python.slim.data import dataset
         from tensorflow.contrib.training import evaluate_once
         from tensorflow.python.layers.normalization import BatchNorm, batch_norm
+        import importlib.util
         import tf_slim
 
+        assert importlib.util.find_spec("tensorflow") and tf.__file__
         found = {
             slim.batch_norm,
             tf_slim.batch_norm,
