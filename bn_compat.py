@@ -259,6 +259,15 @@ class BatchNormalization(base.Layer):
             self.add_update(_with_name(name, update).op)
         return _with_name(outputs_name, outputs)
 
+    @property
+    def updates(self):
+        """The update ops of all calls; none of a frozen layer."""
+        if not self._updates:
+            return []
+        # The base class fails outside of a graph, where TF2's behaviour is on.
+        with self._updates[0].graph.as_default():
+            return super(BatchNormalization, self).updates
+
     def _moments(self, inputs, reduction_axes, keep_dims):
         """Mean and variance of a batch where the fused kernel is not taken; for subclasses."""
         return tf.nn.moments(inputs, reduction_axes, keep_dims=keep_dims)
