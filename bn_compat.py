@@ -709,9 +709,7 @@ def fully_connected(
 
 
 def _variable(name, shape, dtype, initializer, regularizer, trainable, variables_collections):
-    extra = variables_collections
-    if isinstance(extra, dict):
-        extra = extra.get(name)
+    extra = bn_wrapper.collections_of(name, variables_collections)
     return tf.get_variable(
         name,
         shape,
@@ -719,7 +717,7 @@ def _variable(name, shape, dtype, initializer, regularizer, trainable, variables
         initializer or tf.glorot_uniform_initializer(),
         regularizer=regularizer,
         trainable=trainable,
-        collections=[tf.GraphKeys.GLOBAL_VARIABLES] + bn_wrapper.collection_names(extra),
+        collections=[tf.GraphKeys.GLOBAL_VARIABLES] + extra,
     )
 
 
@@ -831,11 +829,8 @@ def _collections_by_field(variables_collections):
 
 def _collect_variables(layer, variables_collections):
     for name, field in sorted(_FIELDS.items()):
-        extra = variables_collections
-        if isinstance(extra, dict):
-            extra = extra.get(field)
         variable = getattr(layer, name)
-        for collection in bn_wrapper.collection_names(extra):
+        for collection in bn_wrapper.collections_of(field, variables_collections):
             if variable is not None and not _is_in(tf.get_collection(collection), variable):
                 tf.add_to_collection(collection, variable)
 
@@ -1054,8 +1049,8 @@ def _install_contrib(everything):
     else:
         contrib = _contrib_of_ours()
         _report.append(
-            "tf.contrib.layers: batch_norm, conv2d and fully_connected are bn_compat's; others are "
-            "to be had with tf_slim, which is not installed"
+            "tf.contrib.layers: batch_norm, conv2d and fully_connected are bn_compat's; install "
+            "tf_slim to have the others"
         )
     for root, _ in _roots():
         _set_attribute(root, "contrib", contrib)

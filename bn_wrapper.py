@@ -239,9 +239,9 @@ def create_variables(
 
     def variable(field, is_trained=False):
         options = {}
-        extra = collections.get(field) if isinstance(collections, dict) else collections
+        extra = collections_of(field, collections)
         if extra:
-            options["collections"] = [tf.GraphKeys.GLOBAL_VARIABLES] + collection_names(extra)
+            options["collections"] = [tf.GraphKeys.GLOBAL_VARIABLES] + extra
         return get_variable(
             name=names.get(field, field),
             shape=shape,
@@ -643,6 +643,14 @@ def check_number(name, value):
 def collection_names(names):
     """Returns the name of one collection, a sequence of names, or None, as a list."""
     return [names] if isinstance(names, str) else list(names or [])
+
+
+def collections_of(variable, given):
+    """Returns the names of a variable's collections as a list.
+
+    `given` are those of all variables, as `collection_names` takes them, or a dict by variable.
+    """
+    return collection_names(given.get(variable) if isinstance(given, dict) else given)
 
 
 def check_keys(name, given, known):

@@ -1,4 +1,4 @@
-"""Writes tests/golden: what TF 1.15 and its batch norms do, and checkpoints of theirs.
+"""Writes tests/golden: the results and the checkpoints of TF 1.15's own batch norms.
 
 python -m tests.originals.make_golden        # TF 1.15, in the project's root
 """

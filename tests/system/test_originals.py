@@ -21,7 +21,7 @@ from tests.helpers import PROJECT
 from tests.originals import checkpoints, implementations
 
 TF115_VENV = PROJECT / ".venv-tf115"
-# Where the same cases are asked elsewhere; tests/tensorflows.py asks for all.
+# For what compares with more originals, or in another behaviour, than the record of all cases.
 SOME = "--every=5"
 TF115_REQUIREMENTS = ("tensorflow==1.15.5", "protobuf<3.21", "numpy<1.19")
 
