@@ -192,6 +192,7 @@ class BatchNormalization(base.Layer):
             center=self.center,
             scale=self.scale,
             renorm=self.renorm,
+            stddev=self.renorm,
             trainable=True,
             initializers={
                 "beta": self.beta_initializer,
@@ -226,17 +227,21 @@ class BatchNormalization(base.Layer):
             beta=self.beta,
             pop_mean=self.moving_mean,
             pop_var=self.moving_variance,
+            pop_weight=None,
             pop_stddev=self.moving_stddev,
             renorm_mean=self.renorm_mean,
             renorm_stddev=self.renorm_stddev,
         )
+        averages = _averages_apart(self.momentum, variables)
+        if self.renorm:
+            averages[1] = _AverageOfDeviations(self.momentum, variables, self.epsilon)
         has_own_moments = getattr(self._moments, "__func__", None) is not _MOMENTS
         with tf.name_scope("normalize"):
             outputs, updates = bn_wrapper.normalize(
                 inputs,
                 phase_train,
                 variables,
-                decay=self.momentum,
+                averages,
                 epsilon=self.epsilon,
                 axis=self.axis,
                 fused=self.fused and bn_wrapper.has_fused_kernel(inputs.dtype),
@@ -257,7 +262,9 @@ class BatchNormalization(base.Layer):
         )
         for update, name in zip(updates, updates_names):
             self.add_update(_with_name(name, update).op)
-        return _with_name(outputs_name, outputs)
+        outputs = _with_name(outputs_name, outputs)
+        bn_wrapper.record_layer(inputs, outputs, variables, self.axis, self.epsilon)
+        return outputs
 
     @property
     def updates(self):
@@ -296,6 +303,7 @@ class BatchNormalization(base.Layer):
             and shape.ndims == 4
             and self.axis in ([1], [3])
             and self._param_dtype == tf.float32
+            and not tf.is_tensor(self.epsilon)
             and not self.renorm
             and self.virtual_batch_size is None
             and self.adjustment is None
@@ -496,10 +504,12 @@ def batch_norm(
         fused is not False
         and rank in (2, 4)
         and bn_wrapper.statistics_dtype(inputs.dtype) == tf.float32
+        and not tf.is_tensor(epsilon)
         and batch_weights is None
         and not renorm
         and adjustment is None
     )
+    outer_getter = tf.get_variable_scope().custom_getter
     with tf.variable_scope(
         scope, "BatchNorm", [inputs], reuse=reuse, custom_getter=_get_model_variable
     ) as layer_scope:
@@ -545,21 +555,22 @@ def batch_norm(
                     names=_TF1_NAMES,
                     beta_first=True,
                 )
+            averages = _averages_apart(decay, variables)
+            if zero_debias_moving_mean:
+                averages[0] = _ZeroDebiasedMean(decay, variables, layer_scope.name, outer_getter)
             with tf.name_scope("normalize"):
                 outputs, updates = bn_wrapper.normalize(
                     inputs,
                     phase_train,
                     variables,
-                    decay=decay,
+                    averages,
                     epsilon=epsilon,
                     axis=axis,
                     fused=is_fused and bn_wrapper.has_fused_kernel(inputs.dtype),
-                    zero_debiased=("pop_mean",) if zero_debias_moving_mean else (),
                     # The kernel's variance is the unbiased one, and TF1 averaged what it got.
                     unbiased=is_fused,
                     batch_weights=batch_weights,
                     adjustment=adjustment,
-                    debias_scope=layer_scope.name,
                 )
             if zero_debias_moving_mean and not is_fused:
                 _add_debiasing_to_model_variables(variables.pop_mean)
@@ -571,7 +582,78 @@ def batch_norm(
                 updates = [_with_name(name, update) for name, update in zip(updates_names, updates)]
             outputs = bn_wrapper.place_updates(outputs, updates, updates_collections)
             outputs = _with_name(outputs_name, outputs)
+            bn_wrapper.record_layer(inputs, outputs, variables, axis, epsilon)
         return _finish(outputs, activation_fn, outputs_collections, layer_scope)
+
+
+def _averages_apart(decay, variables):
+    """Returns a list of an average of the mean and one of the variance.
+
+    Programs may run their updates one after the other, each of which must take in its own only.
+    """
+    return [
+        bn_wrapper.MovingAverage(decay, {"pop_mean": variables.pop_mean}),
+        bn_wrapper.MovingAverage(decay, {"pop_var": variables.pop_var}),
+    ]
+
+
+class _ZeroDebiasedMean(bn_wrapper.MovingAverage):
+    """Contrib's average with `zero_debias_moving_mean`, which is TensorFlow's own.
+
+    Its variables `biased` and `local_step` are in old checkpoints. It has the faults of the
+    original: it is wrong after the decay was changed, or statistics were loaded, and where calls
+    run at the same time.
+    """
+
+    def __init__(self, decay, variables, scope, custom_getter):
+        super(_ZeroDebiasedMean, self).__init__(decay, {"pop_mean": variables.pop_mean})
+        self.scope = scope
+        self.custom_getter = custom_getter
+
+    def apply(self, statistics, count=1):
+        """Returns an op that takes the statistics of a batch into the averages."""
+        pop_mean, batch_mean = self.averages["pop_mean"], statistics["pop_mean"]
+        # Before TensorFlow 2.5 it could not be an integer.
+        decay = self.decay if tf.is_tensor(self.decay) else float(self.decay)
+        average = tf.train.ExponentialMovingAverage(decay, zero_debias=True)
+
+        def keep_in_moving_mean(getter, name, *args, **kwargs):
+            # It asks for a variable called after the tensor that it averages. This way there is no
+            # copy of the average, and its variables have contrib's names.
+            if name.rstrip("/").endswith(average.name):
+                return pop_mean
+            return getter(name, *args, **kwargs)
+
+        scope = tf.VariableScope(
+            name=self.scope,
+            reuse=tf.AUTO_REUSE,
+            custom_getter=self.custom_getter,
+            use_resource=bn_wrapper.is_resource(pop_mean),  # As the others of the layer are.
+        )
+        with tf.variable_scope(
+            scope, custom_getter=keep_in_moving_mean, auxiliary_name_scope=False
+        ):
+            # Not before the batch is known: what it waits for may update the average, too.
+            with tf.control_dependencies([batch_mean]):
+                return average.apply([batch_mean])
+
+
+class _AverageOfDeviations(bn_wrapper.MovingAverage):
+    """With renorm, tf.layers averaged standard deviations, and made `moving_variance` of them."""
+
+    def __init__(self, decay, variables, epsilon):
+        super(_AverageOfDeviations, self).__init__(decay, {"pop_var": variables.pop_var})
+        self.of_stddev = bn_wrapper.MovingAverage(decay, {"pop_stddev": variables.pop_stddev})
+        self.pop_stddev = variables.pop_stddev
+        self.epsilon = epsilon
+
+    def apply(self, statistics, count=1):
+        """Returns an op that takes the statistics of a batch into the averages."""
+        stddev = tf.sqrt(statistics["pop_var"] + self.epsilon)
+        with tf.control_dependencies([self.of_stddev.apply({"pop_stddev": stddev}, count)]):
+            var = tf.square(self.pop_stddev.read_value()) - self.epsilon
+        # Rounding may take a variance of 0 below 0.
+        return tf.group(self.averages["pop_var"].assign(tf.nn.relu(var), read_value=False))
 
 
 def conv2d(

@@ -10,16 +10,23 @@ that TF1 code calls batch norm by are in `bn_compat.py`, on top of this file.
 """
 
 import collections
+import functools
+import json
 import numbers
 
 import tensorflow.compat.v1 as tf
 
 RENORM_CLIPPING = ("rmin", "rmax", "dmax")
 
-# The variables of a layer. `scale`, `beta` and those that only renorm needs may be None.
+# The variables of a layer; all but `pop_mean` and `pop_var` may be None. `pop_weight` is a scalar,
+# the others have a value for each channel. `pop_stddev` exists under the old names only.
 Variables = collections.namedtuple(
-    "Variables", "scale beta pop_mean pop_var pop_stddev renorm_mean renorm_stddev"
+    "Variables", "scale beta pop_mean pop_var pop_weight pop_stddev renorm_mean renorm_stddev"
 )
+
+# A call of a layer, as `layers_of` finds it: two tensors, `Variables`, a list of dimensions counted
+# from 0, and the epsilon, or None where it was a tensor.
+Layer = collections.namedtuple("Layer", "inputs outputs variables axis epsilon")
 
 
 def batch_norm_wrapper(
@@ -60,9 +67,9 @@ def batch_norm_wrapper(
     including that step, so a checkpoint saved after any step is complete.
 
     Creates, in a variable scope of its own, `scale` and `beta` (trainable) and `pop_mean` and
-    `pop_var` (not trainable), each a vector [channels]; in training also what the moving averages
-    need to be zero-debiased (`pop_mean/biased` and the like), which inference never reads.
-    Variables are float32, float64 for float64 inputs.
+    `pop_var` (not trainable), each a vector [channels]; in training also the scalar `pop_weight`,
+    how much data is in the averages, which inference never reads. Variables are float32, float64
+    for float64 inputs.
 
     Args:
         inputs: float tensor of rank 2 to 5, such as [batch, channels] or
@@ -91,18 +98,18 @@ def batch_norm_wrapper(
         updates_collections: None makes the update part of the output. The name of a collection,
             such as `tf.GraphKeys.UPDATE_OPS`, puts the update ops there instead: then running
             them is up to you, and a step that does not run them forgets its batch.
-        zero_debias: start the averages at the first batch. False starts them at `pop_mean` 0
-            and `pop_var` 1, as TF1's layers did, and takes hundreds of steps to forget that. Take
-            it where towers share the layer and update it at the same time, which a debiased
-            average, having several variables, can't take in one piece.
+        zero_debias: average nothing but data: the mean of the batches, the latest with the largest
+            weight, from the first step on. Other initial values than 0 and 1, such as those of a
+            checkpoint, count as data. False averages the initial values too, as TF1's layers did,
+            and takes hundreds of steps to forget them.
         unbiased: average the variance times m / (m - 1), m values a channel, as the paper's
             Algorithm 2 does. Matters for small batches of vectors, not for images.
         batch_weights: float tensor [batch], the weight of each example in the batch's
-            statistics; 0 leaves an example out, such as padding.
+            statistics; 0 leaves an example out, such as padding, whatever its values are. Where all
+            are 0 nothing is learned, and the population's statistics normalize.
         virtual_batch_size: normalize in ghost batches of this size, which must divide the batch.
         renorm: Batch Renormalization: normalize, in training too, with nearly the moving
-            averages, so that small batches hurt less. Adds `pop_stddev`, `renorm_mean` and
-            `renorm_stddev`.
+            averages, so that small batches hurt less. Adds `renorm_mean` and `renorm_stddev`.
         renorm_clipping: dict of `rmin`, `rmax`, `dmax`, the bounds of its correction; numbers or
             scalar tensors. The paper begins with 1, 1, 0, which is batch norm, and widens them.
         renorm_decay: decay of `renorm_mean` and `renorm_stddev`.
@@ -135,6 +142,7 @@ def batch_norm_wrapper(
     check_number("epsilon", epsilon)
     if not epsilon > 0:
         raise ValueError("epsilon must be above 0, not %r" % (epsilon,))
+    check_epsilon(epsilon, statistics_dtype(inputs.dtype))
 
     with tf.variable_scope(name, "batch_norm", [inputs], reuse=reuse):
         variables = create_variables(
@@ -143,6 +151,7 @@ def batch_norm_wrapper(
             center=center,
             scale=scale,
             renorm=renorm,
+            weight=zero_debias and is_training(phase_train),
             trainable=trainable,
             initializers=initializers,
             regularizers=regularizers,
@@ -152,11 +161,10 @@ def batch_norm_wrapper(
             inputs,
             phase_train,
             variables,
-            decay=decay,
+            [MovingAverage(decay, population_of(variables), variables.pop_weight)],
             epsilon=epsilon,
             axis=axis,
             fused=fused,
-            zero_debiased=("pop_mean", "pop_var") if zero_debias else (),
             unbiased=unbiased,
             batch_weights=batch_weights,
             virtual_batch_size=virtual_batch_size,
@@ -165,9 +173,320 @@ def batch_norm_wrapper(
             adjustment=adjustment,
         )
         outputs = place_updates(outputs, updates, updates_collections)
+        record_layer(inputs, outputs, variables, axis, epsilon)
         if outputs_collections:
             tf.add_to_collections(outputs_collections, outputs)
         return outputs
+
+
+def normalize(
+    inputs,
+    phase_train,
+    variables,
+    moving_averages,
+    epsilon,
+    axis=-1,
+    renorm_decay=0.99,
+    **options,
+):
+    """Normalizes with given variables: what is the same under every name of batch norm.
+
+    Args:
+        inputs, phase_train, epsilon, axis, renorm_decay: as of `batch_norm_wrapper`.
+        variables: `Variables`. With `renorm_mean`, renorm is meant.
+        moving_averages: list of a `MovingAverage` of `pop_mean` and `pop_var`, which then are
+            updated together, or of one for each.
+        options: those of `_checked_options`.
+
+    Returns:
+        The outputs, and a list of the two tensors that update `pop_mean` and `pop_var` and are
+        their new values. In an inference graph the list is empty.
+    """
+    options = _checked_options(inputs, phase_train, variables, epsilon, axis, **options)
+    given_dtype = inputs.dtype
+    if tf.is_tensor(phase_train) and inputs.dtype == tf.bfloat16:
+        # Outside of `tf.cond`, which before TensorFlow 2.3 has no gradient for bfloat16.
+        inputs = tf.cast(inputs, options.dtype)
+    by_batch = _by_fused_kernel if options.is_fused else _by_moments
+    outputs, mean, var, count = _choose(
+        phase_train,
+        functools.partial(by_batch, inputs, variables, options),
+        functools.partial(_by_population, inputs, variables, options),
+    )
+    outputs = tf.cast(outputs, given_dtype)
+    outputs.set_shape(inputs.shape)
+    if not is_training(phase_train):
+        return outputs, []
+
+    statistics = {"pop_mean": mean, "pop_var": var}
+    renorm_average = _renorm_average(variables, renorm_decay)
+    updates = []
+    for average in moving_averages:
+        updates += _choose(
+            phase_train,
+            functools.partial(
+                _update, average, statistics, count, renorm_average, outputs, epsilon
+            ),
+            functools.partial(_read, average),
+            updated=variables.pop_mean,
+        )
+    return outputs, updates
+
+
+def _by_moments(inputs, variables, options):
+    """Normalizes with the moments of the batch: Algorithm 1 of the paper.
+
+    Returns:
+        The outputs; what the population is told of the batch: mean and variance, of the shape of
+        `pop_mean`, and the number of values that they are of, a float scalar.
+    """
+    values, kept = tf.cast(inputs, options.dtype), options.axes
+    if options.virtual_batch_size is not None:
+        values, kept = _in_ghost_batches(values, options), [1] + [i + 1 for i in kept]
+    reduced = [i for i in range(values.shape.ndims) if i not in kept]
+
+    centred, origin, mean, var, count = _batch_moments(values, reduced, options)
+    if options.may_be_empty:
+        # Where no example counts there is nothing to normalize with but what was seen before.
+        is_empty = count <= 0
+        mean = tf.where_v2(
+            is_empty, _along_axes(variables.pop_mean.read_value(), options) - origin, mean
+        )
+        var = tf.where_v2(is_empty, _along_axes(variables.pop_var.read_value(), options), var)
+
+    seen_mean, seen_var = _seen_by_population(origin + mean, var, count, options)
+    scale, beta = _scale_and_beta(inputs, seen_mean, seen_var, variables, options)
+    if options.batch_weights is None and options.adjustment is None and options.moments is None:
+        outputs = _normalize_with_own_moments(
+            centred, mean, var, count, beta, scale, options.epsilon
+        )
+    else:
+        outputs = tf.nn.batch_normalization(centred, mean, var, beta, scale, options.epsilon)
+    return (
+        tf.cast(tf.reshape(outputs, tf.shape(inputs)), inputs.dtype),
+        tf.reshape(seen_mean, variables.pop_mean.shape),
+        tf.reshape(seen_var, variables.pop_mean.shape),
+        tf.reduce_sum(count),
+    )
+
+
+def _batch_moments(values, reduced, options):
+    """Returns the values less a first estimate of their mean, that estimate, and the moments.
+
+    Float32 sums of many values far from zero are off by more than the values' spread. So all is
+    done with the distances to the estimate, `origin`, which is a constant to the gradient.
+
+    Returns:
+        The distances; the origin; their mean, variance (biased) and number, each of the rank of
+        `values` with size 1 in the dimensions `reduced`.
+    """
+    if options.moments is not None:
+        keep_dims = options.virtual_batch_size is not None or len(options.axes) > 1
+        mean, var = [
+            moment if keep_dims else _along_axes(moment, options)
+            for moment in options.moments(values, reduced, keep_dims)
+        ]
+        return values, 0.0, mean, var, _count(values, mean)
+    if options.batch_weights is not None:
+        return _weighted_moments(values, reduced, options.batch_weights)
+    origin = tf.stop_gradient(tf.reduce_mean(values, reduced, keepdims=True))
+    centred = values - origin
+    mean, var = tf.nn.moments(centred, reduced, keepdims=True)
+    return centred, origin, mean, var, _count(values, mean)
+
+
+def _weighted_moments(values, reduced, batch_weights):
+    """`_batch_moments` with a weight for each example.
+
+    An example of weight 0 takes no part in it, however large its values are. Where all weights are
+    0, so is the number of values, and the moments mean nothing.
+    """
+    found, expected = tf.shape(batch_weights), tf.shape(values)[:1]
+    # Of different lengths, they can't be compared by TensorFlow.
+    is_right = tf.equal(tf.size(found), 1) & tf.reduce_all(tf.equal(found[:1], expected))
+    message = ["batch_weights must be one for each example, of the shape", expected, "not", found]
+    with tf.control_dependencies([tf.Assert(is_right, message)]):
+        weights = tf.cast(batch_weights, values.dtype)
+        weights = tf.reshape(weights, [-1] + [1] * (values.shape.ndims - 1))
+    is_left_out = tf.equal(weights, 0)
+    of_batch = [0] if 0 in reduced else []
+    total = tf.reduce_sum(weights, of_batch, keepdims=True)
+    weights = tf.where_v2(total > 0, weights, tf.ones_like(weights))  # Not to divide by 0.
+
+    counted = tf.where_v2(is_left_out, tf.zeros_like(values), values)
+    origin, _ = tf.nn.weighted_moments(counted, reduced, weights, keepdims=True)
+    origin = tf.stop_gradient(origin)
+    centred = values - origin
+    counted = tf.where_v2(is_left_out, tf.zeros_like(centred), centred)
+    mean, var = tf.nn.weighted_moments(counted, reduced, weights, keepdims=True)
+    values_an_example = tf.size(values) // tf.size(mean)
+    if of_batch:
+        values_an_example //= tf.maximum(tf.size(weights), 1)
+    return centred, origin, mean, var, total * tf.cast(values_an_example, values.dtype)
+
+
+def _normalize_with_own_moments(values, mean, var, count, beta, scale, epsilon):
+    """`tf.nn.batch_normalization` where `mean` and `var` are the moments of these very values.
+
+    The gradient is the closed form of the chain rule in section 3 of the paper, which passes over
+    the batch about half as often as the derivatives of `tf.nn.moments`, op by op.
+
+    Args:
+        values: float32 or float64 tensor, with a mean near zero, or the gradient loses digits.
+        mean, var: of the rank of `values`, with size 1 in the dimensions they were taken over.
+        count: how many values each of them was taken over, a float scalar.
+        beta, scale: None, or broadcastable to the shape of `mean`.
+    """
+    # To the full shape, which differs in ghost batches: the sum over them is left to TensorFlow.
+    scale = tf.ones_like(mean) if scale is None else scale + tf.zeros_like(mean)
+    beta = tf.zeros_like(mean) if beta is None else beta + tf.zeros_like(mean)
+    outputs = tf.nn.batch_normalization(values, mean, var, beta, scale, epsilon)
+    inverse_stddev = tf.math.rsqrt(var + epsilon)
+    others = [values, mean, inverse_stddev, count, beta, scale]
+    return _with_gradient(_gradient_of_normalized, outputs, others)
+
+
+class MovingAverage(tf.train.ExponentialMovingAverage):
+    """A `tf.train.ExponentialMovingAverage` of batches' statistics, in the variables of a layer.
+
+    It is the weighted mean of what it has seen, after every step, under any decay and from any
+    start. TensorFlow's own is not, which this takes nothing but the interface from:
+
+    - That one starts at the variables' initial values. Zero-debiased it divides by
+      `1 - decay ** steps` (Kingma & Ba 2015, section 3), which is wrong once the decay changes, or
+      statistics were loaded. Here `weight` is how much of the average is data: 0 at first, then
+      `weight <- decay * weight + 1 - decay`; and the statistics of a batch get the share
+      `(1 - decay) / weight` of the average, which is all of it at first and later tends to
+      `1 - decay`.
+    - That one subtracts a difference: two calls of a layer that run at the same time subtract it
+      twice. Here each average is assigned in one piece. Such calls may lose each other's batch,
+      but leave the average between the statistics that were seen: who reads a weight above 0 also
+      reads an average that holds data, since that was written first.
+    - That one computes `1 - decay` in float32, and this all in float64.
+    """
+
+    def __init__(self, decay, averages, weight=None):
+        """Adds nothing to a graph.
+
+        Args:
+            decay: weight of the OLD value, from 0 to 1; a number or scalar tensor.
+            averages: dict of the variables that hold the averages, by name.
+            weight: scalar variable; None where the averages hold all the data they need, so that
+                each batch gets the share `1 - decay`.
+        """
+        super(MovingAverage, self).__init__(decay, name="MovingAverage")
+        self.decay = decay
+        self.averages = averages
+        self.weight = weight
+
+    def apply(self, statistics, count=1):
+        """Returns an op that takes the statistics of a batch into the averages.
+
+        Args:
+            statistics: dict of tensors by name, with one for each average, of its shape and dtype.
+            count: how many values the statistics are of; of 0 there is nothing to learn.
+        """
+        # Not a float32 tensor, which a number would be turned into.
+        decay = tf.cast(self.decay, tf.float64) if tf.is_tensor(self.decay) else float(self.decay)
+        of_batch = tf.cast(count > 0, tf.float64) * (1.0 - decay)
+        # Not before the batch is known: what the batch waits for may update the averages, too. Nor
+        # may Grappler make one of the reads of several calls.
+        known = [statistics[name] for name in sorted(self.averages)]
+        with tf.control_dependencies(known):
+            weight = of_batch + (1.0 - of_batch) * self._read_weight()
+        share = tf.div_no_nan(of_batch, weight)
+        with tf.control_dependencies(known + [weight]):
+            old = {
+                name: tf.cast(average.read_value(), tf.float64)
+                for name, average in sorted(self.averages.items())
+            }
+        assigned = []
+        for name, average in sorted(self.averages.items()):
+            new = (1.0 - share) * old[name]
+            new += tf.math.multiply_no_nan(tf.cast(statistics[name], tf.float64), share)
+            new = tf.cast(new, average.dtype.base_dtype)
+            assigned.append(average.assign(new, read_value=False))
+        if self.weight is None:
+            return tf.group(*assigned)
+        with tf.control_dependencies(assigned):
+            weight = tf.cast(weight, self.weight.dtype.base_dtype)
+            return tf.group(self.weight.assign(weight, read_value=False))
+
+    def _read_weight(self):
+        if self.weight is None:
+            return 1.0
+        weight = tf.cast(self.weight.read_value(), tf.float64)
+        return tf.where(self._are_given(), tf.ones_like(weight), weight)
+
+    def _are_given(self):
+        """Whether a step begins with a mean and variance that no batch was averaged into.
+
+        Such are those of a checkpoint without the weight. They count as data. It is found out
+        before any call of the layer updates them, once for all of its calls in a graph, and so
+        outside of loops and branches.
+        """
+        graph, name = self.weight.graph, self.weight.op.name + "/are_given"
+        try:
+            return graph.get_tensor_by_name(name + ":0")
+        except KeyError:
+            pass
+        with graph.as_default(), tf.control_dependencies(None), tf.name_scope(None):
+            is_initial_mean = tf.equal(self.averages["pop_mean"].read_value(), 0.0)
+            is_initial_var = tf.equal(self.averages["pop_var"].read_value(), 1.0)
+            are_initial = tf.reduce_all(tf.logical_and(is_initial_mean, is_initial_var))
+            has_data = self.weight.read_value() > 0.0
+            return tf.logical_not(tf.logical_or(has_data, are_initial), name=name)
+
+
+def population_of(variables):
+    """The averages of a layer that inference reads, by name."""
+    return {"pop_mean": variables.pop_mean, "pop_var": variables.pop_var}
+
+
+def _update(average, statistics, count, renorm_average, outputs, epsilon):
+    """Takes the statistics of a batch into an average; returns a list of its new values."""
+    corrections = []
+    if renorm_average is not None and "pop_mean" in average.averages:
+        # The outputs were corrected with these averages as they were before the batch.
+        with tf.control_dependencies([outputs]):
+            stddev = tf.sqrt(statistics["pop_var"] + epsilon)
+            of_batch = {"renorm_mean": statistics["pop_mean"], "renorm_stddev": stddev}
+            corrections = [renorm_average.apply(of_batch, count)]
+    with tf.control_dependencies(corrections):
+        updated = average.apply(statistics, count)
+    with tf.control_dependencies([updated]):
+        return _read(average)
+
+
+def _read(average):
+    return [variable.read_value() for _, variable in sorted(average.averages.items())]
+
+
+def _renorm_average(variables, decay):
+    """Returns the average of what renorm corrects with, or None."""
+    if variables.renorm_mean is None:
+        return None
+    return MovingAverage(
+        decay, {"renorm_mean": variables.renorm_mean, "renorm_stddev": variables.renorm_stddev}
+    )
+
+
+def _by_population(inputs, variables, options):
+    """Normalizes with the population's statistics: Algorithm 2. Returns what `_by_moments` does."""
+    mean, var = variables.pop_mean.read_value(), variables.pop_var.read_value()
+    nothing = tf.zeros([], options.dtype)
+    if options.is_fused:
+        outputs, _, _ = _fused_batch_norm(inputs, variables, options, mean, var)
+        return outputs, mean, var, nothing
+    outputs = tf.nn.batch_normalization(
+        tf.cast(inputs, options.dtype),
+        *[
+            None if parameter is None else tf.reshape(parameter, options.sizes)
+            for parameter in (mean, var, variables.beta, variables.scale)
+        ],
+        variance_epsilon=options.epsilon,
+    )
+    return tf.cast(outputs, inputs.dtype), mean, var, nothing
 
 
 def create_variables(
@@ -176,6 +495,8 @@ def create_variables(
     center=True,
     scale=True,
     renorm=False,
+    weight=False,
+    stddev=False,
     trainable=True,
     initializers=None,
     regularizers=None,
@@ -191,6 +512,8 @@ def create_variables(
         shape: of each variable, see `parameter_shape`.
         dtype: of each variable, see `statistics_dtype`.
         center, scale, renorm, trainable: as of `batch_norm_wrapper`.
+        weight: whether there is a `pop_weight`; it goes to the collections of `pop_mean`.
+        stddev: whether there is a `pop_stddev`.
         initializers, regularizers, constraints: dicts by the fields of `Variables`.
         collections: for all variables, the name of one or a list; or a dict of these by field.
         names: dict of the variables' names, by field, where they differ from it.
@@ -235,11 +558,12 @@ def create_variables(
         "renorm_stddev": square_root_of_pop_var,
         "pop_mean": pop_mean_initializer,
         "pop_var": pop_var_initializer,
+        "pop_weight": tf.zeros_initializer(),
     }
 
-    def variable(field, is_trained=False):
+    def variable(field, is_trained=False, shape=shape):
         options = {}
-        extra = collections_of(field, collections)
+        extra = collections_of("pop_mean" if field == "pop_weight" else field, collections)
         if extra:
             options["collections"] = [tf.GraphKeys.GLOBAL_VARIABLES] + extra
         return get_variable(
@@ -259,196 +583,218 @@ def create_variables(
         for field in (reversed(wanted) if beta_first else wanted)
     }
     fields = ["pop_mean", "pop_var"]
+    if stddev:
+        fields += ["pop_stddev"]
     if renorm:
-        fields += ["pop_stddev", "renorm_mean", "renorm_stddev"]
+        fields += ["renorm_mean", "renorm_stddev"]
     # A moving average is assigned to as a whole, so it is not partitioned.
     with tf.variable_scope(tf.get_variable_scope(), auxiliary_name_scope=False) as scope:
         scope.set_partitioner(None)
         averaged = {field: variable(field) for field in fields}
+    if weight:
+        # An inference layer of the same variables, which has none, may have come first.
+        with tf.variable_scope(scope, reuse=tf.AUTO_REUSE, auxiliary_name_scope=False):
+            averaged["pop_weight"] = variable("pop_weight", shape=[])
     return Variables(**dict(dict.fromkeys(Variables._fields), **trained, **averaged))
 
 
-def normalize(
+def _by_fused_kernel(inputs, variables, options):
+    """Normalizes as `_by_moments` does, with TensorFlow's kernel."""
+    outputs, mean, unbiased_var = _fused_batch_norm(inputs, variables, options)
+    count = _count(inputs, mean)
+    var = unbiased_var if options.unbiased else unbiased_var / _bessel(count)
+    return outputs, mean, var, count
+
+
+def _in_ghost_batches(values, options):
+    """Splits the batch: example i goes to ghost batch i modulo their number, as in tf.layers."""
+    sizes = tf.concat([[options.virtual_batch_size, -1], tf.shape(values)[1:]], axis=0)
+    # TensorFlow names the op if the batch turns out not to be divisible.
+    return tf.reshape(values, sizes, name="split_by_virtual_batch_size")
+
+
+def _seen_by_population(mean, var, count, options):
+    """Returns the mean and variance that the population is told of; of ghosts, their mean."""
+    if options.unbiased:
+        var = var * _bessel(count)
+    if options.virtual_batch_size is not None:
+        mean = tf.reduce_mean(mean, axis=1, keepdims=True)
+        var = tf.reduce_mean(var, axis=1, keepdims=True)
+    return mean, var
+
+
+def _scale_and_beta(inputs, seen_mean, seen_var, variables, options):
+    """Returns what the normalized values are multiplied by and what is added, or None and None.
+
+    Those are the variables; before them comes renorm's correction, and before that `adjustment`.
+    """
+    scale, beta = [_along_axes(v, options) for v in (variables.scale, variables.beta)]
+    if options.adjustment is not None:
+        scale, beta = _compose(options.adjustment(tf.shape(inputs)), scale, beta)
+    if variables.renorm_mean is not None:
+        renorm_mean, renorm_stddev = [
+            _along_axes(v.read_value(), options)
+            for v in (variables.renorm_mean, variables.renorm_stddev)
+        ]
+        renorm_stddev = tf.maximum(renorm_stddev, options.epsilon**0.5)
+        correction = _renorm_correction(
+            tf.sqrt(seen_var + options.epsilon) / renorm_stddev,
+            (seen_mean - renorm_mean) / renorm_stddev,
+            options.renorm_clipping or {},
+        )
+        scale, beta = _compose(correction, scale, beta)
+    return scale, beta
+
+
+def _along_axes(parameter, options):
+    """Gives a parameter, or None, the rank of the values, so that it meets them in their axes."""
+    sizes = list(options.sizes)
+    if options.virtual_batch_size is not None:
+        sizes.insert(1, 1)
+    return None if parameter is None else tf.reshape(parameter, sizes)
+
+
+def _count(values, mean):
+    """Returns how many values each element of `mean` is of, as a float scalar."""
+    return tf.cast(tf.size(values) // tf.size(mean), mean.dtype)
+
+
+# Of a call, checked: the dimensions of the channels, counted from 0; the sizes of all dimensions,
+# with 1 for the others; the dtype to compute in; and what `_checked_options` takes.
+_Options = collections.namedtuple(
+    "_Options",
+    "axes sizes dtype epsilon is_fused unbiased batch_weights may_be_empty virtual_batch_size "
+    "renorm_clipping adjustment moments",
+)
+
+
+def _checked_options(
     inputs,
     phase_train,
     variables,
-    decay,
     epsilon,
-    axis=-1,
+    axis,
     fused=None,
-    zero_debiased=(),
     unbiased=False,
     batch_weights=None,
     virtual_batch_size=None,
     renorm_clipping=None,
-    renorm_decay=0.99,
     adjustment=None,
     moments=None,
-    debias_scope="",
 ):
-    """Normalizes with given variables: what is the same under every name of batch norm.
+    """Returns `_Options`.
 
     Args:
-        inputs, phase_train and the others: as of `batch_norm_wrapper`.
-        variables: `Variables`. With `pop_stddev`, renorm is meant.
-        zero_debiased: which of the averages `pop_mean` and `pop_var` are zero-debiased.
+        fused, unbiased, batch_weights, virtual_batch_size, renorm_clipping, adjustment: as of
+            `batch_norm_wrapper`.
         moments: None, or a function that takes the place of `tf.nn.moments` where the fused kernel
             is not taken, such as one that averages over replicas: of the values, the dimensions to
             reduce, and whether to keep them, with the same results.
-        debias_scope: prefix of the names of the variables that this takes.
-
-    Returns:
-        The outputs, and a list of the two tensors that update `pop_mean` and `pop_var` and are
-        their new values. In an inference graph the list is empty.
     """
     axes = positive_axes(axis, inputs.shape.ndims)
-    dtype, given_dtype = variables.pop_mean.dtype.base_dtype, inputs.dtype
-    if tf.is_tensor(phase_train) and inputs.dtype == tf.bfloat16:
-        # Outside of `tf.cond`, which before TensorFlow 2.3 has no gradient for bfloat16.
-        inputs = tf.cast(inputs, dtype)
-    is_renorm = variables.pop_stddev is not None
-    is_ghost = virtual_batch_size is not None
+    dtype = variables.pop_mean.dtype.base_dtype
+    check_epsilon(epsilon, dtype)
     check_keys("renorm_clipping", renorm_clipping, RENORM_CLIPPING)
-    if is_ghost:
+    if virtual_batch_size is not None:
         _check_ghost_batches(virtual_batch_size, axes, batch_weights, adjustment)
-        if phase_train is not None and phase_train is not False:
+        if is_training(phase_train):
             _check_divides(virtual_batch_size, inputs)
-    if batch_weights is not None:
-        batch_weights = _one_weight_an_example(batch_weights, inputs)
     is_fused = _takes_fused_kernel(
         fused,
         is_cheap=axes == [inputs.shape.ndims - 1],
         obstacles={
+            "an epsilon that is a tensor": tf.is_tensor(epsilon),
             "%s inputs on this TensorFlow" % inputs.dtype.name: not has_fused_kernel(inputs.dtype),
             "several axes": len(axes) > 1,
             "batch_weights": batch_weights is not None,
-            "virtual_batch_size": is_ghost,
-            "renorm": is_renorm,
+            "virtual_batch_size": virtual_batch_size is not None,
+            "renorm": variables.renorm_mean is not None,
             "adjustment": adjustment is not None,
         },
     )
-
-    def along_axes(parameter, in_ghost_batches=False):
-        """Gives a parameter the rank of the values, so that it meets them in `axis`."""
-        sizes = sizes_along(inputs.shape, axes)
-        if in_ghost_batches:
-            sizes.insert(1, 1)
-        return None if parameter is None else tf.reshape(parameter, sizes)
-
-    def with_fused_kernel():
-        outputs, mean, unbiased_var = _fused_batch_norm(inputs, axes[0], variables, epsilon)
-        count = tf.cast(tf.size(inputs) // tf.size(mean), dtype)
-        return outputs, mean, unbiased_var if unbiased else unbiased_var / _bessel(count)
-
-    def with_moments():
-        values, kept = tf.cast(inputs, dtype), axes
-        if is_ghost:
-            # Example i goes to ghost batch i modulo their number, as in tf.layers.
-            ghosts = tf.concat([[virtual_batch_size, -1], tf.shape(values)[1:]], axis=0)
-            # TensorFlow names the op if the batch turns out not to be divisible.
-            values = tf.reshape(values, ghosts, name="split_by_virtual_batch_size")
-            kept = [1] + [i + 1 for i in axes]
-        if moments is None:
-            # Float32 sums of many values far from zero are off by more than the values' spread. So
-            # the moments are those of the distances to a first estimate of the mean.
-            origin = tf.stop_gradient(tf.reduce_mean(values, _all_but(kept, values), keepdims=True))
-            distance, var, count = _moments(values - origin, kept, batch_weights)
-            mean = origin + distance
-        else:
-            keep_dims = is_ghost or len(axes) > 1
-            mean, var = [
-                moment if keep_dims else along_axes(moment)
-                for moment in moments(values, _all_but(kept, values), keep_dims)
-            ]
-            count = tf.cast(tf.size(values) // tf.size(mean), dtype)
-
-        # What the population is told: of several ghost batches, the mean.
-        seen_mean, seen_var = mean, var * _bessel(count) if unbiased else var
-        if is_ghost:
-            seen_mean = tf.reduce_mean(mean, axis=1, keepdims=True)
-            seen_var = tf.reduce_mean(seen_var, axis=1, keepdims=True)
-
-        scale, beta, renorm_mean, renorm_stddev = [
-            along_axes(parameter, in_ghost_batches=is_ghost)
-            for parameter in (
-                variables.scale,
-                variables.beta,
-                variables.renorm_mean,
-                variables.renorm_stddev,
-            )
-        ]
-        if adjustment is not None:
-            scale, beta = _compose(adjustment(tf.shape(inputs)), scale, beta)
-        if is_renorm:
-            stddev = tf.sqrt(seen_var + epsilon)
-            renorm_stddev = tf.maximum(renorm_stddev, epsilon**0.5)
-            correction = _renorm_correction(
-                stddev / renorm_stddev,
-                (seen_mean - renorm_mean) / renorm_stddev,
-                renorm_clipping or {},
-            )
-            scale, beta = _compose(correction, scale, beta)
-        if batch_weights is None and adjustment is None and moments is None:
-            outputs = _normalize_with_own_moments(values, mean, var, count, beta, scale, epsilon)
-        else:
-            outputs = tf.nn.batch_normalization(values, mean, var, beta, scale, epsilon)
-        shape = variables.pop_mean.shape
-        return (
-            tf.cast(tf.reshape(outputs, tf.shape(inputs)), inputs.dtype),
-            tf.reshape(seen_mean, shape),
-            tf.reshape(seen_var, shape),
-        )
-
-    def with_population():
-        mean, var = tf.identity(variables.pop_mean), tf.identity(variables.pop_var)
-        if is_fused:
-            outputs, _, _ = _fused_batch_norm(inputs, axes[0], variables, epsilon, mean, var)
-            return outputs, mean, var
-        outputs = tf.nn.batch_normalization(
-            tf.cast(inputs, dtype),
-            *[along_axes(p) for p in (mean, var, variables.beta, variables.scale)],
-            variance_epsilon=epsilon,
-        )
-        return tf.cast(outputs, inputs.dtype), mean, var
-
-    outputs, mean, var = _choose(
-        phase_train, with_fused_kernel if is_fused else with_moments, with_population
+    return _Options(
+        axes=axes,
+        sizes=sizes_along(inputs.shape, axes),
+        dtype=dtype,
+        epsilon=epsilon,
+        is_fused=is_fused,
+        unbiased=unbiased,
+        batch_weights=_one_weight_an_example(batch_weights, inputs),
+        may_be_empty=batch_weights is not None or not inputs.shape.num_elements(),
+        virtual_batch_size=virtual_batch_size,
+        renorm_clipping=renorm_clipping,
+        adjustment=adjustment,
+        moments=moments,
     )
-    outputs = tf.cast(outputs, given_dtype)
-    outputs.set_shape(inputs.shape)
-    if phase_train is None or phase_train is False:
-        return outputs, []
 
-    def update(population, batch, rate, is_debiased=False):
-        return _update_average(population, batch, rate, is_debiased, debias_scope)
 
-    def update_renorm():
-        # The outputs were corrected with the averages as they were before this batch.
-        with tf.control_dependencies([outputs]):
-            stddev = tf.sqrt(var + epsilon)
-            return [
-                update(variables.renorm_mean, mean, renorm_decay),
-                update(variables.renorm_stddev, stddev, renorm_decay),
-            ]
+def _fused_batch_norm(inputs, variables, options, pop_mean=None, pop_var=None):
+    """Returns outputs, mean and UNBIASED variance as TensorFlow's kernel computes them.
 
-    def update_mean():
-        with tf.control_dependencies(update_renorm() if is_renorm else []):
-            return update(variables.pop_mean, mean, decay, "pop_mean" in zero_debiased)
+    With population statistics these normalize, and the returned statistics mean nothing.
+    """
+    (axis,) = options.axes
+    rank, channels = inputs.shape.ndims, inputs.shape.as_list()[axis]
+    others = [i for i in range(rank) if i != axis]
+    # The kernel knows rank 4 with the channels last (and NCHW, but not on every processor).
+    last = inputs if axis == rank - 1 else tf.transpose(inputs, others + [axis])
+    images = last if rank == 4 else tf.reshape(last, [-1, 1, 1, channels])
+    # Not `tf.nn.fused_batch_norm`, which silently raises an epsilon below 1.001e-5.
+    kernel = tf.raw_ops.FusedBatchNormV3(
+        x=images,
+        scale=tf.ones([channels]) if variables.scale is None else variables.scale,
+        offset=tf.zeros([channels]) if variables.beta is None else variables.beta,
+        mean=tf.zeros([0]) if pop_mean is None else pop_mean,
+        variance=tf.zeros([0]) if pop_var is None else pop_var,
+        epsilon=options.epsilon,
+        is_training=pop_mean is None,
+    )
+    outputs = kernel[0] if rank == 4 else tf.reshape(kernel[0], tf.shape(last))
+    if axis != rank - 1:
+        outputs = tf.transpose(
+            outputs, [others.index(i) if i != axis else rank - 1 for i in range(rank)]
+        )
+    return outputs, kernel[1], kernel[2]
 
-    def update_var():
-        is_debiased = "pop_var" in zero_debiased
-        if not is_renorm:
-            return update(variables.pop_var, var, decay, is_debiased)
-        stddev = update(variables.pop_stddev, tf.sqrt(var + epsilon), decay, is_debiased)
-        # Rounding may take a variance of 0 below 0.
-        assigned = variables.pop_var.assign(tf.nn.relu(tf.square(stddev) - epsilon))
-        with tf.control_dependencies([assigned]):
-            return variables.pop_var.read_value()
 
-    return outputs, [
-        _choose(phase_train, update_mean, variables.pop_mean.read_value, variables.pop_mean),
-        _choose(phase_train, update_var, variables.pop_var.read_value, variables.pop_var),
-    ]
+def _bessel(count):
+    """Returns m / (m - 1), which takes the bias from a variance of m values; 1 for one value."""
+    return count / tf.maximum(count - 1, tf.minimum(count, 1))
+
+
+def _compose(first, then_scale, then_beta):
+    """Returns the scale and offset of one affine function applied after another."""
+    scale, beta = first
+    if then_scale is not None:
+        scale, beta = scale * then_scale, beta * then_scale
+    return scale, beta if then_beta is None else beta + then_beta
+
+
+def _renorm_correction(r, d, clipping):
+    """Clips r and d of Batch Renormalization, which are constants to the gradient."""
+    if "rmin" in clipping:
+        r = tf.maximum(r, clipping["rmin"])
+    if "rmax" in clipping:
+        r = tf.minimum(r, clipping["rmax"])
+    if "dmax" in clipping:
+        d = tf.minimum(tf.maximum(d, -clipping["dmax"]), clipping["dmax"])
+    return tf.stop_gradient(r), tf.stop_gradient(d)
+
+
+def has_fused_kernel(dtype):
+    """Whether TensorFlow can compute the fused kernel for inputs of this dtype."""
+    if dtype == tf.bfloat16:
+        # Those before could with oneDNN only, and register it without.
+        return tuple(map(int, tf.version.VERSION.split(".")[:2])) >= (2, 13)
+    return dtype in (tf.float32, tf.float16)
+
+
+def _takes_fused_kernel(fused, is_cheap, obstacles):
+    """Decides `fused`: None takes the kernel where nothing is in its way and no copy is needed."""
+    in_the_way = [name for name, is_there in obstacles.items() if is_there]
+    if fused and in_the_way:
+        raise ValueError("fused=True does not go with %s" % " and ".join(sorted(in_the_way)))
+    return bool(fused) or (fused is None and is_cheap and not in_the_way)
 
 
 def place_updates(outputs, updates, updates_collections=None):
@@ -473,15 +819,178 @@ def _after(updates, value):
         return tf.ensure_shape(value, value.shape)
 
 
+def _choose(phase_train, training, inference, updated=None):
+    """Adds the ops of one of two functions, or both and a `tf.cond`.
+
+    `updated` is a variable that they assign to.
+    """
+    if not is_training(phase_train):
+        return inference()
+    if (
+        updated is not None
+        and not is_resource(updated)
+        and updated.graph is not tf.get_default_graph()
+    ):
+        raise RuntimeError(
+            "%s is a reference variable, as TF1's are by default, and can't be updated inside of a "
+            "function, such as the body of a TF2 loop, of tf.recompute_grad or of a tf.data map: "
+            "make the variables with tf.variable_scope(..., use_resource=True)" % updated.op.name
+        )
+    if phase_train is True:
+        return training()
+    if updated is None or is_resource(updated) or not tf.control_flow_v2_enabled():
+        return tf.cond(phase_train, training, inference)
+    # Branches of TF2's kind are functions, in which a reference variable can't be assigned to.
+    tf.disable_control_flow_v2()
+    try:
+        return tf.cond(phase_train, training, inference)
+    finally:
+        tf.enable_control_flow_v2()
+
+
+def is_resource(variable):
+    """Whether this is not TF1's own kind of variable, a reference."""
+    return variable.dtype == variable.dtype.base_dtype
+
+
+def _with_gradient(gradient, outputs, others):
+    """Returns `outputs`, which were made from `others`, with a gradient of their own.
+
+    `tf.custom_gradient` would number it, and it would read tensors of the graph that the layer was
+    built in. This one has a name, and reads the inputs of its op: so it is right in copies of the
+    graph too, such as `tf.train.import_meta_graph` makes, and in the graphs that loops and branches
+    are in TF2.
+
+    Args:
+        gradient: one of the functions below.
+        outputs: tensor.
+        others: list of tensors; with `outputs` they are the inputs of the op.
+    """
+    with tf.get_default_graph().gradient_override_map({"IdentityN": _registered_name(gradient)}):
+        return tf.identity_n([outputs] + others)[0]
+
+
+def _registered_name(gradient):
+    # The name is in graphs that were saved. So it can't be that of the module, which a copy of this
+    # file in a package has another of.
+    return "bn_wrapper.%s" % gradient.__name__
+
+
+def _registered(gradient):
+    """Makes a function of an op and of its outputs' gradients known to TensorFlow."""
+    # The second name is in graphs that earlier versions saved from a package.
+    for name in sorted({_registered_name(gradient), "%s.%s" % (__name__, gradient.__name__)}):
+        try:
+            tf.RegisterGradient(name)(gradient)
+        except KeyError:
+            pass  # This file was loaded before: TensorFlow knows the function, and can't forget it.
+    return gradient
+
+
+@_registered
+def _gradient_of_updated(op, gradient, *_):
+    """A step that asks for gradients alone may never compute the outputs, but has to update."""
+    # What the gradient waits for must be in its own graph, which is another one in a TF2 loop.
+    updates = [tf.identity(update) for update in op.inputs[1:]]
+    return [_after(updates, gradient)] + [None] * len(updates)
+
+
+@_registered
+def _gradient_of_normalized(op, gradient, *_):
+    _, values, mean, inverse_stddev, count, _, scale = op.inputs
+    reduced = [i for i, size in enumerate(mean.shape.as_list()) if size == 1]
+    beta_gradient = tf.reduce_sum(gradient, reduced, keepdims=True)
+    products = tf.reduce_sum(gradient * values, reduced, keepdims=True)
+    scale_gradient = inverse_stddev * (products - mean * beta_gradient)
+    # scale / stddev * (gradient - its mean - normalized * mean of gradient * normalized)
+    factor = scale * inverse_stddev
+    slope = -factor * scale_gradient * inverse_stddev / count
+    offset = -factor * beta_gradient / count - slope * mean
+    values_gradient = factor * gradient + (slope * values + offset)
+    # What `values` do by way of `mean` and the deviation is in the gradient of the formula already.
+    return [None, values_gradient, None, None, None, beta_gradient, scale_gradient]
+
+
+# What `layers_of` reads: four graph elements, and a text, for each call of a layer. Elements are
+# what an exported graph keeps, under the new names where it is imported into a scope.
+_LAYERS, _LAYER_TEXTS = "batch_norm_layers", "batch_norm_layer_texts"
+
+
+def record_layer(inputs, outputs, variables, axis, epsilon):
+    """Notes in the graph what `layers_of` tells of a call of a layer."""
+    population = [variables.pop_mean, variables.pop_var]
+    if tf.get_default_graph() is not population[0].graph:
+        return  # In the body of a loop or a function, which no graph can be exported with.
+    scope = _scope_of(variables.pop_mean)
+    text = {
+        "axis": positive_axes(axis, inputs.shape.ndims),
+        "epsilon": None if tf.is_tensor(epsilon) else float(epsilon),
+        "names": {
+            field: variable.name.split(":")[0][len(scope) :]
+            for field, variable in variables._asdict().items()
+            if variable is not None
+        },
+    }
+    for element in [inputs, outputs] + [variable.op.outputs[0] for variable in population]:
+        tf.add_to_collection(_LAYERS, element)
+    tf.add_to_collection(_LAYER_TEXTS, json.dumps(text, sort_keys=True))
+
+
+def layers_of(graph):
+    """Returns a list of `Layer`, one for each call of a batch norm, in the order they were built.
+
+    Also those of a graph that was imported, by `tf.train.import_meta_graph`. Those inside of TF2's
+    loops and functions are not among them. Of a `Layer`, `variables` has the variables that this
+    call uses, and always `pop_weight` where the layer has one; variables that are partitioned are
+    None.
+    """
+    elements = graph.get_collection(_LAYERS)
+    variables = {v.op.name: v for v in graph.get_collection(tf.GraphKeys.GLOBAL_VARIABLES)}
+    layers = []
+    for i, text in enumerate(graph.get_collection(_LAYER_TEXTS)):
+        inputs, outputs, pop_mean, pop_var = elements[4 * i : 4 * i + 4]
+        text = json.loads(tf.compat.as_str(text))
+        scope = _scope_of(pop_mean)
+        names = dict({"pop_weight": "pop_weight"}, **text["names"])
+        fields = {field: variables.get(scope + name) for field, name in names.items()}
+        fields = dict(dict.fromkeys(Variables._fields), **fields)
+        layers.append(Layer(inputs, outputs, Variables(**fields), text["axis"], text["epsilon"]))
+    return layers
+
+
+def _scope_of(variable):
+    """The name of a variable, or of its tensor, up to and with the last slash."""
+    return variable.op.name[: variable.op.name.rfind("/") + 1]
+
+
 def population_moments(layers):
     """Adds the ops that `population_statistics` runs to the graph of the layers; returns them."""
     moments = []
-    for inputs, _, _ in layers:
-        all_but_channels = list(range(inputs.shape.ndims - 1))
+    for layer in map(_as_layer, layers):
+        inputs = layer.inputs
+        others = [i for i in range(inputs.shape.ndims) if i not in layer.axis]
         with inputs.graph.as_default():
-            mean_and_var = tf.nn.moments(tf.cast(inputs, tf.float64), all_but_channels)
-            moments.append((mean_and_var, tf.size(inputs) // inputs.shape.as_list()[-1]))
+            mean_and_var = tf.nn.moments(tf.cast(inputs, tf.float64), others)
+            moments.append((mean_and_var, tf.size(inputs) // tf.size(mean_and_var[0])))
     return moments
+
+
+def _as_layer(layer):
+    """Returns a `Layer`, of one or of a tuple (inputs, pop_mean, pop_var)."""
+    if isinstance(layer, Layer):
+        return layer
+    inputs, pop_mean, pop_var = layer
+    for known in layers_of(inputs.graph):
+        if known.inputs is inputs and known.variables.pop_mean is pop_mean:
+            return known
+    channels = inputs.shape[-1:]
+    if not pop_mean.shape.is_compatible_with(channels):
+        raise ValueError(
+            "the channels of %s are not known: layers_of(graph) does not have it, and its last "
+            "dimension is %s, but there are statistics of %s" % (inputs, channels, pop_mean.shape)
+        )
+    fields = dict(dict.fromkeys(Variables._fields), pop_mean=pop_mean, pop_var=pop_var)
+    return Layer(inputs, None, Variables(**fields), [inputs.shape.ndims - 1], None)
 
 
 def population_statistics(session, layers, feeds, moments=None):
@@ -489,29 +998,45 @@ def population_statistics(session, layers, feeds, moments=None):
 
     An alternative to the moving averages (the paper's Algorithm 2): afterwards `pop_mean` is the
     mean and `pop_var` the unbiased variance of what reaches the layer in inference over the data
-    set, whatever the decay was, and whatever the weights were when the average was taken.
+    set, whatever the decay was, and whatever the weights were when the average was taken. If
+    training goes on, it moves them by `1 - decay`, as data that counts in full.
 
     Layers are done one after the other, since what reaches one depends on the statistics of
     those before it: one pass through the data for each layer.
 
     Args:
-        session: of an inference graph (`phase_train` None, or false in the feeds).
-        layers: list of (inputs of the layer, `pop_mean`, `pop_var`), in the order in which the
-            data passes them; channels are the last dimension of the inputs.
+        session: of an inference graph (`phase_train` None, or false in the feeds). A
+            `tf.train.MonitoredSession` runs no hooks for it.
+        layers: list of `Layer`, such as `layers_of(graph)`, in the order in which the data passes
+            them; or of tuples (inputs of the layer, `pop_mean`, `pop_var`).
         feeds: function that returns an iterable of feed dicts, which together are the data set.
+            Those without a value, such as an empty batch, add nothing.
         moments: what `population_moments(layers)` returned. To call this again and again, make
-            them once; by default they are added to the graph at each call.
+            them once; by default they are added to the graph at each call. They must be made
+            before a `MonitoredSession` is, which allows no more ops.
 
     Raises:
-        ValueError: a layer gets fewer than two values a channel.
+        RuntimeError: `moments` are missing, and the graph takes no more ops.
+        ValueError: a layer gets fewer than two values a channel; the dimension of its channels is
+            not known.
     """
+    layers = [_as_layer(layer) for layer in layers]
+    if hasattr(session, "raw_session"):
+        session = session.raw_session()
     if moments is None:
+        if session.graph.finalized:
+            raise RuntimeError(
+                "the graph is finalized: call population_moments(layers) before the session is "
+                "made, and pass the result as moments"
+            )
         moments = population_moments(layers)
     with session.graph.as_default():
-        for (_, pop_mean, pop_var), of_layer in zip(layers, moments):
+        for layer, of_layer in zip(layers, moments):
             count, mean, squares = 0, 0.0, 0.0
             for feed in feeds():
                 (batch_mean, batch_var), batch_count = session.run(of_layer, feed)
+                if not batch_count:
+                    continue
                 # Chan et al. (1979): merges sums of squared deviations without cancellation.
                 delta, total = batch_mean - mean, count + batch_count
                 mean = mean + delta * batch_count / total
@@ -519,29 +1044,86 @@ def population_statistics(session, layers, feeds, moments=None):
                 count = total
             if count < 2:
                 raise ValueError("a variance needs two values a channel or more, found %d" % count)
-            pop_mean.load(mean, session)
-            pop_var.load(squares / (count - 1), session)
+            _load_population(layer, mean, squares / (count - 1), session)
 
 
-def fold_batch_norm(weights, scale, beta, pop_mean, pop_var, epsilon):
-    """Folds inference's batch norm into the layer before it, a product or a convolution.
+def _load_population(layer, mean, var, session):
+    """Gives a layer statistics that count as data."""
+    variables = layer.variables
+    values = {"pop_mean": mean, "pop_var": var, "pop_weight": 1.0}
+    if variables.pop_stddev is not None and layer.epsilon is not None:
+        values["pop_stddev"] = (var + layer.epsilon) ** 0.5
+    for field, value in sorted(values.items()):
+        variable = getattr(variables, field)
+        if variable is not None:
+            dtype = variable.dtype.base_dtype.as_numpy_dtype
+            shape = variable.shape.as_list()
+            variable.load((value + dtype(0)).astype(dtype).reshape(shape), session)
+
+
+# What `fold_batch_norm` folds into, and which dimensions of the weights are the output channels.
+_OUTPUT_CHANNELS = {
+    "dense": [-1],
+    "convolution": [-1],
+    "separable_convolution": [-1],
+    "transposed_convolution": [-2],
+    "depthwise_convolution": [-2, -1],
+}
+
+
+def fold_batch_norm(
+    weights, scale, beta, pop_mean, pop_var, epsilon, bias=None, layer="convolution"
+):
+    """Folds inference's batch norm into the linear layer before it.
 
     Population statistics are constants, so inference's batch norm is one affine function of each
     channel; and that after a linear layer is a linear layer with a bias.
 
     Args:
-        weights: of the linear layer, which has no bias; output channels are the last dimension.
-        scale, beta, pop_mean, pop_var: of the batch norm that follows, each [channels].
+        weights: of the linear layer, with as many dimensions as it has.
+        scale, beta: of the batch norm that follows, each [channels], or None.
+        pop_mean, pop_var: likewise, but never None.
         epsilon: of that batch norm.
+        bias: of the linear layer, [channels], or None.
+        layer: what the linear layer is, which tells where in the weights the output channels are.
+            "dense" and "convolution": the last dimension.
+            "separable_convolution": that of the pointwise weights, the second part of the layer;
+            the first, the depthwise weights, stay.
+            "transposed_convolution": the last but one, as in `tf.nn.conv2d_transpose`.
+            "depthwise_convolution": the last two together, as in `tf.nn.depthwise_conv2d`.
 
     All of them may be tensors, or all numpy arrays.
 
     Returns:
         Weights of the same shape, and a bias [channels]. With them the linear layer alone computes
         what the two layers did.
+
+    Raises:
+        ValueError: the kind of layer is unknown, or does not have as many channels as the batch
+            norm.
     """
-    factor = scale * (pop_var + epsilon) ** -0.5
-    return weights * factor, beta - pop_mean * factor
+    if layer not in _OUTPUT_CHANNELS:
+        raise ValueError(
+            "layer must be one of %s, not %r" % (", ".join(sorted(_OUTPUT_CHANNELS)), layer)
+        )
+    shape = tf.TensorShape(weights.shape).as_list()
+    dimensions = [len(shape) + i for i in _OUTPUT_CHANNELS[layer]]
+    sizes = [size if i in dimensions else 1 for i, size in enumerate(shape)]
+    channels = 1
+    for size in sizes:
+        channels *= size
+    if tf.TensorShape(pop_var.shape).as_list() != [channels]:
+        raise ValueError(
+            "the weights %s of a %s have %d output channels, but the batch norm after it has "
+            "statistics of the shape %s" % (shape, layer, channels, pop_var.shape)
+        )
+    factor = (pop_var + epsilon) ** -0.5
+    if scale is not None:
+        factor = factor * scale
+    offset = -pop_mean if bias is None else bias - pop_mean
+    offset = offset * factor
+    reshape = tf.reshape if tf.is_tensor(factor) else lambda array, to: array.reshape(to)
+    return weights * reshape(factor, sizes), offset if beta is None else offset + beta
 
 
 def parameter_shape(shape, axis):
@@ -617,6 +1199,7 @@ def check_phase(phase_train, name="phase_train"):
     """Returns `phase_train` as None, a bool or a tensor; raises where it is something else.
 
     True, False, 1 and 0 are taken as Python's or numpy's. `name` is what the caller calls it.
+    Raises RuntimeError where a function of TF2 is being made, in which nothing can be trained.
     """
     if phase_train is None:
         return None
@@ -625,7 +1208,16 @@ def check_phase(phase_train, name="phase_train"):
             raise TypeError(
                 "%s must be None, True, False or a bool tensor, not %r" % (name, phase_train)
             )
-        return bool(phase_train)
+        phase_train = bool(phase_train)
+    if phase_train is not False:
+        with tf.init_scope():
+            if tf.executing_eagerly():
+                raise RuntimeError(
+                    "a batch norm of TF1 can't be trained by tf.function or wrap_function, which "
+                    "have no session: build inside `with tf.Graph().as_default()`"
+                )
+    if not tf.is_tensor(phase_train):
+        return phase_train
     phase_train = tf.convert_to_tensor(phase_train)
     if phase_train.dtype.base_dtype != tf.bool:
         raise TypeError("%s must be bool, but its dtype is %s" % (name, phase_train.dtype.name))
@@ -634,10 +1226,21 @@ def check_phase(phase_train, name="phase_train"):
     return phase_train
 
 
+def is_training(phase_train):
+    """Whether a phase, as `check_phase` returns it, is or may turn out to be training."""
+    return phase_train is not None and phase_train is not False
+
+
 def check_number(name, value):
     """Raises TypeError where `value`, which the caller calls `name`, is not a number."""
     if not isinstance(value, numbers.Real):
         raise TypeError("%s must be a number, not %r" % (name, value))
+
+
+def check_epsilon(epsilon, dtype):
+    """Raises ValueError where a number above 0 is 0 in the `dtype` of the statistics."""
+    if not tf.is_tensor(epsilon) and epsilon > 0 and dtype.as_numpy_dtype(epsilon) == 0:
+        raise ValueError("epsilon must not be 0 in %s, as %r is" % (dtype.name, epsilon))
 
 
 def collection_names(names):
@@ -665,231 +1268,6 @@ def check_keys(name, given, known):
         raise ValueError("%s knows %s, not %s" % (name, ", ".join(known), ", ".join(unknown)))
 
 
-def _choose(phase_train, training, inference, updated=None):
-    """Adds the ops of one of two functions, or both and a `tf.cond`.
-
-    `updated` is a variable that they assign to.
-    """
-    if phase_train is None or phase_train is False:
-        return inference()
-    if phase_train is True:
-        return training()
-    if not _is_reference(updated) or not tf.control_flow_v2_enabled():
-        return tf.cond(phase_train, training, inference)
-    # Branches of TF2's kind are functions, in which a reference variable can't be assigned to.
-    tf.disable_control_flow_v2()
-    try:
-        return tf.cond(phase_train, training, inference)
-    finally:
-        tf.enable_control_flow_v2()
-
-
-def _is_reference(variable):
-    """Whether this is TF1's own kind of variable, and not a resource."""
-    return variable is not None and variable.dtype != variable.dtype.base_dtype
-
-
-def _moments(values, kept, batch_weights):
-    """Returns mean, variance (biased) and number of values behind each, over all but `kept`."""
-    reduced = _all_but(kept, values)
-    if batch_weights is None:
-        mean, var = tf.nn.moments(values, reduced, keepdims=True)
-        return mean, var, tf.cast(tf.size(values) // tf.size(mean), values.dtype)
-    each = [-1] + [1] * (values.shape.ndims - 1)
-    weights = tf.reshape(tf.cast(batch_weights, values.dtype), each)
-    mean, var = tf.nn.weighted_moments(values, reduced, weights, keepdims=True)
-    values_an_example = tf.size(values) // tf.size(mean) // tf.size(weights)
-    return mean, var, tf.reduce_sum(weights) * tf.cast(values_an_example, values.dtype)
-
-
-def _all_but(kept, values):
-    return [i for i in range(values.shape.ndims) if i not in kept]
-
-
-def _normalize_with_own_moments(values, mean, var, count, beta, scale, epsilon):
-    """`tf.nn.batch_normalization` where `mean` and `var` are the moments of these very values.
-
-    The gradient is the closed form of the chain rule in section 3 of the paper, which passes over
-    the batch about half as often as the derivatives of `tf.nn.moments`, op by op.
-
-    Args:
-        values: float32 or float64 tensor.
-        mean, var: of the rank of `values`, with size 1 in the dimensions they were taken over.
-        count: how many values each of them was taken over, a float scalar.
-        beta, scale: None, or broadcastable to the shape of `mean`.
-    """
-    # To the full shape, which differs in ghost batches: the sum over them is left to TensorFlow.
-    scale = tf.ones_like(mean) if scale is None else scale + tf.zeros_like(mean)
-    beta = tf.zeros_like(mean) if beta is None else beta + tf.zeros_like(mean)
-    outputs = tf.nn.batch_normalization(values, mean, var, beta, scale, epsilon)
-    inverse_stddev = tf.math.rsqrt(var + epsilon)
-    others = [values, mean, inverse_stddev, count, beta, scale]
-    return _with_gradient(_gradient_of_normalized, outputs, others)
-
-
-def _with_gradient(gradient, outputs, others):
-    """Returns `outputs`, which were made from `others`, with a gradient of their own.
-
-    `tf.custom_gradient` would number it, and it would read tensors of the graph that the layer was
-    built in. This one has a name, and reads the inputs of its op: so it is right in copies of the
-    graph too, such as `tf.train.import_meta_graph` makes, and in the graphs that loops and branches
-    are in TF2.
-
-    Args:
-        gradient: one of the functions below.
-        outputs: tensor.
-        others: list of tensors; with `outputs` they are the inputs of the op.
-    """
-    with tf.get_default_graph().gradient_override_map({"IdentityN": _registered_name(gradient)}):
-        return tf.identity_n([outputs] + others)[0]
-
-
-def _registered_name(gradient):
-    return "%s.%s" % (__name__, gradient.__name__)
-
-
-def _registered(gradient):
-    """Makes a function of an op and of its outputs' gradients known to TensorFlow."""
-    try:
-        tf.RegisterGradient(_registered_name(gradient))(gradient)
-    except KeyError:
-        pass  # This file is being reloaded: TensorFlow knows the function, and can't forget it.
-    return gradient
-
-
-@_registered
-def _gradient_of_updated(op, gradient, *_):
-    """A step that asks for gradients alone may never compute the outputs, but has to update."""
-    # What the gradient waits for must be in its own graph, which is another one in a TF2 loop.
-    updates = [tf.identity(update) for update in op.inputs[1:]]
-    return [_after(updates, gradient)] + [None] * len(updates)
-
-
-@_registered
-def _gradient_of_normalized(op, gradient, *_):
-    _, values, mean, inverse_stddev, count, _, scale = op.inputs
-    reduced = [i for i, size in enumerate(mean.shape.as_list()) if size == 1]
-    beta_gradient = tf.reduce_sum(gradient, reduced, keepdims=True)
-    products = tf.reduce_sum(gradient * values, reduced, keepdims=True)
-    # Far from zero the difference loses digits, and rounds as the originals did.
-    scale_gradient = inverse_stddev * (products - mean * beta_gradient)
-    # scale / stddev * (gradient - its mean - normalized * mean of gradient * normalized)
-    factor = scale * inverse_stddev
-    slope = -factor * scale_gradient * inverse_stddev / count
-    offset = -factor * beta_gradient / count - slope * mean
-    values_gradient = factor * gradient + (slope * values + offset)
-    # What `values` do by way of `mean` and the deviation is in the gradient of the formula already.
-    return [None, values_gradient, None, None, None, beta_gradient, scale_gradient]
-
-
-def _bessel(count):
-    """Returns m / (m - 1), which takes the bias from a variance of m values; 1 for one value."""
-    return count / tf.maximum(count - 1, tf.minimum(count, 1))
-
-
-def _compose(first, then_scale, then_beta):
-    """Returns the scale and offset of one affine function applied after another."""
-    scale, beta = first
-    if then_scale is not None:
-        scale, beta = scale * then_scale, beta * then_scale
-    return scale, beta if then_beta is None else beta + then_beta
-
-
-def _renorm_correction(r, d, clipping):
-    """Clips r and d of Batch Renormalization, which are constants to the gradient."""
-    if "rmin" in clipping:
-        r = tf.maximum(r, clipping["rmin"])
-    if "rmax" in clipping:
-        r = tf.minimum(r, clipping["rmax"])
-    if "dmax" in clipping:
-        d = tf.minimum(tf.maximum(d, -clipping["dmax"]), clipping["dmax"])
-    return tf.stop_gradient(r), tf.stop_gradient(d)
-
-
-def _fused_batch_norm(inputs, axis, variables, epsilon, pop_mean=None, pop_var=None):
-    """Returns outputs, mean and UNBIASED variance as TensorFlow's kernel computes them.
-
-    With population statistics these normalize, and the returned statistics mean nothing.
-    """
-    rank, channels = inputs.shape.ndims, inputs.shape.as_list()[axis]
-    others = [i for i in range(rank) if i != axis]
-    # The kernel knows rank 4 with the channels last (and NCHW, but not on every processor).
-    last = inputs if axis == rank - 1 else tf.transpose(inputs, others + [axis])
-    images = last if rank == 4 else tf.reshape(last, [-1, 1, 1, channels])
-    # Not `tf.nn.fused_batch_norm`, which silently raises an epsilon below 1.001e-5.
-    kernel = tf.raw_ops.FusedBatchNormV3(
-        x=images,
-        scale=tf.ones([channels]) if variables.scale is None else variables.scale,
-        offset=tf.zeros([channels]) if variables.beta is None else variables.beta,
-        mean=tf.zeros([0]) if pop_mean is None else pop_mean,
-        variance=tf.zeros([0]) if pop_var is None else pop_var,
-        epsilon=epsilon,
-        is_training=pop_mean is None,
-    )
-    outputs = kernel[0] if rank == 4 else tf.reshape(kernel[0], tf.shape(last))
-    if axis != rank - 1:
-        outputs = tf.transpose(
-            outputs, [others.index(i) if i != axis else rank - 1 for i in range(rank)]
-        )
-    return outputs, kernel[1], kernel[2]
-
-
-def _update_average(population, batch, decay, is_debiased, debias_scope):
-    """Takes one batch's statistic into its moving average, `population`; returns the new average.
-
-    Zero-debiased (Kingma & Ba 2015, section 3), it is right from the first step: after that step
-    it is the batch's statistic, not a hundredth of it.
-    """
-    with tf.init_scope():
-        is_function = tf.executing_eagerly()
-    if is_function:
-        raise RuntimeError(
-            "tf.train.ExponentialMovingAverage can't train a batch norm inside tf.function or "
-            "wrap_function: build inside `with tf.Graph().as_default()`"
-        )
-    if not tf.is_tensor(decay):
-        decay = float(decay)  # Before TensorFlow 2.5 it could not be an integer.
-    average = tf.train.ExponentialMovingAverage(decay, zero_debias=is_debiased)
-
-    def keep_in_population(getter, name, *args, **kwargs):
-        # The average asks for a variable called after the tensor that it averages. It is given
-        # `population`: so there is no copy of the average that could be behind, and the names of
-        # the variables are the same whether or not a `tf.cond` surrounds them.
-        if name.rstrip("/").endswith(average.name):
-            return population
-        return getter(name, *args, **kwargs)
-
-    scope = tf.VariableScope(
-        name=debias_scope,
-        reuse=tf.AUTO_REUSE,
-        custom_getter=keep_in_population,
-        # As the others of the layer are.
-        use_resource=not _is_reference(population),
-    )
-    with tf.variable_scope(scope, auxiliary_name_scope=False):
-        # Not before the batch is known: what the batch waits for may update the average, too.
-        with tf.control_dependencies([batch]):
-            updated = average.apply([batch])
-    with tf.control_dependencies([updated]):
-        return population.read_value()
-
-
-def has_fused_kernel(dtype):
-    """Whether TensorFlow can compute the fused kernel for inputs of this dtype."""
-    if dtype == tf.bfloat16:
-        # Those before could with oneDNN only, and register it without.
-        return tuple(map(int, tf.version.VERSION.split(".")[:2])) >= (2, 13)
-    return dtype in (tf.float32, tf.float16)
-
-
-def _takes_fused_kernel(fused, is_cheap, obstacles):
-    """Decides `fused`: None takes the kernel where nothing is in its way and no copy is needed."""
-    in_the_way = [name for name, is_there in obstacles.items() if is_there]
-    if fused and in_the_way:
-        raise ValueError("fused=True does not go with %s" % " and ".join(sorted(in_the_way)))
-    return bool(fused) or (fused is None and is_cheap and not in_the_way)
-
-
 def _check_decay(name, decay):
     check_number(name, decay)
     if not 0 <= decay < 1 or tf.float32.as_numpy_dtype(decay) == 1:
@@ -901,7 +1279,9 @@ def _is_int(value):
 
 
 def _one_weight_an_example(batch_weights, inputs):
-    """Returns `batch_weights` as a tensor [batch]; raises TypeError or ValueError."""
+    """Returns `batch_weights` as a tensor [batch], or None; raises TypeError or ValueError."""
+    if batch_weights is None:
+        return None
     weights = tf.convert_to_tensor(batch_weights, name="batch_weights")
     if weights.dtype.base_dtype == tf.string:
         raise TypeError("batch_weights must be numbers, not %s" % weights.dtype.name)

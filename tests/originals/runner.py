@@ -19,8 +19,10 @@ INFERENCE_STEP = STEPS + 1
 # One graph of all cases would be slow to run, and a graph for each slow to start.
 CASES_IN_A_GRAPH = 20
 
-# Largest differences that count as none, see `kind`.
-LIMITS = {"moments": 1e-6, "fused": 1e-5, "float16": 5e-3}
+# Largest differences that count as none, see `kind`. Float64 gradients of gamma differ by up to
+# 2.3e-6 from those of the originals, whose sums lose digits where the mean is not 0, and by 0.7e-6
+# from ours.
+LIMITS = {"moments": 1e-6, "gradient of gamma": 3e-6, "fused": 1e-5, "float16": 5e-3}
 
 Result = collections.namedtuple("Result", "facts values")
 # A layer that was built: what to run and to read are dicts by name, but `updates` are a list.
@@ -70,11 +72,14 @@ def results(table, implementations):
             )
 
 
-def kind(case, facts):
-    """Returns which of the LIMITS is meant for a case, given the original's facts."""
+def kind(case, facts, name):
+    """Returns which of the LIMITS is meant for a value of a case, given the original's facts."""
     if case.dtype == "float16":
         return "float16"
-    return "fused" if facts["is fused"] else "moments"
+    if facts["is fused"]:
+        return "fused"
+    is_of_gamma = "gradient of" in name and name.endswith("/gamma")
+    return "gradient of gamma" if is_of_gamma else "moments"
 
 
 def differing_facts(expected, actual):
@@ -273,11 +278,11 @@ class Summary:
     def add(self, case, expected, actual):
         """Compares the `Result`s of a case."""
         self.count += 1
-        of_kind = kind(case, expected.facts)
         for name, (one, other) in differing_facts(expected.facts, actual.facts).items():
             if self.is_about_names or not name.endswith("are called"):
                 self.failures.append(f"{case.name}: {name}: {other}, not {one}")
         for name, difference in differences(expected.values, actual.values).items():
+            of_kind = kind(case, expected.facts, name)
             self.largest[of_kind] = max(difference, self.largest.get(of_kind, 0.0))
             if not difference <= LIMITS[of_kind]:
                 self.failures.append(f"{case.name}: {name}: differs by {difference:g}")
