@@ -175,7 +175,14 @@ class BatchNormalization(base.Layer):
         """Normalizes `inputs`, with the batch's statistics where `training` (bool or tensor)."""
         inputs = tf.convert_to_tensor(inputs)
         bn_wrapper.check_inputs(inputs, self.axis)
+        _phase("training", kwargs.get("training", args[0] if args else False))
         _check_owner()
+        if self.built and inputs.dtype == tf.float64 != self.moving_mean.dtype.base_dtype:
+            raise TypeError(
+                "%s has variables of %s, and can't take inputs of float64: call it with these "
+                "first, or give it dtype=tf.float64"
+                % (self.name, self.moving_mean.dtype.base_dtype.name)
+            )
         return super(BatchNormalization, self).__call__(inputs, *args, **kwargs)
 
     def build(self, input_shape):

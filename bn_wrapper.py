@@ -207,11 +207,15 @@ def normalize(
     if tf.is_tensor(phase_train) and inputs.dtype == tf.bfloat16:
         # Outside of `tf.cond`, which before TensorFlow 2.3 has no gradient for bfloat16.
         inputs = tf.cast(inputs, options.dtype)
+    # Outside of `tf.cond`, which a frozen graph can't read a reference variable in.
+    population = {
+        name: variable.read_value() for name, variable in population_of(variables).items()
+    }
     by_batch = _by_fused_kernel if options.is_fused else _by_moments
     outputs, mean, var, count = _choose(
         phase_train,
-        functools.partial(by_batch, inputs, variables, options),
-        functools.partial(_by_population, inputs, variables, options),
+        functools.partial(by_batch, inputs, population, variables, options),
+        functools.partial(_by_population, inputs, population, variables, options),
     )
     outputs = tf.cast(outputs, given_dtype)
     outputs.set_shape(inputs.shape)
@@ -227,14 +231,19 @@ def normalize(
             functools.partial(
                 _update, average, statistics, count, renorm_average, outputs, epsilon
             ),
-            functools.partial(_read, average),
+            lambda average=average: [population[name] for name in sorted(average.averages)],
             updated=variables.pop_mean,
         )
     return outputs, updates
 
 
-def _by_moments(inputs, variables, options):
+def _by_moments(inputs, population, variables, options):
     """Normalizes with the moments of the batch: Algorithm 1 of the paper.
+
+    Args:
+        inputs, variables: as of `normalize`.
+        population: dict of the values of `pop_mean` and `pop_var`.
+        options: `_Options`.
 
     Returns:
         The outputs; what the population is told of the batch: mean and variance, of the shape of
@@ -249,10 +258,8 @@ def _by_moments(inputs, variables, options):
     if options.may_be_empty:
         # Where no example counts there is nothing to normalize with but what was seen before.
         is_empty = count <= 0
-        mean = tf.where_v2(
-            is_empty, _along_axes(variables.pop_mean.read_value(), options) - origin, mean
-        )
-        var = tf.where_v2(is_empty, _along_axes(variables.pop_var.read_value(), options), var)
+        mean = tf.where_v2(is_empty, _along_axes(population["pop_mean"], options) - origin, mean)
+        var = tf.where_v2(is_empty, _along_axes(population["pop_var"], options), var)
 
     seen_mean, seen_var = _seen_by_population(origin + mean, var, count, options)
     scale, beta = _scale_and_beta(inputs, seen_mean, seen_var, variables, options)
@@ -289,10 +296,12 @@ def _batch_moments(values, reduced, options):
         return values, 0.0, mean, var, _count(values, mean)
     if options.batch_weights is not None:
         return _weighted_moments(values, reduced, options.batch_weights)
-    origin = tf.stop_gradient(tf.reduce_mean(values, reduced, keepdims=True))
+    total = tf.reduce_sum(values, reduced, keepdims=True)
+    count = _count(values, total)
+    origin = tf.stop_gradient(tf.div_no_nan(total, count))
     centred = values - origin
     mean, var = tf.nn.moments(centred, reduced, keepdims=True)
-    return centred, origin, mean, var, _count(values, mean)
+    return centred, origin, mean, var, count
 
 
 def _weighted_moments(values, reduced, batch_weights):
@@ -389,9 +398,10 @@ class MovingAverage(tf.train.ExponentialMovingAverage):
         # Not a float32 tensor, which a number would be turned into.
         decay = tf.cast(self.decay, tf.float64) if tf.is_tensor(self.decay) else float(self.decay)
         of_batch = tf.cast(count > 0, tf.float64) * (1.0 - decay)
+        # In the graph that is built, which in a branch of TF2's kind is not where they come from.
+        known = [tf.identity(statistics[name]) for name in sorted(self.averages)]
         # Not before the batch is known: what the batch waits for may update the averages, too. Nor
         # may Grappler make one of the reads of several calls.
-        known = [statistics[name] for name in sorted(self.averages)]
         with tf.control_dependencies(known):
             weight = of_batch + (1.0 - of_batch) * self._read_weight()
         share = tf.div_no_nan(of_batch, weight)
@@ -401,9 +411,9 @@ class MovingAverage(tf.train.ExponentialMovingAverage):
                 for name, average in sorted(self.averages.items())
             }
         assigned = []
-        for name, average in sorted(self.averages.items()):
+        for (name, average), statistic in zip(sorted(self.averages.items()), known):
             new = (1.0 - share) * old[name]
-            new += tf.math.multiply_no_nan(tf.cast(statistics[name], tf.float64), share)
+            new += tf.math.multiply_no_nan(tf.cast(statistic, tf.float64), share)
             new = tf.cast(new, average.dtype.base_dtype)
             assigned.append(average.assign(new, read_value=False))
         if self.weight is None:
@@ -455,11 +465,7 @@ def _update(average, statistics, count, renorm_average, outputs, epsilon):
     with tf.control_dependencies(corrections):
         updated = average.apply(statistics, count)
     with tf.control_dependencies([updated]):
-        return _read(average)
-
-
-def _read(average):
-    return [variable.read_value() for _, variable in sorted(average.averages.items())]
+        return [variable.read_value() for _, variable in sorted(average.averages.items())]
 
 
 def _renorm_average(variables, decay):
@@ -471,9 +477,9 @@ def _renorm_average(variables, decay):
     )
 
 
-def _by_population(inputs, variables, options):
+def _by_population(inputs, population, variables, options):
     """Normalizes with the population's statistics: Algorithm 2. Returns what `_by_moments` does."""
-    mean, var = variables.pop_mean.read_value(), variables.pop_var.read_value()
+    mean, var = population["pop_mean"], population["pop_var"]
     nothing = tf.zeros([], options.dtype)
     if options.is_fused:
         outputs, _, _ = _fused_batch_norm(inputs, variables, options, mean, var)
@@ -524,6 +530,7 @@ def create_variables(
         `Variables`.
 
     Raises:
+        RuntimeError: there is no such variable yet, and none can be made in a function of TF2.
         TypeError: an initializer, regularizer or constraint is not a function.
         ValueError: collections are given for a field that there is not.
     """
@@ -566,16 +573,25 @@ def create_variables(
         extra = collections_of("pop_mean" if field == "pop_weight" else field, collections)
         if extra:
             options["collections"] = [tf.GraphKeys.GLOBAL_VARIABLES] + extra
-        return get_variable(
-            name=names.get(field, field),
-            shape=shape,
-            dtype=dtype,
-            initializer=initializers.get(field, defaults[field]),
-            regularizer=(regularizers or {}).get(field),
-            constraint=(constraints or {}).get(field),
-            trainable=is_trained,
-            **options,
-        )
+        try:
+            return get_variable(
+                name=names.get(field, field),
+                shape=shape,
+                dtype=dtype,
+                initializer=initializers.get(field, defaults[field]),
+                regularizer=(regularizers or {}).get(field),
+                constraint=(constraints or {}).get(field),
+                trainable=is_trained,
+                **options,
+            )
+        except (ValueError, AttributeError) as error:
+            if type(tf.get_default_graph()).__name__ != "FuncGraph":
+                raise
+            raise RuntimeError(
+                "a batch norm of TF1 can't make its variables inside of a function, such as "
+                "tf.function or a tf.data map: build the layer outside of it first, and with "
+                "reuse=True inside (%s)" % str(error).splitlines()[0]
+            ) from error
 
     wanted = [field for field, is_wanted in (("scale", scale), ("beta", center)) if is_wanted]
     trained = {
@@ -598,7 +614,7 @@ def create_variables(
     return Variables(**dict(dict.fromkeys(Variables._fields), **trained, **averaged))
 
 
-def _by_fused_kernel(inputs, variables, options):
+def _by_fused_kernel(inputs, _, variables, options):
     """Normalizes as `_by_moments` does, with TensorFlow's kernel."""
     outputs, mean, unbiased_var = _fused_batch_norm(inputs, variables, options)
     count = _count(inputs, mean)
@@ -704,7 +720,8 @@ def _checked_options(
         is_cheap=axes == [inputs.shape.ndims - 1],
         obstacles={
             "an epsilon that is a tensor": tf.is_tensor(epsilon),
-            "%s inputs on this TensorFlow" % inputs.dtype.name: not has_fused_kernel(inputs.dtype),
+            "%s inputs here" % inputs.dtype.name: not has_fused_kernel(inputs.dtype),
+            "XLA": not has_fused_kernel(),
             "several axes": len(axes) > 1,
             "batch_weights": batch_weights is not None,
             "virtual_batch_size": virtual_batch_size is not None,
@@ -781,8 +798,17 @@ def _renorm_correction(r, d, clipping):
     return tf.stop_gradient(r), tf.stop_gradient(d)
 
 
-def has_fused_kernel(dtype):
-    """Whether TensorFlow can compute the fused kernel for inputs of this dtype."""
+def has_fused_kernel(dtype=tf.float32):
+    """Whether the kernel that is built here for inputs of this dtype is TensorFlow's fused one.
+
+    XLA compiles another, whose variance is a difference of squares: far from zero it is below 0.
+    """
+    graph = tf.get_default_graph()
+    context = graph._get_control_flow_context()
+    while context is not None and not context.IsXLAContext():
+        context = context.outer_context
+    if context is not None or "_XlaCompile" in graph._attr_scope_map:
+        return False
     if dtype == tf.bfloat16:
         # Those before could with oneDNN only, and register it without.
         return tuple(map(int, tf.version.VERSION.split(".")[:2])) >= (2, 13)
@@ -839,11 +865,11 @@ def _choose(phase_train, training, inference, updated=None):
     if phase_train is True:
         return training()
     if updated is None or is_resource(updated) or not tf.control_flow_v2_enabled():
-        return tf.cond(phase_train, training, inference)
+        return tf.cond(phase_train, training, inference, strict=True)
     # Branches of TF2's kind are functions, in which a reference variable can't be assigned to.
     tf.disable_control_flow_v2()
     try:
-        return tf.cond(phase_train, training, inference)
+        return tf.cond(phase_train, training, inference, strict=True)
     finally:
         tf.enable_control_flow_v2()
 
@@ -918,9 +944,11 @@ _LAYERS, _LAYER_TEXTS = "batch_norm_layers", "batch_norm_layer_texts"
 
 def record_layer(inputs, outputs, variables, axis, epsilon):
     """Notes in the graph what `layers_of` tells of a call of a layer."""
+    with tf.init_scope():
+        is_outermost = not tf.executing_eagerly() and inputs.graph is tf.get_default_graph()
+    if not is_outermost:
+        return  # In the body of a TF2 loop or a function, which no graph is exported with.
     population = [variables.pop_mean, variables.pop_var]
-    if tf.get_default_graph() is not population[0].graph:
-        return  # In the body of a loop or a function, which no graph can be exported with.
     scope = _scope_of(variables.pop_mean)
     text = {
         "axis": positive_axes(axis, inputs.shape.ndims),
@@ -1059,6 +1087,41 @@ def _load_population(layer, mean, var, session):
             dtype = variable.dtype.base_dtype.as_numpy_dtype
             shape = variable.shape.as_list()
             variable.load((value + dtype(0)).astype(dtype).reshape(shape), session)
+
+
+def inference_graph_def(graph, phase_train, outputs):
+    """Returns the GraphDef of a graph whose phase is a placeholder, without what only trains.
+
+    Such a graph can't be frozen as it is, since the branch that updates `pop_mean` and `pop_var`
+    would assign to constants. This one can, by `tf.graph_util.convert_variables_to_constants`.
+    TensorFlow's graph optimizer takes out what is not reached where the phase is false.
+
+    Args:
+        graph: `tf.Graph`, which is left as it is.
+        phase_train: the placeholder, which the result has no more.
+        outputs: list of the tensors that the result is for.
+    """
+    from tensorflow.python.grappler import tf_optimizer
+
+    names = [output.op.name for output in outputs]
+    meta_graph = tf.MetaGraphDef()
+    meta_graph.graph_def.CopyFrom(
+        tf.graph_util.extract_sub_graph(graph.as_graph_def(add_shapes=True), names)
+    )
+    for node in meta_graph.graph_def.node:
+        if node.name == phase_train.op.name:
+            with tf.Graph().as_default():
+                node.CopyFrom(tf.constant(False, name=node.name).op.node_def)
+    meta_graph.collection_def["train_op"].node_list.value.extend(names)  # What is to be kept.
+    config = tf.ConfigProto()
+    rewrites = config.graph_options.rewrite_options
+    rewrites.optimizers.extend(["pruning", "function", "loop", "constfold", "dependency"])
+    rewrites.min_graph_nodes = -1
+    rewrites.fail_on_optimizer_errors = True
+    # The branches of TF2's kind are found only once the first pass has made them TF1's kind.
+    for _ in range(2):
+        meta_graph.graph_def.CopyFrom(tf_optimizer.OptimizeGraph(config, meta_graph))
+    return meta_graph.graph_def
 
 
 # What `fold_batch_norm` folds into, and which dimensions of the weights are the output channels.

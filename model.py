@@ -13,12 +13,10 @@ import numpy as np
 import tensorflow.compat.v1 as tf
 
 from augmentation import AUGMENTATIONS
-from bn_wrapper import batch_norm_wrapper, fold_batch_norm
+from bn_wrapper import Layer, batch_norm_wrapper, fold_batch_norm, layers_of
 from networks import CLASSES, NETWORKS, Layers, add_bias
 
 IMAGE_SIZE = 28
-# The collection of (inputs, pop_mean, pop_var) of every batch norm in a graph.
-BATCH_NORMS = "batch_norms"
 
 
 class Network(NamedTuple):
@@ -98,7 +96,7 @@ class InferenceGraph(NamedTuple):
     probabilities: tf.Tensor  # float32 [batch, 10]: of each class; they add up to 1
     predictions: tf.Tensor  # int64 [batch]: the likeliest class
     cross_entropy: tf.Tensor  # float32 [batch], in nats
-    batch_norms: list  # of (inputs, pop_mean, pop_var), in the order in which data passes them
+    batch_norms: list[Layer]  # in the order in which data passes them
     histograms: tf.Tensor  # string scalar: a serialized Summary of statistics and activations
     filters: tf.Tensor  # float32 [height, width, count]: the first layer's weights as pictures
     distortion: tf.Tensor | None  # placeholder, int64 scalar: which one, if images are distorted
@@ -213,7 +211,7 @@ def _inference_graph(network: Network, layers: Layers, augment: str) -> Inferenc
         with tf.name_scope("loss"):
             cross_entropy = _cross_entropy(logits, labels)
         histograms = _histograms()
-        batch_norms = tf.get_collection(BATCH_NORMS)
+        batch_norms = layers_of(graph)
         filters = _filters()
     return InferenceGraph(
         graph,
@@ -252,9 +250,6 @@ def _embedding(
         """Batch normalization or, in a network without it, the bias that it makes needless."""
         if network.batch_norm:
             outputs = batch_norm_wrapper(inputs, phase_train, network.bn_decay, network.bn_epsilon)
-            scope = f"{tf.get_variable_scope().name}/batch_norm/pop_"
-            population = tf.get_collection(tf.GraphKeys.GLOBAL_VARIABLES, scope)[:2]
-            tf.add_to_collection(BATCH_NORMS, (inputs, *population))
         else:
             outputs = add_bias(inputs)
         what = "batch_norm" if network.batch_norm else "bias"

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 import tensorflow.compat.v1 as tf
 
-import model
+from bn_wrapper import layers_of
 from mnist.datasets import Dataset
 from runtime import markdown
 from runtime.classification import ACCURACY_TAG
@@ -70,9 +70,9 @@ def train(cell: Cell, dataset: Dataset, folder: pathlib.Path) -> list[Row]:
     rows: list[Row] = []
     with Trial(cell.flags, dataset.train) as trial, contextlib.ExitStack() as stack:
         stack.enter_context(shown_in_tensorboard(folder, cell.flags))
-        layers = trial.graph.graph.get_collection(model.BATCH_NORMS)
+        layers = layers_of(trial.graph.graph)
         with trial.graph.graph.as_default():
-            moments = [layer_moments(inputs) for inputs, _, _ in layers]
+            moments = [layer_moments(layer.inputs) for layer in layers]
         averages = [MovingAverages(kind) for kind in KINDS]
         events: dict[str, EventWriter] = {}
         for step, (images, labels) in enumerate(trial.batches.ahead(0, LAST_STEP), 1):
@@ -129,9 +129,8 @@ def _accuracies(
     """The validation accuracy of the weights of this step with each kind of statistics."""
     evaluator, variables = trial.evaluator, trial.variables()
     for moving_averages in averages:
-        for (_, pop_mean, pop_var), (mean, var) in zip(
-            layers, moving_averages.values(), strict=True
-        ):
+        for layer, (mean, var) in zip(layers, moving_averages.values(), strict=True):
+            pop_mean, pop_var = layer.variables.pop_mean, layer.variables.pop_var
             variables |= {pop_mean.op.name: mean, pop_var.op.name: var}
         evaluator.load(variables, "the training graph")
         yield moving_averages.kind.name, evaluator.classify(*dataset.validation).accuracy

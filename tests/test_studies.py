@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 import model
+from bn_wrapper import layers_of
 from runtime.errors import InputError
 from studies import results, sensitivity, statistics, write_up
 from studies.catalogue import STUDIES
@@ -60,15 +61,16 @@ def test_the_study_of_statistics_averages_as_the_layer_does(dataset):
     flags = {**DEFAULTS, "model": "mlp", "bn_decay": 0.9, "train_steps": 20, "batch_size": 8}
     moving_averages = statistics.MovingAverages(statistics.Kind(0.9))
     with Trial(flags, dataset.train) as trial:
-        layers = trial.graph.graph.get_collection(model.BATCH_NORMS)
+        layers = layers_of(trial.graph.graph)
         with trial.graph.graph.as_default():
-            moments = [statistics.layer_moments(inputs) for inputs, _, _ in layers]
+            moments = [statistics.layer_moments(layer.inputs) for layer in layers]
         for images, labels in trial.batches.ahead(0, 20):
             feed = {trial.graph.images: images, trial.graph.labels: labels}
             _, of_batch = trial.session.run((trial.graph.train_op, moments), feed)
             moving_averages.update(of_batch)
         variables = trial.variables()
-    for (_, pop_mean, pop_var), (mean, var) in zip(layers, moving_averages.values(), strict=True):
+    for layer, (mean, var) in zip(layers, moving_averages.values(), strict=True):
+        pop_mean, pop_var = layer.variables.pop_mean, layer.variables.pop_var
         np.testing.assert_allclose(variables[pop_mean.op.name], mean, rtol=1e-4, atol=1e-5)
         np.testing.assert_allclose(variables[pop_var.op.name], var, rtol=1e-4)
 
