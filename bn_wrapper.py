@@ -937,9 +937,9 @@ def _gradient_of_normalized(op, gradient, *_):
     return [None, values_gradient, None, None, None, beta_gradient, scale_gradient]
 
 
-# What `layers_of` reads: four graph elements, and a text, for each call of a layer. Elements are
-# what an exported graph keeps, under the new names where it is imported into a scope.
-_LAYERS, _LAYER_TEXTS = "batch_norm_layers", "batch_norm_layer_texts"
+# The collection of what `layers_of` tells, a text for each call of a layer: TensorFlow exports
+# these, and where it imports them into a scope, puts the scope's name before them.
+_LAYERS = "batch_norm_layers"
 
 
 def record_layer(inputs, outputs, variables, axis, epsilon):
@@ -948,47 +948,45 @@ def record_layer(inputs, outputs, variables, axis, epsilon):
         is_outermost = not tf.executing_eagerly() and inputs.graph is tf.get_default_graph()
     if not is_outermost:
         return  # In the body of a TF2 loop or a function, which no graph is exported with.
-    population = [variables.pop_mean, variables.pop_var]
-    scope = _scope_of(variables.pop_mean)
-    text = {
-        "axis": positive_axes(axis, inputs.shape.ndims),
-        "epsilon": None if tf.is_tensor(epsilon) else float(epsilon),
-        "names": {
-            field: variable.name.split(":")[0][len(scope) :]
+    layer = {
+        "inputs": inputs.name,
+        "outputs": outputs.name,
+        "variables": {
+            field: variable.name
             for field, variable in variables._asdict().items()
             if variable is not None
         },
+        "axis": positive_axes(axis, inputs.shape.ndims),
+        "epsilon": None if tf.is_tensor(epsilon) else float(epsilon),
     }
-    for element in [inputs, outputs] + [variable.op.outputs[0] for variable in population]:
-        tf.add_to_collection(_LAYERS, element)
-    tf.add_to_collection(_LAYER_TEXTS, json.dumps(text, sort_keys=True))
+    tf.add_to_collection(_LAYERS, json.dumps(layer, sort_keys=True))
 
 
 def layers_of(graph):
     """Returns a list of `Layer`, one for each call of a batch norm, in the order they were built.
 
-    Also those of a graph that was imported, by `tf.train.import_meta_graph`. Those inside of TF2's
-    loops and functions are not among them. Of a `Layer`, `variables` has the variables that this
-    call uses, and always `pop_weight` where the layer has one; variables that are partitioned are
-    None.
+    Also those of a graph that was imported, by `tf.train.import_meta_graph`; but not those inside
+    of TF2's loops and functions, and not those of a part that was exported with `export_scope`. Of
+    a `Layer`, `variables` has the variables that this call uses, and always `pop_weight` where the
+    layer has one; variables that are partitioned are None.
     """
-    elements = graph.get_collection(_LAYERS)
-    variables = {v.op.name: v for v in graph.get_collection(tf.GraphKeys.GLOBAL_VARIABLES)}
+    variables = {v.name: v for v in graph.get_collection(tf.GraphKeys.GLOBAL_VARIABLES)}
     layers = []
-    for i, text in enumerate(graph.get_collection(_LAYER_TEXTS)):
-        inputs, outputs, pop_mean, pop_var = elements[4 * i : 4 * i + 4]
-        text = json.loads(tf.compat.as_str(text))
-        scope = _scope_of(pop_mean)
-        names = dict({"pop_weight": "pop_weight"}, **text["names"])
-        fields = {field: variables.get(scope + name) for field, name in names.items()}
-        fields = dict(dict.fromkeys(Variables._fields), **fields)
-        layers.append(Layer(inputs, outputs, Variables(**fields), text["axis"], text["epsilon"]))
+    for text in graph.get_collection(_LAYERS):
+        scope, _, layer = tf.compat.as_str(text).partition("{")
+        layer = json.loads("{" + layer)
+        names = layer["variables"]
+        names["pop_weight"] = names["pop_mean"].rpartition("/")[0] + "/pop_weight:0"
+        fields = dict.fromkeys(Variables._fields)
+        fields.update({field: variables.get(scope + name) for field, name in names.items()})
+        try:
+            inputs, outputs = [
+                graph.get_tensor_by_name(scope + layer[name]) for name in ("inputs", "outputs")
+            ]
+        except KeyError:
+            continue  # It was not imported with what it is of.
+        layers.append(Layer(inputs, outputs, Variables(**fields), layer["axis"], layer["epsilon"]))
     return layers
-
-
-def _scope_of(variable):
-    """The name of a variable, or of its tensor, up to and with the last slash."""
-    return variable.op.name[: variable.op.name.rfind("/") + 1]
 
 
 def population_moments(layers):
