@@ -4,7 +4,6 @@ import functools
 
 import numpy as np
 import pytest
-import tensorflow as tf2
 import tensorflow.compat.v1 as tf
 
 import bn_compat
@@ -105,77 +104,6 @@ def test_all_variables_are_of_the_kind_that_the_scope_asks_for(use_resource):
 def test_without_a_graph_it_says_what_to_do():
     with pytest.raises(RuntimeError, match="disable_v2_behavior"):
         batch_norm_wrapper(tf.constant(VALUES))
-
-
-SPEC = tf.TensorSpec([8, 3], tf.float32)
-TF2_FUNCTIONS = {
-    "function": lambda build: tf2.function(build).get_concrete_function(SPEC),
-    "jit": lambda build: tf2.function(build, jit_compile=True).get_concrete_function(SPEC),
-    "wrap_function": lambda build: tf.wrap_function(build, [SPEC]),
-}
-
-
-@pytest.mark.parametrize("function", TF2_FUNCTIONS)
-@pytest.mark.parametrize("is_tensor", [False, True])
-@of_every_layer
-def test_a_function_of_tf2_is_no_place_to_train_in(layer, is_tensor, function):
-    def build(inputs):
-        phase = tf.placeholder_with_default(True, []) if is_tensor else True
-        flag = {"bn_compat.batch_norm": "is_training"}.get(name_of(layer), "training")
-        flag = "phase_train" if layer.func is batch_norm_wrapper else flag
-        return layer(inputs, **{flag: phase})
-
-    with pytest.raises(RuntimeError, match="can't be trained by tf.function or wrap_function"):
-        TF2_FUNCTIONS[function](build)
-
-
-def name_of(layer):
-    return f"{layer.func.__module__}.{layer.func.__name__}"
-
-
-def test_a_wrapped_function_may_infer():
-    function = tf.wrap_function(lambda inputs: batch_norm_wrapper(inputs), [SPEC])
-    np.testing.assert_allclose(function(tf.constant(VALUES)), VALUES, rtol=1e-4)
-
-
-def test_a_function_in_a_graph_makes_no_variables():
-    with tf.Graph().as_default():
-        dataset = tf.data.Dataset.from_tensors(VALUES)
-        with pytest.raises(RuntimeError, match="build the layer outside of it first"):
-            dataset.map(LAYERS["wrapper"])
-
-
-def test_a_function_in_a_graph_updates_resources_but_no_references():
-    with tf.Graph().as_default(), tf.Session() as session:
-        dataset = tf.data.Dataset.from_tensors(VALUES)
-        for use_resource in (True, False):
-            with tf.variable_scope(f"net{use_resource}", use_resource=use_resource):
-                LAYERS["wrapper"](tf.constant(VALUES))
-        with tf.variable_scope("netTrue", reuse=True):
-            outputs = tf.data.make_initializable_iterator(dataset.map(LAYERS["wrapper"]))
-        session.run(tf.global_variables_initializer())
-        session.run(outputs.initializer)
-        session.run(outputs.get_next())
-        pop_mean = next(v for v in tf.global_variables() if v.op.name == "netTrue/bn/pop_mean")
-        np.testing.assert_allclose(session.run(pop_mean), VALUES.mean(0), rtol=1e-5)
-        with tf.variable_scope("netFalse", reuse=True):
-            with pytest.raises(RuntimeError, match="is a reference .* use_resource=True"):
-                dataset.map(LAYERS["wrapper"])
-
-
-@pytest.mark.parametrize("name", ["wrapper", "contrib", "tf.layers"])
-def test_a_gradient_may_be_recomputed_if_the_second_time_finds_the_variables(name):
-    """The batch counts twice then, which does not change the average of a first one."""
-    with tf.Graph().as_default(), tf.Session() as session:
-        inputs = tf.placeholder_with_default(VALUES, VALUES.shape)
-        with tf.variable_scope("net", use_resource=True):
-            layer = functools.partial(LAYERS[name], reuse=tf.AUTO_REUSE)
-            gradient = gradient_of(tf2.recompute_grad(layer)(inputs), inputs)
-        session.run(tf.global_variables_initializer())
-        found = session.run(gradient)
-        np.testing.assert_allclose(found, plain_gradient(LAYERS[name]), rtol=1e-4, atol=1e-4)
-        if name == "wrapper":
-            np.testing.assert_allclose(session.run(variable("pop_mean")), VALUES.mean(0), rtol=1e-5)
 
 
 @pytest.mark.parametrize("options", [{}, {"renorm": True}])

@@ -1,5 +1,6 @@
-"""The moving averages in every face, kind of variables, control flow and phase: too many for
-`make check`, which asks tests/test_bn_averages.py.
+"""The moving averages: a weighted mean of what was seen, whatever happens to a layer.
+
+In every face, kind of variables, control flow and phase: too many for `make check`.
 """
 
 import contextlib
@@ -9,9 +10,253 @@ import itertools
 import numpy as np
 import pytest
 import tensorflow.compat.v1 as tf
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
+import bn_compat
 from bn_wrapper import batch_norm_wrapper
-from tests.test_bn_averages import DEBIASED, FACES, Reference, batch_with, of_statistics
+from tests.test_bn_wrapper import variable
+
+POPULATION = ("pop_mean", "pop_var", "moving_mean", "moving_variance")
+
+FACES = {
+    "wrapper": lambda x, decay, **options: batch_norm_wrapper(
+        x, True, decay, name="bn", reuse=tf.AUTO_REUSE, **options
+    ),
+    "wrapper, not debiased": lambda x, decay, **options: batch_norm_wrapper(
+        x, True, decay, name="bn", reuse=tf.AUTO_REUSE, zero_debias=False, **options
+    ),
+    "renorm": lambda x, decay, **options: batch_norm_wrapper(
+        x, True, decay, name="bn", reuse=tf.AUTO_REUSE, renorm=True, renorm_decay=decay, **options
+    ),
+    # Its kernel averages the unbiased variance.
+    "contrib": lambda x, decay, fused=False, **options: bn_compat.batch_norm(
+        x, decay, scope="bn", reuse=tf.AUTO_REUSE, updates_collections=None, fused=fused, **options
+    ),
+}
+DEBIASED = ("wrapper", "renorm")
+of_every_face = pytest.mark.parametrize("face", FACES)
+of_both_kinds = pytest.mark.parametrize("use_resource", [False, True], ids=["ref", "resource"])
+
+
+def population():
+    return [v for v in tf.global_variables() if v.op.name.split("/")[-1] in POPULATION]
+
+
+def of_statistics(session):
+    """Values of the averages, float64: mean and variance."""
+    return [np.float64(value) for value in session.run(population())]
+
+
+def batch_with(mean, var):
+    """Two values of one channel, whose mean and variance these are."""
+    return np.float32([[mean - var**0.5], [mean + var**0.5]])
+
+
+class Reference:
+    """The average in float64: what the weights of all batches so far come to."""
+
+    def __init__(self, values, weight):
+        self.values, self.weight = np.float64(values), weight
+
+    def update(self, batch, decay):
+        self.weight = decay * self.weight + 1 - decay
+        share = (1 - decay) / self.weight
+        self.values = (1 - share) * self.values + share * np.float64(batch)
+
+
+@of_both_kinds
+@pytest.mark.parametrize("decays", [(0.9, 0.999, 0.5), (0.999, 0.9), (0.0, 0.99, 0.0, 0.9)])
+def test_a_decay_may_change_at_every_step(decays, use_resource):
+    reference = Reference([0, 1], weight=0)
+    with tf.Graph().as_default(), tf.Session() as session:
+        inputs = tf.placeholder(tf.float32, [None, 1])
+        with tf.variable_scope("net", use_resource=use_resource):
+            steps = [FACES["wrapper"](inputs, decay) for decay in decays]
+        session.run(tf.global_variables_initializer())
+        for i in range(3 * len(decays)):
+            mean, var = 3.0 + i, 4.0 + i
+            session.run(steps[i % len(decays)], {inputs: batch_with(mean, var)})
+            reference.update([mean, var], decays[i % len(decays)])
+            np.testing.assert_allclose(np.ravel(of_statistics(session)), reference.values, 1e-6)
+
+
+@of_both_kinds
+@pytest.mark.parametrize("first, then", [(0.9, 0.999), (0.5, 0.99999)])
+def test_a_run_may_resume_with_another_decay(tmp_path, first, then, use_resource):
+    """500 steps at 0.9 and one at 0.999 made 7.61 and 10.15 of a mean of 3 and a variance of 4."""
+    checkpoint = str(tmp_path / "model.ckpt")
+    for decay in (first, then):
+        with tf.Graph().as_default(), tf.Session() as session:
+            with tf.variable_scope("net", use_resource=use_resource):
+                outputs = FACES["wrapper"](tf.constant(batch_with(3, 4)), decay)
+            session.run(tf.global_variables_initializer())
+            if decay == then:
+                tf.train.Saver().restore(session, checkpoint)
+            for _ in range(50 if decay == first else 3):
+                session.run(outputs)
+            np.testing.assert_allclose(np.ravel(of_statistics(session)), [3, 4], 1e-6)
+            tf.train.Saver().save(session, checkpoint)
+
+
+def as_loaded(session, mean, var):
+    for each in population():
+        value = mean if each.op.name.endswith("mean") else var
+        each.load(np.full(each.shape.as_list(), value, np.float32), session)
+
+
+def as_restored(session, mean, var, folder):
+    """By a Saver of what an inference graph has, or a program without debiasing."""
+    saver = tf.train.Saver([v for v in tf.global_variables() if "pop_weight" not in v.op.name])
+    as_loaded(session, mean, var)
+    saver.save(session, str(folder / "model.ckpt"))
+    session.run(tf.global_variables_initializer())
+    saver.restore(session, str(folder / "model.ckpt"))
+
+
+@pytest.mark.parametrize("how", ["loaded", "restored", "initializers"])
+def test_given_statistics_move_by_the_share_of_a_batch(tmp_path, how):
+    """The first batch replaced them."""
+    layers = list(itertools.product(FACES, (0.5, 0.999), (False, True)))
+    with tf.Graph().as_default(), tf.Session() as session:
+        outputs = []
+        for i, (face, decay, use_resource) in enumerate(layers):
+            options = initial_values(face, 4.9, 7.0) if how == "initializers" else {}
+            with tf.variable_scope(f"net{i}", use_resource=use_resource):
+                outputs.append(FACES[face](tf.constant(batch_with(22.3, 4.0)), decay, **options))
+        session.run(tf.global_variables_initializer())
+        if how == "loaded":
+            as_loaded(session, 4.9, 7.0)
+        elif how == "restored":
+            as_restored(session, 4.9, 7.0, tmp_path)
+        references = [Reference([4.9, 7.0], weight=1) for _ in layers]
+        for _ in range(3):
+            session.run(outputs)
+            found = np.reshape(of_statistics(session), [len(layers), 2])
+            for layer, reference, statistics in zip(layers, references, found, strict=True):
+                reference.update([22.3, 4.0], layer[1])
+                np.testing.assert_allclose(statistics, reference.values, 1e-5, err_msg=str(layer))
+
+
+def initial_values(face, mean, var):
+    mean, var = tf.constant_initializer(mean), tf.constant_initializer(var)
+    if face == "contrib":
+        return {"param_initializers": {"moving_mean": mean, "moving_variance": var}}
+    return {"initializers": {"pop_mean": mean, "pop_var": var}}
+
+
+def test_a_collection_of_the_layers_variables_has_all_that_a_checkpoint_needs(tmp_path):
+    def build():
+        outputs = batch_norm_wrapper(
+            tf.constant(batch_with(3, 4)), True, 0.9, variables_collections="mine"
+        )
+        return outputs, tf.train.Saver(tf.get_collection("mine"))
+
+    with tf.Graph().as_default(), tf.Session() as session:
+        outputs, saver = build()
+        session.run(tf.global_variables_initializer())
+        session.run(outputs)
+        session.run(outputs)
+        saver.save(session, str(tmp_path / "model.ckpt"))
+        weight = session.run(variable("pop_weight"))
+    with tf.Graph().as_default(), tf.Session() as session:
+        outputs, saver = build()
+        saver.restore(session, str(tmp_path / "model.ckpt"))
+        assert session.run(variable("pop_weight")) == weight == np.float32(1 - 0.9**2)
+
+
+@of_every_face
+@pytest.mark.parametrize("decay", [0.9, 0.999, 0.99999])
+def test_the_share_of_a_batch_is_the_float32_nearest_to_it(decay, face):
+    """In float32, 1 - 0.99999 is 1.4e-3 off."""
+    with tf.Graph().as_default(), tf.Session() as session:
+        outputs = FACES[face](tf.constant(batch_with(1.0, 1.0)), decay)
+        session.run(tf.global_variables_initializer())
+        mean, var = population()
+        mean.load([0.0], session)
+        var.load([2.0], session)  # So that the statistics are not those of a new layer.
+        session.run(outputs)
+        assert session.run(mean)[0] == np.float32(1 - decay)
+
+
+@pytest.mark.parametrize("face", DEBIASED)
+@pytest.mark.parametrize("var", [1e-12, 1e-8, 1e8])
+def test_a_first_batch_leaves_nothing_of_the_initial_values(var, face):
+    """A difference to them would: 1 - (1 - 1e-8) is 0 in float32."""
+    with tf.Graph().as_default(), tf.Session() as session:
+        outputs = FACES[face](tf.constant(batch_with(0.0, var)), 0.999)
+        session.run(tf.global_variables_initializer())
+        session.run(outputs)
+        np.testing.assert_allclose(of_statistics(session)[1], var, 1e-5)
+
+
+@pytest.mark.parametrize("face", ["wrapper", "contrib"])
+@pytest.mark.parametrize("far, shape", [(1e6, (16, 2, 3, 1)), (1e9, (16, 1)), (3e38, (16, 1))])
+def test_padding_that_weighs_nothing_takes_no_part_whatever_it_is(face, far, shape):
+    """-1e9 beside 16 values around 5 made a mean and a variance of 0, and outputs of 200."""
+    real = np.random.default_rng(0).normal(5.0, 1.0, shape).astype(np.float32)
+    padded = np.concatenate([real, np.full(shape, -far, np.float32)])
+    weights = np.float32([1.0] * 16 + [0.0] * 16)
+    results = []
+    for values, options in ((real, {"fused": False}), (padded, {"batch_weights": weights})):
+        with tf.Graph().as_default(), tf.Session() as session:
+            inputs = tf.constant(values)
+            outputs = FACES[face](inputs, 0.0, scale=True, **options)[:16]
+            gradients = tf.gradients(
+                tf.reduce_sum(outputs**3 * real), [inputs, *tf.trainable_variables()]
+            )
+            session.run(tf.global_variables_initializer())
+            outputs, (of_inputs, *gradients) = session.run((outputs, gradients))
+            results.append([outputs, of_inputs[:16], *gradients, *of_statistics(session)])
+            assert not of_inputs[16:].any()
+    for alone, with_padding in zip(*results, strict=True):
+        np.testing.assert_allclose(with_padding, alone, rtol=2e-4, atol=2e-4)
+
+
+@pytest.mark.parametrize("fused", [None, False])
+@of_every_face
+def test_nothing_is_learned_from_an_empty_batch(face, fused):
+    with tf.Graph().as_default(), tf.Session() as session:
+        inputs = tf.placeholder(tf.float32, [None, 1])
+        outputs = FACES[face](inputs, 0.9, fused=fused)
+        gradients = tf.gradients(tf.reduce_sum(outputs**2), tf.trainable_variables())
+        session.run(tf.global_variables_initializer())
+        for batch in (np.zeros([0, 1]), batch_with(3, 4), np.zeros([0, 1])):
+            before = session.run(tf.global_variables())
+            results = session.run([outputs, *gradients], {inputs: batch})
+            assert all(np.isfinite(result).all() for result in results)
+            if not len(batch):
+                after = session.run(tf.global_variables())
+                for one, other in zip(before, after, strict=True):
+                    np.testing.assert_array_equal(one, other)
+
+
+@pytest.mark.parametrize("shape", [[1, 4], [3], [4, 1], []])
+@pytest.mark.parametrize("face", ["wrapper", "contrib"])
+def test_weights_that_are_not_one_an_example_are_refused_when_they_are_fed(face, shape):
+    with tf.Graph().as_default(), tf.Session() as session:
+        weights = tf.placeholder(tf.float32)
+        outputs = FACES[face](tf.ones([4, 3]), 0.9, batch_weights=weights)
+        session.run(tf.global_variables_initializer())
+        message = (
+            rf"batch_weights must be one for each example.*\[4\].*\[{' '.join(map(str, shape))}\]"
+        )
+        with pytest.raises(tf.errors.InvalidArgumentError, match=message):
+            session.run(outputs, {weights: np.ones(shape)})
+        session.run(outputs, {weights: np.ones([4])})
+
+
+@pytest.mark.parametrize("face, fused", list(itertools.product(FACES, (None, False))))
+def test_one_value_a_channel_is_no_reason_for_nan(face, fused):
+    with tf.Graph().as_default(), tf.Session() as session:
+        inputs = tf.placeholder(tf.float32, [None, 1])
+        outputs = FACES[face](inputs, 0.9, fused=fused)
+        gradients = tf.gradients(tf.reduce_sum(outputs**2), [inputs, *tf.trainable_variables()])
+        session.run(tf.global_variables_initializer())
+        for batch in ([[7.0]], batch_with(3, 4), [[7.0]]):
+            results = session.run([outputs, *gradients], {inputs: batch})
+            assert all(np.isfinite(result).all() for result in results)
+        assert np.isfinite(of_statistics(session)).all()
 
 
 @contextlib.contextmanager
@@ -142,3 +387,101 @@ def test_a_loop_whose_rounds_overlap_leaves_the_range_of_what_it_saw_in_no_order
         mean, var = of_statistics(session)
     assert 3 <= mean <= 4
     np.testing.assert_allclose(var, 4, rtol=1e-5)
+
+
+@pytest.mark.parametrize("is_placeholder", [False, True], ids=["constant", "placeholder"])
+@of_both_kinds
+@pytest.mark.parametrize("face", ["wrapper", "wrapper, not debiased", "contrib"])
+def test_nothing_is_learned_from_weights_that_are_all_zero(face, use_resource, is_placeholder):
+    seen, unseen = np.float32([[1.0], [5.0], [3.0]]), np.float32([[9.0], [-7.0], [1e9]])
+    with tf.Graph().as_default(), tf.Session() as session:
+        inputs = tf.placeholder(tf.float32, [3, 1])
+        weights = tf.placeholder(tf.float32, [None])
+        phase = tf.placeholder_with_default(True, []) if is_placeholder else True
+        with tf.variable_scope("net", use_resource=use_resource):
+            options = {"batch_weights": weights}
+            if face == "contrib":
+                outputs = FACES[face](inputs, 0.9, is_training=phase, **options)
+            else:
+                options["zero_debias"] = face == "wrapper"
+                outputs = batch_norm_wrapper(inputs, phase, 0.9, name="bn", **options)
+        gradients = tf.gradients(tf.reduce_sum(outputs**2), [inputs, *tf.trainable_variables()])
+        session.run(tf.global_variables_initializer())
+        for batches in ([unseen], [seen, unseen, unseen]):
+            for batch in batches:
+                before = session.run(tf.global_variables())
+                feed = {inputs: batch, weights: [0.0] * 3 if batch is unseen else [1.0] * 3}
+                results = session.run([outputs, *gradients], feed)
+                assert all(np.isfinite(result).all() for result in results)
+                if batch is unseen:
+                    after = session.run(tf.global_variables())
+                    for one, other in zip(before, after, strict=True):
+                        np.testing.assert_array_equal(one, other)
+        mean, var = of_statistics(session)
+        expected = (unseen - mean) / np.sqrt(var + (1e-3 if face == "contrib" else 1e-5))
+        np.testing.assert_allclose(results[0], expected, rtol=1e-4)
+
+
+# What can happen to a layer: a step with a decay, several calls, given statistics, a new session.
+numbers = st.floats(-100, 100, width=32)
+variances = st.floats(0.0625, 100, width=32)
+events = st.one_of(
+    st.tuples(st.just("step"), numbers, variances, st.integers(0, 2)),
+    st.tuples(st.just("calls"), numbers, variances, st.integers(0, 2)),
+    st.tuples(st.just("given"), numbers, variances, st.just(0)),
+    st.tuples(st.just("resume"), st.just(0.0), st.just(1.0), st.just(0)),
+)
+DECAYS = (0.0, 0.9, 0.999)
+
+
+@functools.lru_cache(None)
+def playground(use_resource):
+    """A graph, made once: a step for each decay, and two calls that nothing orders."""
+    graph = tf.Graph()
+    with graph.as_default():
+        inputs = tf.placeholder(tf.float32, [2, None, 1])
+        with tf.variable_scope("net", use_resource=use_resource):
+            steps = [FACES["wrapper"](inputs[0], decay) for decay in DECAYS]
+            calls = [[FACES["wrapper"](one, d) for one in tf.unstack(inputs)] for d in DECAYS]
+        return graph, inputs, steps, calls, tf.global_variables_initializer(), tf.train.Saver()
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.lists(events, min_size=1, max_size=12), st.booleans())
+def test_no_history_takes_an_average_out_of_the_range_of_what_was_seen(
+    tmp_path_factory, history, use_resource
+):
+    graph, inputs, steps, calls, initializer, saver = playground(use_resource)
+    checkpoint = str(tmp_path_factory.getbasetemp() / "playground.ckpt")
+    reference, seen, is_ordered = Reference([0, 1], weight=0), [], True
+    with graph.as_default(), contextlib.ExitStack() as stack:
+        session = stack.enter_context(tf.Session())
+        session.run(initializer)
+        for kind, mean, var, which in history:
+            batch = batch_with(mean, var)
+            if kind == "given":
+                as_loaded(session, mean, var)
+                variable("pop_weight").load(1.0, session)
+                reference, seen, is_ordered = Reference([mean, var], 1), [[mean, var]], True
+            elif kind == "resume":
+                saver.save(session, checkpoint)
+                session = stack.enter_context(tf.Session())
+                saver.restore(session, checkpoint)
+            elif kind == "step":
+                session.run(steps[which], {inputs: [batch, batch]})
+                seen.append([mean, var])
+                reference.update([mean, var], DECAYS[which])
+            else:
+                other = batch_with(mean + 1, var + 1)
+                session.run(calls[which], {inputs: [batch, other]})
+                seen += [[mean, var], [mean + 1, var + 1]]
+                is_ordered = False
+            if not seen:
+                continue
+            found = np.ravel(of_statistics(session))
+            # A batch's own moments are off by the rounding of its values.
+            slack = 1e-5 * (1 + np.abs(seen).max(0)) + [0, 1e-6 * np.abs(seen).max() ** 2]
+            assert np.all(found >= np.min(seen, 0) - slack), (found, seen)
+            assert np.all(found <= np.max(seen, 0) + slack), (found, seen)
+            if is_ordered:
+                assert np.all(np.abs(found - reference.values) <= slack), (found, reference.values)
