@@ -25,7 +25,10 @@ import tensorflow.compat.v1 as tf
 from tensorflow.python.keras import constraints, initializers, regularizers
 from tensorflow.python.layers import base
 
-import bn_wrapper
+if __package__:  # The two files were copied into a package.
+    from . import bn_wrapper
+else:
+    import bn_wrapper
 
 _TF1_NAMES = {
     "scale": "gamma",
@@ -194,13 +197,9 @@ class BatchNormalization(base.Layer):
         )
         self.fused = self._takes_fused_kernel(shape)
         variables = bn_wrapper.create_variables(
+            bn_wrapper.fields_of(self.center, self.scale, self.renorm, stddev=self.renorm),
             self._parameter_shape(shape),
             self._param_dtype,
-            center=self.center,
-            scale=self.scale,
-            renorm=self.renorm,
-            stddev=self.renorm,
-            trainable=True,
             initializers={
                 "beta": self.beta_initializer,
                 "scale": self.gamma_initializer,
@@ -550,17 +549,16 @@ def batch_norm(
             # Entering the scope again takes a name in it, as it did in contrib: in a scope called
             # BatchNorm, `batchnorm/add_1` then becomes `batchnorm_1/add_1`.
             with tf.variable_scope(layer_scope):
+                fields = bn_wrapper.fields_of(center, scale)
                 variables = bn_wrapper.create_variables(
+                    sorted(fields, key=lambda field: field != "beta"),  # Contrib made it first.
                     bn_wrapper.parameter_shape(inputs.shape, axis),
                     bn_wrapper.statistics_dtype(inputs.dtype),
-                    center=center,
-                    scale=scale,
                     trainable=trainable,
                     initializers=param_initializers,
                     regularizers=param_regularizers,
                     collections=variables_collections,
                     names=_TF1_NAMES,
-                    beta_first=True,
                 )
             averages = _averages_apart(decay, variables)
             if zero_debias_moving_mean:
@@ -1282,4 +1280,4 @@ def _print_from_program(program, hook, kind, error, traceback):
 
 if __name__ == "__main__":
     # The module, not this second copy of it, is what the program may import.
-    importlib.import_module("bn_compat").main()
+    importlib.import_module(__package__ + ".bn_compat" if __package__ else "bn_compat").main()

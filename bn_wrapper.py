@@ -10,11 +10,14 @@ that TF1 code calls batch norm by are in `bn_compat.py`, on top of this file.
 """
 
 import collections
+import contextlib
 import functools
 import json
 import numbers
 
 import tensorflow.compat.v1 as tf
+
+__version__ = "1.0.0"
 
 RENORM_CLIPPING = ("rmin", "rmax", "dmax")
 
@@ -134,27 +137,16 @@ def batch_norm_wrapper(
     inputs = tf.convert_to_tensor(inputs, name="inputs")
     check_inputs(inputs, axis)
     phase_train = check_phase(phase_train)
-    check_keys("initializers", initializers, ("scale", "beta", "pop_mean", "pop_var"))
-    check_keys("regularizers", regularizers, ("scale", "beta"))
-    _check_decay("decay", decay)
-    if renorm:
-        _check_decay("renorm_decay", renorm_decay)
-    check_number("epsilon", epsilon)
-    if not epsilon > 0:
-        raise ValueError("epsilon must be above 0, not %r" % (epsilon,))
-    check_epsilon(epsilon, statistics_dtype(inputs.dtype))
-
+    _check_decays(decay=decay, renorm_decay=renorm_decay)
+    _check_positive("epsilon", epsilon, statistics_dtype(inputs.dtype))
     with tf.variable_scope(name, "batch_norm", [inputs], reuse=reuse):
         variables = create_variables(
+            fields_of(center, scale, renorm, weight=zero_debias and is_training(phase_train)),
             parameter_shape(inputs.shape, axis),
             statistics_dtype(inputs.dtype),
-            center=center,
-            scale=scale,
-            renorm=renorm,
-            weight=zero_debias and is_training(phase_train),
-            trainable=trainable,
-            initializers=initializers,
-            regularizers=regularizers,
+            trainable,
+            initializers,
+            regularizers,
             collections=variables_collections,
         )
         outputs, updates = normalize(
@@ -162,8 +154,8 @@ def batch_norm_wrapper(
             phase_train,
             variables,
             [MovingAverage(decay, population_of(variables), variables.pop_weight)],
-            epsilon=epsilon,
-            axis=axis,
+            epsilon,
+            axis,
             fused=fused,
             unbiased=unbiased,
             batch_weights=batch_weights,
@@ -174,25 +166,15 @@ def batch_norm_wrapper(
         )
         outputs = place_updates(outputs, updates, updates_collections)
         record_layer(inputs, outputs, variables, axis, epsilon)
-        if outputs_collections:
-            tf.add_to_collections(outputs_collections, outputs)
+        tf.add_to_collections(outputs_collections or [], outputs)
         return outputs
 
 
-def normalize(
-    inputs,
-    phase_train,
-    variables,
-    moving_averages,
-    epsilon,
-    axis=-1,
-    renorm_decay=0.99,
-    **options,
-):
+def normalize(inputs, phase_train, variables, moving_averages, epsilon, axis=-1, **options):
     """Normalizes with given variables: what is the same under every name of batch norm.
 
     Args:
-        inputs, phase_train, epsilon, axis, renorm_decay: as of `batch_norm_wrapper`.
+        inputs, phase_train, epsilon, axis: as of `batch_norm_wrapper`.
         variables: `Variables`. With `renorm_mean`, renorm is meant.
         moving_averages: list of a `MovingAverage` of `pop_mean` and `pop_var`, which then are
             updated together, or of one for each.
@@ -203,52 +185,32 @@ def normalize(
         their new values. In an inference graph the list is empty.
     """
     options = _checked_options(inputs, phase_train, variables, epsilon, axis, **options)
-    given_dtype = inputs.dtype
-    if tf.is_tensor(phase_train) and inputs.dtype == tf.bfloat16:
-        # Outside of `tf.cond`, which before TensorFlow 2.3 has no gradient for bfloat16.
-        inputs = tf.cast(inputs, options.dtype)
-    # Outside of `tf.cond`, which a frozen graph can't read a reference variable in.
-    population = {
-        name: variable.read_value() for name, variable in population_of(variables).items()
-    }
+    values = _outside_of_cond(inputs, phase_train, options)
+    population = _read(population_of(variables))
     by_batch = _by_fused_kernel if options.is_fused else _by_moments
-    outputs, mean, var, count = _choose(
+    normalized = _choose(
         phase_train,
-        functools.partial(by_batch, inputs, population, variables, options),
-        functools.partial(_by_population, inputs, population, variables, options),
+        functools.partial(by_batch, values, population, variables, options),
+        functools.partial(_by_population, values, population, variables, options),
     )
-    outputs = tf.cast(outputs, given_dtype)
+    outputs = tf.cast(normalized.outputs, inputs.dtype)
     outputs.set_shape(inputs.shape)
     if not is_training(phase_train):
         return outputs, []
-
-    statistics = {"pop_mean": mean, "pop_var": var}
-    renorm_average = _renorm_average(variables, renorm_decay)
-    updates = []
-    for average in moving_averages:
-        updates += _choose(
+    return outputs, [
+        update
+        for average in moving_averages
+        for update in _choose(
             phase_train,
-            functools.partial(
-                _update, average, statistics, count, renorm_average, outputs, epsilon
-            ),
-            lambda average=average: [population[name] for name in sorted(average.averages)],
+            functools.partial(_update, average, outputs, normalized, variables, options),
+            functools.partial(_unchanged, average, population),
             updated=variables.pop_mean,
         )
-    return outputs, updates
+    ]
 
 
 def _by_moments(inputs, population, variables, options):
-    """Normalizes with the moments of the batch: Algorithm 1 of the paper.
-
-    Args:
-        inputs, variables: as of `normalize`.
-        population: dict of the values of `pop_mean` and `pop_var`.
-        options: `_Options`.
-
-    Returns:
-        The outputs; what the population is told of the batch: mean and variance, of the shape of
-        `pop_mean`, and the number of values that they are of, a float scalar.
-    """
+    """Normalizes with the moments of the batch: Algorithm 1 of the paper. Returns `Normalized`."""
     values, kept = tf.cast(inputs, options.dtype), options.axes
     if options.virtual_batch_size is not None:
         values, kept = _in_ghost_batches(values, options), [1] + [i + 1 for i in kept]
@@ -256,24 +218,19 @@ def _by_moments(inputs, population, variables, options):
 
     centred, origin, mean, var, count = _batch_moments(values, reduced, options)
     if options.may_be_empty:
-        # Where no example counts there is nothing to normalize with but what was seen before.
-        is_empty = count <= 0
-        mean = tf.where_v2(is_empty, _along_axes(population["pop_mean"], options) - origin, mean)
-        var = tf.where_v2(is_empty, _along_axes(population["pop_var"], options), var)
-
+        mean, var = _or_of_population(origin, mean, var, count, population, options)
     seen_mean, seen_var = _seen_by_population(origin + mean, var, count, options)
     scale, beta = _scale_and_beta(inputs, seen_mean, seen_var, variables, options)
-    if options.batch_weights is None and options.adjustment is None and options.moments is None:
-        outputs = _normalize_with_own_moments(
-            centred, mean, var, count, beta, scale, options.epsilon
-        )
-    else:
-        outputs = tf.nn.batch_normalization(centred, mean, var, beta, scale, options.epsilon)
-    return (
-        tf.cast(tf.reshape(outputs, tf.shape(inputs)), inputs.dtype),
-        tf.reshape(seen_mean, variables.pop_mean.shape),
-        tf.reshape(seen_var, variables.pop_mean.shape),
-        tf.reduce_sum(count),
+
+    # scale * (centred - mean) / sqrt(var + epsilon) + beta
+    outputs = tf.nn.batch_normalization(centred, mean, var, beta, scale, options.epsilon)
+    if options.has_closed_gradient:
+        outputs = _with_closed_gradient(outputs, centred, mean, var, count, beta, scale, options)
+    return Normalized(
+        outputs=tf.cast(tf.reshape(outputs, tf.shape(inputs)), inputs.dtype),
+        mean=tf.reshape(seen_mean, variables.pop_mean.shape),
+        var=tf.reshape(seen_var, variables.pop_mean.shape),
+        count=tf.reduce_sum(count),
     )
 
 
@@ -288,12 +245,7 @@ def _batch_moments(values, reduced, options):
         `values` with size 1 in the dimensions `reduced`.
     """
     if options.moments is not None:
-        keep_dims = options.virtual_batch_size is not None or len(options.axes) > 1
-        mean, var = [
-            moment if keep_dims else _along_axes(moment, options)
-            for moment in options.moments(values, reduced, keep_dims)
-        ]
-        return values, 0.0, mean, var, _count(values, mean)
+        return _given_moments(values, reduced, options)
     if options.batch_weights is not None:
         return _weighted_moments(values, reduced, options.batch_weights)
     total = tf.reduce_sum(values, reduced, keepdims=True)
@@ -302,6 +254,408 @@ def _batch_moments(values, reduced, options):
     centred = values - origin
     mean, var = tf.nn.moments(centred, reduced, keepdims=True)
     return centred, origin, mean, var, count
+
+
+class MovingAverage(tf.train.ExponentialMovingAverage):
+    """A `tf.train.ExponentialMovingAverage` of batches' statistics, in the variables of a layer.
+
+    It is the weighted mean of what it has seen, after every step, under any decay and from any
+    start, which TensorFlow's own is not. So it has that one's interface, but not its arithmetic:
+
+    - That one divides by `1 - decay ** steps` to take out the initial value (`zero_debias`, Kingma
+      & Ba 2015, section 3), which is wrong once the decay changes, or statistics were loaded. Here
+      `weight` is how much of the average is data, 0 at first, and a batch gets the share
+      `(1 - decay) / weight`: all of the average at first, and later `1 - decay`.
+    - That one subtracts a difference: two calls of a layer that run at the same time subtract it
+      twice. Here each average is assigned in one piece, and `weight` last. Such calls may lose each
+      other's batch, but who reads a weight above 0 reads an average that holds nothing but data.
+    - That one computes `1 - decay` in float32, and this all in float64.
+    """
+
+    def __init__(self, decay, averages, weight=None):
+        """Adds nothing to a graph.
+
+        Args:
+            decay: weight of the OLD value, from 0 to 1; a number or scalar tensor.
+            averages: dict of the variables that hold the averages, by name.
+            weight: scalar variable; None where the averages hold nothing but data from the start,
+                so that each batch gets the share `1 - decay`.
+        """
+        super(MovingAverage, self).__init__(decay, name="MovingAverage")
+        self.decay = decay
+        self.averages = averages
+        self.weight = weight
+
+    def apply(self, statistics, count=1):
+        """Returns an op that takes the statistics of a batch into the averages.
+
+        Args:
+            statistics: dict of tensors by name, with one for each average, of its shape and dtype.
+            count: how many values the statistics are of; of 0 there is nothing to learn.
+        """
+        # Not a float32 tensor, which a number would be turned into.
+        decay = tf.cast(self.decay, tf.float64) if tf.is_tensor(self.decay) else float(self.decay)
+        of_batch = tf.cast(count > 0, tf.float64) * (1.0 - decay)
+        # In the graph that is built, which in a branch of TF2's kind is not where they come from.
+        batch = {name: tf.identity(statistics[name]) for name in sorted(self.averages)}
+
+        # Not before the batch is known: what the batch waits for may update the averages, too. Nor
+        # may Grappler make one of the reads of several calls.
+        with tf.control_dependencies(list(batch.values())):
+            weight = of_batch + (1.0 - of_batch) * _weight_of_data(self.weight, self.averages)
+        with tf.control_dependencies(list(batch.values()) + [weight]):
+            average = _read(self.averages)
+
+        share = tf.div_no_nan(of_batch, weight)
+        assigned = []
+        for name, variable in sorted(self.averages.items()):
+            old, new = [tf.cast(value, tf.float64) for value in (average[name], batch[name])]
+            new = (1.0 - share) * old + tf.math.multiply_no_nan(new, share)
+            assigned.append(_assign(variable, new))
+        if self.weight is None:
+            return tf.group(*assigned)
+        with tf.control_dependencies(assigned):
+            return tf.group(_assign(self.weight, weight))
+
+
+def _update(average, outputs, normalized, variables, options):
+    """Takes the statistics of the batch into an average; returns a list of its new values."""
+    statistics = {"pop_mean": normalized.mean, "pop_var": normalized.var}
+    before = []
+    if variables.renorm_mean is not None and "pop_mean" in average.averages:
+        before = [_update_renorm(outputs, normalized, variables, options)]
+    with tf.control_dependencies(before):
+        updated = average.apply(statistics, normalized.count)
+    with tf.control_dependencies([updated]):
+        return list(_read(average.averages).values())
+
+
+def _by_population(inputs, population, variables, options):
+    """Normalizes with the population's statistics: Algorithm 2. Returns `Normalized`."""
+    mean, var = population["pop_mean"], population["pop_var"]
+    nothing = tf.zeros([], options.dtype)
+    if options.is_fused:
+        outputs, _, _ = _fused_batch_norm(inputs, variables, options, mean, var)
+        return Normalized(outputs, mean, var, count=nothing)
+    mean_along, var_along, scale, beta = [
+        None if parameter is None else tf.reshape(parameter, options.sizes)
+        for parameter in (mean, var, variables.scale, variables.beta)
+    ]
+    outputs = tf.nn.batch_normalization(
+        tf.cast(inputs, options.dtype), mean_along, var_along, beta, scale, options.epsilon
+    )
+    return Normalized(tf.cast(outputs, inputs.dtype), mean, var, count=nothing)
+
+
+def fields_of(center=True, scale=True, renorm=False, stddev=False, weight=False):
+    """Returns which variables a layer has, fields of `Variables`, in the order they are made in.
+
+    Args:
+        center, scale, renorm: as of `batch_norm_wrapper`.
+        stddev, weight: whether there is a `pop_stddev`, a `pop_weight`.
+    """
+    is_wanted = [
+        ("scale", scale),
+        ("beta", center),
+        ("pop_mean", True),
+        ("pop_var", True),
+        ("pop_stddev", stddev),
+        ("renorm_mean", renorm),
+        ("renorm_stddev", renorm),
+        ("pop_weight", weight),
+    ]
+    return [field for field, wanted in is_wanted if wanted]
+
+
+def create_variables(
+    fields,
+    shape,
+    dtype,
+    trainable=True,
+    initializers=None,
+    regularizers=None,
+    constraints=None,
+    collections=None,
+    names=None,
+    get_variable=tf.get_variable,
+):
+    """Creates a layer's variables in the current variable scope, or finds them when it is reused.
+
+    Args:
+        fields: which variables, in the order they are made in, see `fields_of`.
+        shape: of each variable but `pop_weight`, a scalar; see `parameter_shape`.
+        dtype: of each variable, see `statistics_dtype`.
+        trainable: whether `scale` and `beta` are.
+        initializers, regularizers, constraints: dicts by field.
+        collections: for all variables, the name of one or a list; or a dict of these by field.
+            `pop_weight` goes to those of `pop_mean`.
+        names: dict of the variables' names, by field, where they differ from it.
+        get_variable: creates or finds a variable, with the keyword arguments of `tf.get_variable`.
+
+    Returns:
+        `Variables`.
+
+    Raises:
+        RuntimeError: there is no such variable yet, and none can be made in a function of TF2.
+        TypeError: an initializer, regularizer or constraint is not a function.
+        ValueError: collections are given for a field that there is not.
+    """
+    names = names or {}
+    check_keys("initializers", initializers, ("scale", "beta", "pop_mean", "pop_var"))
+    check_keys("regularizers", regularizers, ("scale", "beta"))
+    _check_functions("initializer", initializers, names)
+    _check_functions("regularizer", regularizers, names)
+    _check_functions("constraint", constraints, names)
+    if isinstance(collections, dict):
+        check_keys("variables_collections", collections, Variables._fields)
+    initializers = _with_default_initializers(initializers or {})
+    variables = dict.fromkeys(Variables._fields)
+    for field in fields:
+        options = {}
+        extra = collections_of("pop_mean" if field == "pop_weight" else field, collections)
+        if extra:
+            options["collections"] = [tf.GraphKeys.GLOBAL_VARIABLES] + extra
+        with _scope_for(field):
+            variables[field] = _get_variable(
+                get_variable,
+                name=names.get(field, field),
+                shape=[] if field == "pop_weight" else shape,
+                dtype=dtype,
+                initializer=initializers[field],
+                regularizer=(regularizers or {}).get(field),
+                constraint=(constraints or {}).get(field),
+                trainable=trainable and field in ("scale", "beta"),
+                **options,
+            )
+    return Variables(**variables)
+
+
+def _check_functions(kind, functions, names):
+    for field, function in sorted((functions or {}).items()):
+        if function is not None and not callable(function):
+            raise TypeError(
+                "the %s of %s must be a function, not %r"
+                % (kind, names.get(field, field), function)
+            )
+
+
+def _with_default_initializers(given):
+    """Returns the initializers of all fields: those that are given, and TF1's for the others."""
+    pop_mean = given.get("pop_mean", tf.zeros_initializer())
+    pop_var = given.get("pop_var", tf.ones_initializer())
+    if isinstance(pop_var, type):
+        pop_var = pop_var()
+
+    def square_root_of_pop_var(shape, dtype=None, partition_info=None):
+        return tf.sqrt(pop_var(shape, dtype=dtype))
+
+    defaults = {
+        "scale": tf.ones_initializer(),
+        "beta": tf.zeros_initializer(),
+        "pop_mean": pop_mean,
+        "pop_var": pop_var,
+        "pop_stddev": square_root_of_pop_var,
+        "renorm_mean": pop_mean,
+        "renorm_stddev": square_root_of_pop_var,
+        "pop_weight": tf.zeros_initializer(),
+    }
+    return dict(defaults, **given)
+
+
+@contextlib.contextmanager
+def _scope_for(field):
+    """The current variable scope, with what a moving average needs."""
+    if field in ("scale", "beta"):
+        yield
+        return
+    # An inference layer of the same variables, which has no weight, may have come first.
+    reuse = tf.AUTO_REUSE if field == "pop_weight" else None
+    scope = tf.get_variable_scope()
+    with tf.variable_scope(scope, reuse=reuse, auxiliary_name_scope=False) as scope:
+        scope.set_partitioner(None)  # It is assigned to as a whole.
+        yield
+
+
+def _get_variable(get_variable, **options):
+    try:
+        return get_variable(**options)
+    except (ValueError, AttributeError) as error:
+        if type(tf.get_default_graph()).__name__ != "FuncGraph":
+            raise
+        raise RuntimeError(
+            "a batch norm of TF1 can't make its variables inside of a function, such as "
+            "tf.function or a tf.data map: build the layer outside of it first, and with "
+            "reuse=True inside (%s)" % str(error).splitlines()[0]
+        ) from error
+
+
+# What normalizing yields: the outputs; what the population is told of the batch, its mean and
+# variance, of the shape of `pop_mean`; and the number of values that they are of, a float scalar.
+Normalized = collections.namedtuple("Normalized", "outputs mean var count")
+
+
+def population_of(variables):
+    """The averages of a layer that inference reads, by name."""
+    return {"pop_mean": variables.pop_mean, "pop_var": variables.pop_var}
+
+
+def _read(averages):
+    """The values of variables, by name in the order of names."""
+    return collections.OrderedDict(
+        (name, variable.read_value()) for name, variable in sorted(averages.items())
+    )
+
+
+def _unchanged(average, population):
+    return [population[name] for name in sorted(average.averages)]
+
+
+def _assign(variable, value):
+    return variable.assign(tf.cast(value, variable.dtype.base_dtype), read_value=False)
+
+
+def _weight_of_data(weight, averages):
+    """How much of the averages is data, a float64 scalar, before a batch is taken in."""
+    if weight is None:
+        return 1.0
+    value = tf.cast(weight.read_value(), tf.float64)
+    return tf.where(_are_given(weight, averages), tf.ones_like(value), value)
+
+
+def _are_given(weight, averages):
+    """Whether a step begins with a mean and variance that no batch was averaged into.
+
+    Such are those of a checkpoint without the weight. They count as data. It is found out before
+    any call of the layer updates them, once for all of its calls in a graph, and so outside of
+    loops and branches.
+    """
+    graph, name = weight.graph, weight.op.name + "/are_given"
+    try:
+        return graph.get_tensor_by_name(name + ":0")
+    except KeyError:
+        pass
+    with graph.as_default(), tf.control_dependencies(None), tf.name_scope(None):
+        is_initial_mean = tf.equal(averages["pop_mean"].read_value(), 0.0)
+        is_initial_var = tf.equal(averages["pop_var"].read_value(), 1.0)
+        are_initial = tf.reduce_all(tf.logical_and(is_initial_mean, is_initial_var))
+        has_data = weight.read_value() > 0.0
+        return tf.logical_not(tf.logical_or(has_data, are_initial), name=name)
+
+
+# Of a call, checked: the dimensions of the channels, counted from 0; the sizes of all dimensions,
+# with 1 for the others; the dtype to compute in; and what `_checked_options` takes.
+_Options = collections.namedtuple(
+    "_Options",
+    "axes sizes dtype epsilon is_fused unbiased batch_weights may_be_empty virtual_batch_size "
+    "renorm_clipping renorm_decay adjustment moments has_closed_gradient",
+)
+
+
+def _checked_options(
+    inputs,
+    phase_train,
+    variables,
+    epsilon,
+    axis,
+    fused=None,
+    unbiased=False,
+    batch_weights=None,
+    virtual_batch_size=None,
+    renorm_clipping=None,
+    renorm_decay=0.99,
+    adjustment=None,
+    moments=None,
+):
+    """Returns `_Options`.
+
+    Args:
+        fused, unbiased, batch_weights, virtual_batch_size, renorm_clipping, renorm_decay,
+            adjustment: as of `batch_norm_wrapper`.
+        moments: None, or a function that takes the place of `tf.nn.moments` where the fused kernel
+            is not taken, such as one that averages over replicas: of the values, the dimensions to
+            reduce, and whether to keep them, with the same results.
+    """
+    axes = positive_axes(axis, inputs.shape.ndims)
+    dtype = variables.pop_mean.dtype.base_dtype
+    _check_is_not_lost("epsilon", epsilon, dtype)
+    check_keys("renorm_clipping", renorm_clipping, RENORM_CLIPPING)
+    if virtual_batch_size is not None:
+        _check_ghost_batches(virtual_batch_size, axes, batch_weights, adjustment)
+        if is_training(phase_train):
+            _check_divides(virtual_batch_size, inputs)
+    is_fused = _takes_fused_kernel(
+        fused,
+        is_cheap=axes == [inputs.shape.ndims - 1],
+        obstacles={
+            "an epsilon that is a tensor": tf.is_tensor(epsilon),
+            "%s inputs here" % inputs.dtype.name: not has_fused_kernel(inputs.dtype),
+            "XLA": not has_fused_kernel(),
+            "several axes": len(axes) > 1,
+            "batch_weights": batch_weights is not None,
+            "virtual_batch_size": virtual_batch_size is not None,
+            "renorm": variables.renorm_mean is not None,
+            "adjustment": adjustment is not None,
+        },
+    )
+    return _Options(
+        axes=axes,
+        sizes=sizes_along(inputs.shape, axes),
+        dtype=dtype,
+        epsilon=epsilon,
+        is_fused=is_fused,
+        unbiased=unbiased,
+        batch_weights=_one_weight_an_example(batch_weights, inputs),
+        may_be_empty=batch_weights is not None or not inputs.shape.num_elements(),
+        virtual_batch_size=virtual_batch_size,
+        renorm_clipping=renorm_clipping,
+        renorm_decay=renorm_decay,
+        adjustment=adjustment,
+        moments=moments,
+        has_closed_gradient=batch_weights is None and adjustment is None and moments is None,
+    )
+
+
+def _outside_of_cond(inputs, phase_train, options):
+    """Returns the inputs in a dtype that has a gradient in `tf.cond` before TensorFlow 2.3."""
+    is_choice = tf.is_tensor(phase_train)
+    return tf.cast(inputs, options.dtype) if is_choice and inputs.dtype == tf.bfloat16 else inputs
+
+
+def _along_axes(parameter, options):
+    """Gives a parameter, or None, the rank of the values, so that it meets them in their axes."""
+    sizes = list(options.sizes)
+    if options.virtual_batch_size is not None:
+        sizes.insert(1, 1)
+    return None if parameter is None else tf.reshape(parameter, sizes)
+
+
+def _count(values, mean):
+    """Returns how many values each element of `mean` is of, as a float scalar."""
+    return tf.cast(tf.size(values) // tf.size(mean), mean.dtype)
+
+
+def _in_ghost_batches(values, options):
+    """Splits the batch: example i goes to ghost batch i modulo their number, as in tf.layers."""
+    sizes = tf.concat([[options.virtual_batch_size, -1], tf.shape(values)[1:]], axis=0)
+    # TensorFlow names the op if the batch turns out not to be divisible.
+    return tf.reshape(values, sizes, name="split_by_virtual_batch_size")
+
+
+def _or_of_population(origin, mean, var, count, population, options):
+    """Returns the mean and variance of a batch, or where no example counts the population's."""
+    is_empty = count <= 0
+    pop_mean, pop_var = [_along_axes(population[name], options) for name in ("pop_mean", "pop_var")]
+    return tf.where_v2(is_empty, pop_mean - origin, mean), tf.where_v2(is_empty, pop_var, var)
+
+
+def _given_moments(values, reduced, options):
+    """`_batch_moments` by the function that is given."""
+    keep_dims = options.virtual_batch_size is not None or len(options.axes) > 1
+    mean, var = [
+        moment if keep_dims else _along_axes(moment, options)
+        for moment in options.moments(values, reduced, keep_dims)
+    ]
+    return values, 0.0, mean, var, _count(values, mean)
 
 
 def _weighted_moments(values, reduced, batch_weights):
@@ -334,301 +688,6 @@ def _weighted_moments(values, reduced, batch_weights):
     return centred, origin, mean, var, total * tf.cast(values_an_example, values.dtype)
 
 
-def _normalize_with_own_moments(values, mean, var, count, beta, scale, epsilon):
-    """`tf.nn.batch_normalization` where `mean` and `var` are the moments of these very values.
-
-    The gradient is the closed form of the chain rule in section 3 of the paper, which passes over
-    the batch about half as often as the derivatives of `tf.nn.moments`, op by op.
-
-    Args:
-        values: float32 or float64 tensor, with a mean near zero, or the gradient loses digits.
-        mean, var: of the rank of `values`, with size 1 in the dimensions they were taken over.
-        count: how many values each of them was taken over, a float scalar.
-        beta, scale: None, or broadcastable to the shape of `mean`.
-    """
-    # To the full shape, which differs in ghost batches: the sum over them is left to TensorFlow.
-    scale = tf.ones_like(mean) if scale is None else scale + tf.zeros_like(mean)
-    beta = tf.zeros_like(mean) if beta is None else beta + tf.zeros_like(mean)
-    outputs = tf.nn.batch_normalization(values, mean, var, beta, scale, epsilon)
-    inverse_stddev = tf.math.rsqrt(var + epsilon)
-    others = [values, mean, inverse_stddev, count, beta, scale]
-    return _with_gradient(_gradient_of_normalized, outputs, others)
-
-
-class MovingAverage(tf.train.ExponentialMovingAverage):
-    """A `tf.train.ExponentialMovingAverage` of batches' statistics, in the variables of a layer.
-
-    It is the weighted mean of what it has seen, after every step, under any decay and from any
-    start. TensorFlow's own is not, which this takes nothing but the interface from:
-
-    - That one starts at the variables' initial values. Zero-debiased it divides by
-      `1 - decay ** steps` (Kingma & Ba 2015, section 3), which is wrong once the decay changes, or
-      statistics were loaded. Here `weight` is how much of the average is data: 0 at first, then
-      `weight <- decay * weight + 1 - decay`; and the statistics of a batch get the share
-      `(1 - decay) / weight` of the average, which is all of it at first and later tends to
-      `1 - decay`.
-    - That one subtracts a difference: two calls of a layer that run at the same time subtract it
-      twice. Here each average is assigned in one piece. Such calls may lose each other's batch,
-      but leave the average between the statistics that were seen: who reads a weight above 0 also
-      reads an average that holds data, since that was written first.
-    - That one computes `1 - decay` in float32, and this all in float64.
-    """
-
-    def __init__(self, decay, averages, weight=None):
-        """Adds nothing to a graph.
-
-        Args:
-            decay: weight of the OLD value, from 0 to 1; a number or scalar tensor.
-            averages: dict of the variables that hold the averages, by name.
-            weight: scalar variable; None where the averages hold all the data they need, so that
-                each batch gets the share `1 - decay`.
-        """
-        super(MovingAverage, self).__init__(decay, name="MovingAverage")
-        self.decay = decay
-        self.averages = averages
-        self.weight = weight
-
-    def apply(self, statistics, count=1):
-        """Returns an op that takes the statistics of a batch into the averages.
-
-        Args:
-            statistics: dict of tensors by name, with one for each average, of its shape and dtype.
-            count: how many values the statistics are of; of 0 there is nothing to learn.
-        """
-        # Not a float32 tensor, which a number would be turned into.
-        decay = tf.cast(self.decay, tf.float64) if tf.is_tensor(self.decay) else float(self.decay)
-        of_batch = tf.cast(count > 0, tf.float64) * (1.0 - decay)
-        # In the graph that is built, which in a branch of TF2's kind is not where they come from.
-        known = [tf.identity(statistics[name]) for name in sorted(self.averages)]
-        # Not before the batch is known: what the batch waits for may update the averages, too. Nor
-        # may Grappler make one of the reads of several calls.
-        with tf.control_dependencies(known):
-            weight = of_batch + (1.0 - of_batch) * self._read_weight()
-        share = tf.div_no_nan(of_batch, weight)
-        with tf.control_dependencies(known + [weight]):
-            old = {
-                name: tf.cast(average.read_value(), tf.float64)
-                for name, average in sorted(self.averages.items())
-            }
-        assigned = []
-        for (name, average), statistic in zip(sorted(self.averages.items()), known):
-            new = (1.0 - share) * old[name]
-            new += tf.math.multiply_no_nan(tf.cast(statistic, tf.float64), share)
-            new = tf.cast(new, average.dtype.base_dtype)
-            assigned.append(average.assign(new, read_value=False))
-        if self.weight is None:
-            return tf.group(*assigned)
-        with tf.control_dependencies(assigned):
-            weight = tf.cast(weight, self.weight.dtype.base_dtype)
-            return tf.group(self.weight.assign(weight, read_value=False))
-
-    def _read_weight(self):
-        if self.weight is None:
-            return 1.0
-        weight = tf.cast(self.weight.read_value(), tf.float64)
-        return tf.where(self._are_given(), tf.ones_like(weight), weight)
-
-    def _are_given(self):
-        """Whether a step begins with a mean and variance that no batch was averaged into.
-
-        Such are those of a checkpoint without the weight. They count as data. It is found out
-        before any call of the layer updates them, once for all of its calls in a graph, and so
-        outside of loops and branches.
-        """
-        graph, name = self.weight.graph, self.weight.op.name + "/are_given"
-        try:
-            return graph.get_tensor_by_name(name + ":0")
-        except KeyError:
-            pass
-        with graph.as_default(), tf.control_dependencies(None), tf.name_scope(None):
-            is_initial_mean = tf.equal(self.averages["pop_mean"].read_value(), 0.0)
-            is_initial_var = tf.equal(self.averages["pop_var"].read_value(), 1.0)
-            are_initial = tf.reduce_all(tf.logical_and(is_initial_mean, is_initial_var))
-            has_data = self.weight.read_value() > 0.0
-            return tf.logical_not(tf.logical_or(has_data, are_initial), name=name)
-
-
-def population_of(variables):
-    """The averages of a layer that inference reads, by name."""
-    return {"pop_mean": variables.pop_mean, "pop_var": variables.pop_var}
-
-
-def _update(average, statistics, count, renorm_average, outputs, epsilon):
-    """Takes the statistics of a batch into an average; returns a list of its new values."""
-    corrections = []
-    if renorm_average is not None and "pop_mean" in average.averages:
-        # The outputs were corrected with these averages as they were before the batch.
-        with tf.control_dependencies([outputs]):
-            stddev = tf.sqrt(statistics["pop_var"] + epsilon)
-            of_batch = {"renorm_mean": statistics["pop_mean"], "renorm_stddev": stddev}
-            corrections = [renorm_average.apply(of_batch, count)]
-    with tf.control_dependencies(corrections):
-        updated = average.apply(statistics, count)
-    with tf.control_dependencies([updated]):
-        return [variable.read_value() for _, variable in sorted(average.averages.items())]
-
-
-def _renorm_average(variables, decay):
-    """Returns the average of what renorm corrects with, or None."""
-    if variables.renorm_mean is None:
-        return None
-    return MovingAverage(
-        decay, {"renorm_mean": variables.renorm_mean, "renorm_stddev": variables.renorm_stddev}
-    )
-
-
-def _by_population(inputs, population, variables, options):
-    """Normalizes with the population's statistics: Algorithm 2. Returns what `_by_moments` does."""
-    mean, var = population["pop_mean"], population["pop_var"]
-    nothing = tf.zeros([], options.dtype)
-    if options.is_fused:
-        outputs, _, _ = _fused_batch_norm(inputs, variables, options, mean, var)
-        return outputs, mean, var, nothing
-    outputs = tf.nn.batch_normalization(
-        tf.cast(inputs, options.dtype),
-        *[
-            None if parameter is None else tf.reshape(parameter, options.sizes)
-            for parameter in (mean, var, variables.beta, variables.scale)
-        ],
-        variance_epsilon=options.epsilon,
-    )
-    return tf.cast(outputs, inputs.dtype), mean, var, nothing
-
-
-def create_variables(
-    shape,
-    dtype,
-    center=True,
-    scale=True,
-    renorm=False,
-    weight=False,
-    stddev=False,
-    trainable=True,
-    initializers=None,
-    regularizers=None,
-    constraints=None,
-    collections=None,
-    names=None,
-    beta_first=False,
-    get_variable=tf.get_variable,
-):
-    """Creates a layer's variables in the current variable scope, or finds them when it is reused.
-
-    Args:
-        shape: of each variable, see `parameter_shape`.
-        dtype: of each variable, see `statistics_dtype`.
-        center, scale, renorm, trainable: as of `batch_norm_wrapper`.
-        weight: whether there is a `pop_weight`; it goes to the collections of `pop_mean`.
-        stddev: whether there is a `pop_stddev`.
-        initializers, regularizers, constraints: dicts by the fields of `Variables`.
-        collections: for all variables, the name of one or a list; or a dict of these by field.
-        names: dict of the variables' names, by field, where they differ from it.
-        beta_first: whether `beta` is created before `scale`, and so comes first in collections.
-        get_variable: creates or finds a variable, with the keyword arguments of `tf.get_variable`.
-
-    Returns:
-        `Variables`.
-
-    Raises:
-        RuntimeError: there is no such variable yet, and none can be made in a function of TF2.
-        TypeError: an initializer, regularizer or constraint is not a function.
-        ValueError: collections are given for a field that there is not.
-    """
-    initializers = initializers or {}
-    names = names or {}
-    for kind, functions in (
-        ("initializer", initializers),
-        ("regularizer", regularizers),
-        ("constraint", constraints),
-    ):
-        for field, function in sorted((functions or {}).items()):
-            if function is not None and not callable(function):
-                raise TypeError(
-                    "the %s of %s must be a function, not %r"
-                    % (kind, names.get(field, field), function)
-                )
-    if isinstance(collections, dict):
-        check_keys("variables_collections", collections, Variables._fields)
-    pop_var_initializer = initializers.get("pop_var", tf.ones_initializer())
-    if isinstance(pop_var_initializer, type):
-        pop_var_initializer = pop_var_initializer()
-
-    def square_root_of_pop_var(shape, dtype=None, partition_info=None):
-        return tf.sqrt(pop_var_initializer(shape, dtype=dtype))
-
-    pop_mean_initializer = initializers.get("pop_mean", tf.zeros_initializer())
-    defaults = {
-        "scale": tf.ones_initializer(),
-        "beta": tf.zeros_initializer(),
-        "pop_stddev": square_root_of_pop_var,
-        "renorm_mean": pop_mean_initializer,
-        "renorm_stddev": square_root_of_pop_var,
-        "pop_mean": pop_mean_initializer,
-        "pop_var": pop_var_initializer,
-        "pop_weight": tf.zeros_initializer(),
-    }
-
-    def variable(field, is_trained=False, shape=shape):
-        options = {}
-        extra = collections_of("pop_mean" if field == "pop_weight" else field, collections)
-        if extra:
-            options["collections"] = [tf.GraphKeys.GLOBAL_VARIABLES] + extra
-        try:
-            return get_variable(
-                name=names.get(field, field),
-                shape=shape,
-                dtype=dtype,
-                initializer=initializers.get(field, defaults[field]),
-                regularizer=(regularizers or {}).get(field),
-                constraint=(constraints or {}).get(field),
-                trainable=is_trained,
-                **options,
-            )
-        except (ValueError, AttributeError) as error:
-            if type(tf.get_default_graph()).__name__ != "FuncGraph":
-                raise
-            raise RuntimeError(
-                "a batch norm of TF1 can't make its variables inside of a function, such as "
-                "tf.function or a tf.data map: build the layer outside of it first, and with "
-                "reuse=True inside (%s)" % str(error).splitlines()[0]
-            ) from error
-
-    wanted = [field for field, is_wanted in (("scale", scale), ("beta", center)) if is_wanted]
-    trained = {
-        field: variable(field, is_trained=trainable)
-        for field in (reversed(wanted) if beta_first else wanted)
-    }
-    fields = ["pop_mean", "pop_var"]
-    if stddev:
-        fields += ["pop_stddev"]
-    if renorm:
-        fields += ["renorm_mean", "renorm_stddev"]
-    # A moving average is assigned to as a whole, so it is not partitioned.
-    with tf.variable_scope(tf.get_variable_scope(), auxiliary_name_scope=False) as scope:
-        scope.set_partitioner(None)
-        averaged = {field: variable(field) for field in fields}
-    if weight:
-        # An inference layer of the same variables, which has none, may have come first.
-        with tf.variable_scope(scope, reuse=tf.AUTO_REUSE, auxiliary_name_scope=False):
-            averaged["pop_weight"] = variable("pop_weight", shape=[])
-    return Variables(**dict(dict.fromkeys(Variables._fields), **trained, **averaged))
-
-
-def _by_fused_kernel(inputs, _, variables, options):
-    """Normalizes as `_by_moments` does, with TensorFlow's kernel."""
-    outputs, mean, unbiased_var = _fused_batch_norm(inputs, variables, options)
-    count = _count(inputs, mean)
-    var = unbiased_var if options.unbiased else unbiased_var / _bessel(count)
-    return outputs, mean, var, count
-
-
-def _in_ghost_batches(values, options):
-    """Splits the batch: example i goes to ghost batch i modulo their number, as in tf.layers."""
-    sizes = tf.concat([[options.virtual_batch_size, -1], tf.shape(values)[1:]], axis=0)
-    # TensorFlow names the op if the batch turns out not to be divisible.
-    return tf.reshape(values, sizes, name="split_by_virtual_batch_size")
-
-
 def _seen_by_population(mean, var, count, options):
     """Returns the mean and variance that the population is told of; of ghosts, their mean."""
     if options.unbiased:
@@ -637,6 +696,11 @@ def _seen_by_population(mean, var, count, options):
         mean = tf.reduce_mean(mean, axis=1, keepdims=True)
         var = tf.reduce_mean(var, axis=1, keepdims=True)
     return mean, var
+
+
+def _bessel(count):
+    """Returns m / (m - 1), which takes the bias from a variance of m values; 1 for one value."""
+    return count / tf.maximum(count - 1, tf.minimum(count, 1))
 
 
 def _scale_and_beta(inputs, seen_mean, seen_var, variables, options):
@@ -662,87 +726,41 @@ def _scale_and_beta(inputs, seen_mean, seen_var, variables, options):
     return scale, beta
 
 
-def _along_axes(parameter, options):
-    """Gives a parameter, or None, the rank of the values, so that it meets them in their axes."""
-    sizes = list(options.sizes)
-    if options.virtual_batch_size is not None:
-        sizes.insert(1, 1)
-    return None if parameter is None else tf.reshape(parameter, sizes)
+def _compose(first, then_scale, then_beta):
+    """Returns the scale and offset of one affine function applied after another."""
+    scale, beta = first
+    if then_scale is not None:
+        scale, beta = scale * then_scale, beta * then_scale
+    return scale, beta if then_beta is None else beta + then_beta
 
 
-def _count(values, mean):
-    """Returns how many values each element of `mean` is of, as a float scalar."""
-    return tf.cast(tf.size(values) // tf.size(mean), mean.dtype)
+def _renorm_correction(r, d, clipping):
+    """Clips r and d of Batch Renormalization, which are constants to the gradient."""
+    if "rmin" in clipping:
+        r = tf.maximum(r, clipping["rmin"])
+    if "rmax" in clipping:
+        r = tf.minimum(r, clipping["rmax"])
+    if "dmax" in clipping:
+        d = tf.minimum(tf.maximum(d, -clipping["dmax"]), clipping["dmax"])
+    return tf.stop_gradient(r), tf.stop_gradient(d)
 
 
-# Of a call, checked: the dimensions of the channels, counted from 0; the sizes of all dimensions,
-# with 1 for the others; the dtype to compute in; and what `_checked_options` takes.
-_Options = collections.namedtuple(
-    "_Options",
-    "axes sizes dtype epsilon is_fused unbiased batch_weights may_be_empty virtual_batch_size "
-    "renorm_clipping adjustment moments",
-)
+def _update_renorm(outputs, normalized, variables, options):
+    """Takes the batch into the averages that renorm corrects with."""
+    averages = {"renorm_mean": variables.renorm_mean, "renorm_stddev": variables.renorm_stddev}
+    # The outputs were corrected with these averages as they were before the batch.
+    with tf.control_dependencies([outputs]):
+        stddev = tf.sqrt(normalized.var + options.epsilon)
+        statistics = {"renorm_mean": normalized.mean, "renorm_stddev": stddev}
+        return MovingAverage(options.renorm_decay, averages).apply(statistics, normalized.count)
 
 
-def _checked_options(
-    inputs,
-    phase_train,
-    variables,
-    epsilon,
-    axis,
-    fused=None,
-    unbiased=False,
-    batch_weights=None,
-    virtual_batch_size=None,
-    renorm_clipping=None,
-    adjustment=None,
-    moments=None,
-):
-    """Returns `_Options`.
-
-    Args:
-        fused, unbiased, batch_weights, virtual_batch_size, renorm_clipping, adjustment: as of
-            `batch_norm_wrapper`.
-        moments: None, or a function that takes the place of `tf.nn.moments` where the fused kernel
-            is not taken, such as one that averages over replicas: of the values, the dimensions to
-            reduce, and whether to keep them, with the same results.
-    """
-    axes = positive_axes(axis, inputs.shape.ndims)
-    dtype = variables.pop_mean.dtype.base_dtype
-    check_epsilon(epsilon, dtype)
-    check_keys("renorm_clipping", renorm_clipping, RENORM_CLIPPING)
-    if virtual_batch_size is not None:
-        _check_ghost_batches(virtual_batch_size, axes, batch_weights, adjustment)
-        if is_training(phase_train):
-            _check_divides(virtual_batch_size, inputs)
-    is_fused = _takes_fused_kernel(
-        fused,
-        is_cheap=axes == [inputs.shape.ndims - 1],
-        obstacles={
-            "an epsilon that is a tensor": tf.is_tensor(epsilon),
-            "%s inputs here" % inputs.dtype.name: not has_fused_kernel(inputs.dtype),
-            "XLA": not has_fused_kernel(),
-            "several axes": len(axes) > 1,
-            "batch_weights": batch_weights is not None,
-            "virtual_batch_size": virtual_batch_size is not None,
-            "renorm": variables.renorm_mean is not None,
-            "adjustment": adjustment is not None,
-        },
-    )
-    return _Options(
-        axes=axes,
-        sizes=sizes_along(inputs.shape, axes),
-        dtype=dtype,
-        epsilon=epsilon,
-        is_fused=is_fused,
-        unbiased=unbiased,
-        batch_weights=_one_weight_an_example(batch_weights, inputs),
-        may_be_empty=batch_weights is not None or not inputs.shape.num_elements(),
-        virtual_batch_size=virtual_batch_size,
-        renorm_clipping=renorm_clipping,
-        adjustment=adjustment,
-        moments=moments,
-    )
+def _by_fused_kernel(inputs, _, variables, options):
+    """Normalizes as `_by_moments` does, with TensorFlow's kernel."""
+    outputs, mean, unbiased_var = _fused_batch_norm(inputs, variables, options)
+    count = _count(inputs, mean)
+    var = unbiased_var if options.unbiased else unbiased_var / _bessel(count)
+    return Normalized(outputs, mean, var, count)
 
 
 def _fused_batch_norm(inputs, variables, options, pop_mean=None, pop_var=None):
@@ -772,30 +790,6 @@ def _fused_batch_norm(inputs, variables, options, pop_mean=None, pop_var=None):
             outputs, [others.index(i) if i != axis else rank - 1 for i in range(rank)]
         )
     return outputs, kernel[1], kernel[2]
-
-
-def _bessel(count):
-    """Returns m / (m - 1), which takes the bias from a variance of m values; 1 for one value."""
-    return count / tf.maximum(count - 1, tf.minimum(count, 1))
-
-
-def _compose(first, then_scale, then_beta):
-    """Returns the scale and offset of one affine function applied after another."""
-    scale, beta = first
-    if then_scale is not None:
-        scale, beta = scale * then_scale, beta * then_scale
-    return scale, beta if then_beta is None else beta + then_beta
-
-
-def _renorm_correction(r, d, clipping):
-    """Clips r and d of Batch Renormalization, which are constants to the gradient."""
-    if "rmin" in clipping:
-        r = tf.maximum(r, clipping["rmin"])
-    if "rmax" in clipping:
-        r = tf.minimum(r, clipping["rmax"])
-    if "dmax" in clipping:
-        d = tf.minimum(tf.maximum(d, -clipping["dmax"]), clipping["dmax"])
-    return tf.stop_gradient(r), tf.stop_gradient(d)
 
 
 def has_fused_kernel(dtype=tf.float32):
@@ -877,6 +871,21 @@ def _choose(phase_train, training, inference, updated=None):
 def is_resource(variable):
     """Whether this is not TF1's own kind of variable, a reference."""
     return variable.dtype == variable.dtype.base_dtype
+
+
+def _with_closed_gradient(outputs, centred, mean, var, count, beta, scale, options):
+    """Returns the outputs of `tf.nn.batch_normalization` with a gradient in closed form.
+
+    It is that of the chain rule in section 3 of the paper, where `mean` and `var` are the moments
+    of these very values. It passes over the batch about half as often as the derivatives of
+    `tf.nn.moments`, op by op.
+    """
+    # To the full shape, which differs in ghost batches: the sum over them is left to TensorFlow.
+    scale = tf.ones_like(mean) if scale is None else scale + tf.zeros_like(mean)
+    beta = tf.zeros_like(mean) if beta is None else beta + tf.zeros_like(mean)
+    inverse_stddev = tf.math.rsqrt(var + options.epsilon)
+    others = [centred, mean, inverse_stddev, count, beta, scale]
+    return _with_gradient(_gradient_of_normalized, outputs, others)
 
 
 def _with_gradient(gradient, outputs, others):
@@ -1298,10 +1307,17 @@ def check_number(name, value):
         raise TypeError("%s must be a number, not %r" % (name, value))
 
 
-def check_epsilon(epsilon, dtype):
+def _check_positive(name, value, dtype):
+    check_number(name, value)
+    if not value > 0:
+        raise ValueError("%s must be above 0, not %r" % (name, value))
+    _check_is_not_lost(name, value, dtype)
+
+
+def _check_is_not_lost(name, value, dtype):
     """Raises ValueError where a number above 0 is 0 in the `dtype` of the statistics."""
-    if not tf.is_tensor(epsilon) and epsilon > 0 and dtype.as_numpy_dtype(epsilon) == 0:
-        raise ValueError("epsilon must not be 0 in %s, as %r is" % (dtype.name, epsilon))
+    if not tf.is_tensor(value) and value > 0 and dtype.as_numpy_dtype(value) == 0:
+        raise ValueError("%s must not be 0 in %s, as %r is" % (name, dtype.name, value))
 
 
 def collection_names(names):
@@ -1329,10 +1345,11 @@ def check_keys(name, given, known):
         raise ValueError("%s knows %s, not %s" % (name, ", ".join(known), ", ".join(unknown)))
 
 
-def _check_decay(name, decay):
-    check_number(name, decay)
-    if not 0 <= decay < 1 or tf.float32.as_numpy_dtype(decay) == 1:
-        raise ValueError("%s must be in [0, 1), in float32 as well, not %r" % (name, decay))
+def _check_decays(**decays):
+    for name, decay in sorted(decays.items()):
+        check_number(name, decay)
+        if not 0 <= decay < 1 or tf.float32.as_numpy_dtype(decay) == 1:
+            raise ValueError("%s must be in [0, 1), in float32 as well, not %r" % (name, decay))
 
 
 def _is_int(value):

@@ -1,12 +1,18 @@
-"""What the tests share that start commands: a few trained runs."""
+"""What the tests share that start commands: a few trained runs, and TF 1.15."""
 
+import fcntl
 import json
+import os
 import pathlib
 import shutil
+import subprocess
 
 import pytest
 
-from tests.helpers import last_line, made_once, run_command
+from tests.helpers import PROJECT, last_line, made_once, run_command
+
+TF115_VENV = PROJECT / ".venv-tf115"
+TF115_REQUIREMENTS = ("tensorflow==1.15.5", "protobuf<3.21", "numpy<1.19")
 
 
 @pytest.fixture(scope="session")
@@ -31,3 +37,44 @@ def trained_runs(trained_once, tmp_path_factory) -> tuple[pathlib.Path, dict[str
     folder = tmp_path_factory.mktemp("trained")
     shutil.copytree(trained_once, folder, dirs_exist_ok=True)
     return folder, json.loads((folder / "lines.json").read_text())
+
+
+@pytest.fixture(scope="session")
+def tf115_python():
+    """Path of a Python with TF 1.15; where there can be none, the test is skipped."""
+    installed = TF115_VENV / "installed"
+    with open(PROJECT / ".venv-tf115.lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not installed.exists():
+            install_tf115()
+            installed.touch()
+    return TF115_VENV / "bin" / "python"
+
+
+def install_tf115():
+    python37 = find_python37()
+    if python37 is None:
+        pytest.skip("compared with recorded results only: no Python 3.7 found, set PYTHON37")
+    shutil.rmtree(TF115_VENV, ignore_errors=True)
+    subprocess.run([python37, "-m", "venv", TF115_VENV], check=True)
+    pip = [TF115_VENV / "bin" / "pip", "install", "--quiet", "--retries=1"]
+    # What is required of this Python's packages does not go for those.
+    environment = {**os.environ, "PIP_CONSTRAINT": ""}
+    made = subprocess.run(
+        [*pip, *TF115_REQUIREMENTS], env=environment, capture_output=True, text=True
+    )
+    if made.returncode != 0:
+        pytest.skip(f"compared with recorded results only: no TF 1.15: {made.stderr[-300:]}")
+
+
+def is_python37(python):
+    check = "import sys; sys.exit(sys.version_info[:2] != (3, 7))"
+    return (
+        bool(python) and subprocess.run([python, "-c", check], capture_output=True).returncode == 0
+    )
+
+
+def find_python37():
+    pyenv = sorted(pathlib.Path.home().glob(".pyenv/versions/3.7.*/bin/python"))
+    candidates = [os.environ.get("PYTHON37"), shutil.which("python3.7"), *map(str, pyenv[::-1])]
+    return next(filter(is_python37, candidates), None)

@@ -1,4 +1,4 @@
-"""The two files copied into a package, and graphs that one copy saved and another reads."""
+"""The two files installed and copied into a package; graphs that one copy saves, another reads."""
 
 import os
 import shutil
@@ -68,7 +68,7 @@ def run(script, folder):
     assert completed.returncode == 0, completed.stderr[-3000:]
 
 
-@pytest.mark.parametrize("saved_by, read_by", [(PROJECTS, COPY), (COPY, PROJECTS), (COPY, COPY)])
+@pytest.mark.parametrize("saved_by, read_by", [(PROJECTS, COPY), (COPY, PROJECTS)])
 def test_a_graph_that_was_saved_has_its_gradients_wherever_the_file_lies(
     tmp_path, saved_by, read_by
 ):
@@ -79,3 +79,84 @@ def test_a_graph_that_was_saved_has_its_gradients_wherever_the_file_lies(
         shutil.copy(PROJECT / "bn_wrapper.py", folder)
     run(SAVE.format(imported=saved_by), tmp_path)
     run(READ.format(imported=read_by), tmp_path)
+
+
+USE = """
+import numpy as np
+import tensorflow.compat.v1 as tf
+{imported}
+tf.disable_v2_behavior()
+for layer in (
+    lambda x: bn_wrapper.batch_norm_wrapper(x, True, decay=0.0),
+    lambda x: bn_compat.batch_norm(x, decay=0.0, updates_collections=None, fused=False),
+):
+    with tf.Graph().as_default(), tf.Session() as session:
+        values = np.float32([[1.0], [5.0]])
+        outputs = layer(tf.constant(values))
+        session.run(tf.global_variables_initializer())
+        assert np.allclose(session.run(outputs), [[-1.0], [1.0]], atol=1e-3)
+        means = [v for v in tf.global_variables() if v.op.name.endswith("_mean")]
+        assert session.run(means[0]).tolist() == [3.0]
+print(bn_wrapper.__version__, bn_wrapper.__file__)
+"""
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory):
+    """Built as `pip install .` does it, of what a clone has."""
+    folder = tmp_path_factory.mktemp("wheel")
+    for name in ("pyproject.toml", "README.md", "LICENSE", "bn_wrapper.py", "bn_compat.py"):
+        shutil.copy(PROJECT / name, folder)
+    pip = [sys.executable, "-m", "pip", "wheel", "--no-deps", "--no-build-isolation", "."]
+    made = subprocess.run(pip, cwd=folder, capture_output=True, text=True)
+    assert made.returncode == 0, made.stderr[-3000:]
+    (path,) = folder.glob("*.whl")
+    return path
+
+
+@pytest.mark.parametrize("tensorflow", ["today", "1.15"])
+def test_what_is_installed_is_the_two_files_whatever_the_python(
+    wheel, tmp_path, tensorflow, request
+):
+    python = sys.executable if tensorflow == "today" else request.getfixturevalue("tf115_python")
+    pip = [python, "-m", "pip", "install", "--no-deps", "--no-index", "--target=installed", wheel]
+    subprocess.run(pip, cwd=tmp_path, check=True, capture_output=True)
+    installed = {p.name for p in (tmp_path / "installed").glob("*.py")}
+    assert installed == {"bn_wrapper.py", "bn_compat.py"}
+    printed = run_on(python, USE.format(imported="import bn_compat, bn_wrapper"), tmp_path)
+    assert printed.split() == ["1.0.0", str(tmp_path / "installed" / "bn_wrapper.py")]
+
+
+def run_on(python, script, folder):
+    environment = {**os.environ, "PYTHONPATH": str(folder / "installed"), "TF2_BEHAVIOR": "0"}
+    completed = subprocess.run(
+        [python, "-c", script], cwd=folder, env=environment, capture_output=True, text=True
+    )
+    assert completed.returncode == 0, completed.stderr[-3000:]
+    return completed.stdout
+
+
+@pytest.mark.parametrize("tensorflow", ["today", "1.15"])
+def test_copied_into_a_package_they_are_its_modules(tmp_path, tensorflow, request):
+    """`import mypkg.bn_compat` looked for a `bn_wrapper` outside."""
+    python = sys.executable if tensorflow == "today" else request.getfixturevalue("tf115_python")
+    package = tmp_path / "installed" / "mypkg"
+    package.mkdir(parents=True)
+    (package / "__init__.py").touch()
+    for name in ("bn_wrapper.py", "bn_compat.py"):
+        shutil.copy(PROJECT / name, package)
+    imported = "from mypkg import bn_compat, bn_wrapper"
+    assert str(package) in run_on(python, USE.format(imported=imported), tmp_path)
+
+    (tmp_path / "old.py").write_text(
+        "import tensorflow as tf\nprint(tf.contrib.layers.batch_norm)\n"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(tmp_path / "installed"), "TF2_BEHAVIOR": "0"}
+    launched = subprocess.run(
+        [python, "-m", "mypkg.bn_compat", "old.py"],
+        cwd=tmp_path,
+        env=environment,
+        capture_output=True,
+        text=True,
+    )
+    assert launched.stdout.startswith("<function"), launched.stderr[-3000:]

@@ -5,12 +5,9 @@ tests/originals/make_golden.py, and compared with always. Where there is a Pytho
 asked themselves as well: `.venv-tf115` is made for that, once.
 """
 
-import fcntl
 import importlib.util
 import json
 import os
-import pathlib
-import shutil
 import subprocess
 import sys
 
@@ -20,10 +17,8 @@ import pytest
 from tests.helpers import PROJECT
 from tests.originals import checkpoints, implementations
 
-TF115_VENV = PROJECT / ".venv-tf115"
 # For what compares with more originals, or in another behaviour, than the record of all cases.
 SOME = "--every=5"
-TF115_REQUIREMENTS = ("tensorflow==1.15.5", "protobuf<3.21", "numpy<1.19")
 
 
 def say(capsys, heading, line):
@@ -50,47 +45,6 @@ def run_module(python, module, *arguments, **environment):
 def run_on_tf115(python, module, *arguments):
     # TF 2 sets this variable when it is imported, and TF 1.15 would obey it.
     return run_module(python, module, *arguments, TF2_BEHAVIOR="0")
-
-
-def is_python37(python):
-    check = "import sys; sys.exit(sys.version_info[:2] != (3, 7))"
-    return (
-        bool(python) and subprocess.run([python, "-c", check], capture_output=True).returncode == 0
-    )
-
-
-def find_python37():
-    pyenv = sorted(pathlib.Path.home().glob(".pyenv/versions/3.7.*/bin/python"))
-    candidates = [os.environ.get("PYTHON37"), shutil.which("python3.7"), *map(str, pyenv[::-1])]
-    return next(filter(is_python37, candidates), None)
-
-
-@pytest.fixture(scope="module")
-def tf115_python():
-    """Path of a Python with TF 1.15; where there can be none, the test is skipped."""
-    installed = TF115_VENV / "installed"
-    with open(PROJECT / ".venv-tf115.lock", "w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        if not installed.exists():
-            install_tf115()
-            installed.touch()
-    return TF115_VENV / "bin" / "python"
-
-
-def install_tf115():
-    python37 = find_python37()
-    if python37 is None:
-        pytest.skip("compared with recorded results only: no Python 3.7 found, set PYTHON37")
-    shutil.rmtree(TF115_VENV, ignore_errors=True)
-    subprocess.run([python37, "-m", "venv", TF115_VENV], check=True)
-    pip = [TF115_VENV / "bin" / "pip", "install", "--quiet", "--retries=1"]
-    # What is required of this Python's packages does not go for those.
-    environment = {**os.environ, "PIP_CONSTRAINT": ""}
-    made = subprocess.run(
-        [*pip, *TF115_REQUIREMENTS], env=environment, capture_output=True, text=True
-    )
-    if made.returncode != 0:
-        pytest.skip(f"compared with recorded results only: no TF 1.15: {made.stderr[-300:]}")
 
 
 def test_the_faces_do_what_the_originals_do_side_by_side_on_tf_1_15(tf115_python, capsys):
