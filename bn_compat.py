@@ -20,15 +20,15 @@ import os
 import sys
 import tokenize
 import types
+from typing import Any
 
 import tensorflow.compat.v1 as tf
 from tensorflow.python.keras import constraints, initializers, regularizers
 from tensorflow.python.layers import base
 
-if __package__:  # The two files were copied into a package.
-    from . import bn_wrapper
-else:
-    import bn_wrapper
+# Of the package that the two files were copied into, if they were.
+_NAME = ".bn_wrapper" if __package__ else "bn_wrapper"
+bn_wrapper = importlib.import_module(_NAME, __package__)  # type: Any
 
 _TF1_NAMES = {
     "scale": "gamma",

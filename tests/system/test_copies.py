@@ -53,9 +53,6 @@ with tf2.GradientTape() as tape:
 np.testing.assert_allclose(tape.gradient(loss, inputs).numpy(), expected, atol=1e-4)
 """
 
-PROJECTS = "import bn_wrapper"
-COPY = "from mypkg import bn_wrapper"
-
 
 def run(script, folder):
     completed = subprocess.run(
@@ -68,17 +65,14 @@ def run(script, folder):
     assert completed.returncode == 0, completed.stderr[-3000:]
 
 
-@pytest.mark.parametrize("saved_by, read_by", [(PROJECTS, COPY), (COPY, PROJECTS)])
-def test_a_graph_that_was_saved_has_its_gradients_wherever_the_file_lies(
-    tmp_path, saved_by, read_by
-):
+def test_a_graph_that_was_saved_has_its_gradients_wherever_the_file_lies(tmp_path):
     """The names of gradients had the module's: `No gradient defined for operation IdentityN`."""
     (tmp_path / "mypkg").mkdir()
     (tmp_path / "mypkg" / "__init__.py").touch()
     for folder in (tmp_path, tmp_path / "mypkg"):
         shutil.copy(PROJECT / "bn_wrapper.py", folder)
-    run(SAVE.format(imported=saved_by), tmp_path)
-    run(READ.format(imported=read_by), tmp_path)
+    run(SAVE.format(imported="import bn_wrapper"), tmp_path)
+    run(READ.format(imported="from mypkg import bn_wrapper"), tmp_path)
 
 
 USE = """
