@@ -28,7 +28,7 @@ from tensorflow.python.layers import base
 
 # Of the package that the two files were copied into, if they were.
 _NAME = ".bn_wrapper" if __package__ else "bn_wrapper"
-bn_wrapper = importlib.import_module(_NAME, __package__)  # type: Any
+bn_wrapper: Any = importlib.import_module(_NAME, __package__)
 
 _TF1_NAMES = {
     "scale": "gamma",
