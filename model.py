@@ -13,20 +13,11 @@ import numpy as np
 import tensorflow.compat.v1 as tf
 
 from augmentation import AUGMENTATIONS
-from bn_wrapper import Layer, batch_norm_wrapper, fold_batch_norm, layers_of
-from networks import CLASSES, NETWORKS, Layers, add_bias
+from bn_wrapper import fold_batch_norm, layers_of
+from networks import CLASSES, NETWORKS, Layers, Network, embedding
+from runtime.graphs import InferenceGraph, TrainingGraph
 
 IMAGE_SIZE = 28
-
-
-class Network(NamedTuple):
-    """Which network, with which batch normalization (see `batch_norm_wrapper`)."""
-
-    name: str  # a key of `NETWORKS`
-    batch_norm: bool
-    bn_decay: float
-    bn_epsilon: float
-    precision: str  # of activations, float32 or bfloat16; variables, statistics, loss are float32
 
 
 def network_of(flags: dict[str, Any]) -> Network:
@@ -69,39 +60,6 @@ def recipe_of(flags: dict[str, Any]) -> Recipe:
     return Recipe(**{name: flags[name] for name in Recipe._fields})
 
 
-class TrainingGraph(NamedTuple):
-    """A graph that learns. Its placeholders take one batch; a run of `train_op` is one step."""
-
-    graph: tf.Graph
-    images: tf.Tensor  # placeholder, uint8 [batch, 28, 28]
-    labels: tf.Tensor  # placeholder, uint8 [batch]
-    loss: tf.Tensor  # float32 scalar: mean cross-entropy of the batch, labels as they are, in nats
-    accuracy: tf.Tensor  # float32 scalar: share of the batch that is classified right
-    learning_rate: tf.Tensor  # float32 scalar: the rate of the step
-    rate_factor: tf.Tensor  # float32 scalar, 1 unless fed: the rate is multiplied by it
-    train_op: tf.Operation  # takes the step; `loss` and `accuracy` are from before it
-    global_step: tf.Variable  # int64 scalar: steps taken so far
-    is_finite: tf.Tensor  # bool scalar: whether no variable is infinite or not a number
-    initializer: tf.Operation
-
-
-class InferenceGraph(NamedTuple):
-    """A graph that only answers. Unless it distorts, the rest of the batch plays no part in it."""
-
-    graph: tf.Graph
-    images: tf.Tensor  # placeholder, uint8 [batch, 28, 28]
-    labels: tf.Tensor  # placeholder, uint8 [batch]
-    embedding: tf.Tensor  # float32 [batch, units]: the last hidden layer
-    logits: tf.Tensor  # float32 [batch, 10]: unnormalized log-probabilities
-    probabilities: tf.Tensor  # float32 [batch, 10]: of each class; they add up to 1
-    predictions: tf.Tensor  # int64 [batch]: the likeliest class
-    cross_entropy: tf.Tensor  # float32 [batch], in nats
-    batch_norms: list[Layer]  # in the order in which data passes them
-    histograms: tf.Tensor  # string scalar: a serialized Summary of statistics and activations
-    filters: tf.Tensor  # float32 [height, width, count]: the first layer's weights as pictures
-    distortion: tf.Tensor | None  # placeholder, int64 scalar: which one, if images are distorted
-
-
 def training_graph(network: Network, recipe: Recipe) -> TrainingGraph:
     """Builds the graph that trains `network` as `recipe` says."""
     with tf.Graph().as_default() as graph:
@@ -111,8 +69,8 @@ def training_graph(network: Network, recipe: Recipe) -> TrainingGraph:
         if recipe.augment != "none":
             with tf.name_scope("augment"):
                 pixels = AUGMENTATIONS[recipe.augment](pixels, tf.stack([recipe.seed, global_step]))
-        layers = Layers(recipe.seed, recipe.init_stddev, recipe.dropout)
-        logits = layers.logits(_embedding(network, pixels, phase_train=True, layers=layers))
+        layers = Layers(network, True, recipe.seed, recipe.init_stddev, recipe.dropout)
+        logits = layers.logits(embedding(network, pixels, layers))
         with tf.name_scope("loss"):
             loss = tf.reduce_mean(_cross_entropy(logits, labels))
             objective = loss
@@ -140,17 +98,17 @@ def training_graph(network: Network, recipe: Recipe) -> TrainingGraph:
         if recipe.weight_average:
             initializer = _start_average(average, after=initializer)
     return TrainingGraph(
-        graph,
-        images,
-        labels,
-        loss,
-        accuracy,
-        rate,
-        factor,
-        train_op,
-        global_step,
-        is_finite,
-        initializer,
+        graph=graph,
+        images=images,
+        labels=labels,
+        loss=loss,
+        accuracy=accuracy,
+        learning_rate=rate,
+        rate_factor=factor,
+        train_op=train_op,
+        global_step=global_step,
+        is_finite=is_finite,
+        initializer=initializer,
     )
 
 
@@ -160,7 +118,7 @@ def inference_graph(network: Network, augment: str = "none") -> InferenceGraph:
     Its variables are exactly the weights and the population statistics; nothing initializes them
     but a checkpoint. With one of `AUGMENTATIONS` it sees its images distorted.
     """
-    return _inference_graph(network, Layers(), augment)
+    return _inference_graph(network, augment)
 
 
 def folded_inference_graph(network: Network, augment: str = "none") -> InferenceGraph:
@@ -170,7 +128,7 @@ def folded_inference_graph(network: Network, augment: str = "none") -> Inference
     multiplied in.
     """
     without = network._replace(batch_norm=False)
-    return _inference_graph(without, Layers(is_folded=True), augment)
+    return _inference_graph(without, augment, is_folded=True)
 
 
 def fold_batch_norms(variables: dict[str, np.ndarray], bn_epsilon: float) -> dict[str, np.ndarray]:
@@ -197,15 +155,16 @@ def fold_batch_norms(variables: dict[str, np.ndarray], bn_epsilon: float) -> dic
     return folded
 
 
-def _inference_graph(network: Network, layers: Layers, augment: str) -> InferenceGraph:
+def _inference_graph(network: Network, augment: str, is_folded: bool = False) -> InferenceGraph:
     with tf.Graph().as_default() as graph:
         images, labels = _placeholders()
         pixels, distortion = _pixels(images), None
         if augment != "none":
             distortion = tf.placeholder(tf.int64, [], name="distortion")
             pixels = AUGMENTATIONS[augment](pixels, tf.stack([0, distortion]))
-        embedding = _embedding(network, pixels, phase_train=None, layers=layers)
-        logits = layers.logits(embedding)
+        layers = Layers(network, phase_train=None, is_folded=is_folded)
+        hidden = embedding(network, pixels, layers)
+        logits = layers.logits(hidden)
         probabilities = tf.nn.softmax(logits, name="probabilities")
         predictions = _predictions(logits)
         with tf.name_scope("loss"):
@@ -214,18 +173,18 @@ def _inference_graph(network: Network, layers: Layers, augment: str) -> Inferenc
         batch_norms = layers_of(graph)
         filters = _filters()
     return InferenceGraph(
-        graph,
-        images,
-        labels,
-        embedding,
-        logits,
-        probabilities,
-        predictions,
-        cross_entropy,
-        batch_norms,
-        histograms,
-        filters,
-        distortion,
+        graph=graph,
+        images=images,
+        labels=labels,
+        embedding=hidden,
+        logits=logits,
+        probabilities=probabilities,
+        predictions=predictions,
+        cross_entropy=cross_entropy,
+        batch_norms=batch_norms,
+        histograms=histograms,
+        filters=filters,
+        distortion=distortion,
     )
 
 
@@ -239,28 +198,6 @@ def _pixels(images: tf.Tensor) -> tf.Tensor:
     """Images from 0 to 1, float32 [batch, 28, 28]."""
     with tf.name_scope("scale_pixels"):
         return tf.cast(images, tf.float32) / 255.0
-
-
-def _embedding(
-    network: Network, pixels: tf.Tensor, phase_train: bool | None, layers: Layers
-) -> tf.Tensor:
-    """The network's last hidden layer, float32 [batch, units]."""
-
-    def normalize(inputs: tf.Tensor) -> tf.Tensor:
-        """Batch normalization or, in a network without it, the bias that it makes needless."""
-        if network.batch_norm:
-            outputs = batch_norm_wrapper(inputs, phase_train, network.bn_decay, network.bn_epsilon)
-        else:
-            outputs = add_bias(inputs)
-        what = "batch_norm" if network.batch_norm else "bias"
-        tf.add_to_collection(tf.GraphKeys.ACTIVATIONS, tf.identity(inputs, f"before_{what}"))
-        tf.add_to_collection(tf.GraphKeys.ACTIVATIONS, tf.identity(outputs, f"after_{what}"))
-        return outputs
-
-    pixels = tf.cast(tf.expand_dims(pixels, axis=-1), network.precision)
-    hidden = NETWORKS[network.name](pixels, layers, normalize)
-    # The layer after it is small, and float32 whatever the others are.
-    return tf.cast(hidden, tf.float32, name="embedding")
 
 
 def _predictions(logits: tf.Tensor) -> tf.Tensor:

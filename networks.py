@@ -1,42 +1,74 @@
 """The networks: what is between the pixels and the logits."""
 
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import tensorflow.compat.v1 as tf
 
+from bn_wrapper import batch_norm_wrapper
+
 CLASSES = 10
 
 
+class Network(NamedTuple):
+    """Which network, with which batch normalization (see `batch_norm_wrapper`)."""
+
+    name: str  # a key of `NETWORKS`
+    batch_norm: bool
+    bn_decay: float
+    bn_epsilon: float
+    precision: str  # of activations, float32 or bfloat16; variables, statistics, loss are float32
+
+
 class Layers:
-    """The layers that multiply by weights: without a bias, which `normalize` adds where needed."""
+    """What networks are made of."""
 
     def __init__(
         self,
+        network: Network,
+        phase_train: bool | None,
         seed: int = 0,
         init_stddev: float | None = None,
         dropout: float = 0.0,
         is_folded: bool = False,
     ):
-        """Takes what a `Recipe` says, and whether the weights are made by folding."""
+        """Takes the phase of `batch_norm_wrapper`, what a `Recipe` says, and whether the weights
+        are made by folding.
+        """
+        self._network = network
+        self._phase_train = phase_train
         self._seed = seed
         self._init_stddev = init_stddev
         self._dropout = dropout
         self._is_folded = is_folded
 
     def convolve(self, inputs: tf.Tensor, size: int, channels: int, gain: float) -> tf.Tensor:
-        """A convolution with `size` x `size` weights that keeps height and width."""
+        """A convolution with `size` x `size` weights that keeps height and width. No bias."""
         shape = [size, size, inputs.shape.as_list()[-1], channels]
         weights = self._weights(shape, inputs.dtype, gain)
         return tf.nn.conv2d(inputs, weights, strides=1, padding="SAME", name="convolution")
 
     def multiply(self, inputs: tf.Tensor, units: int, gain: float) -> tf.Tensor:
-        """A matrix product with a vector of features for each example."""
+        """A matrix product with a vector of features for each example. No bias."""
         weights = self._weights([inputs.shape.as_list()[-1], units], inputs.dtype, gain)
         # A batch of one product: that kernel's gradient takes half the time of `MatMul`'s.
         product = tf.matmul(tf.expand_dims(inputs, 0), tf.expand_dims(weights, 0), name="product")
         return tf.squeeze(product, 0)
+
+    def normalize(self, inputs: tf.Tensor) -> tf.Tensor:
+        """Batch normalization or, in a network without it, the bias that it makes needless."""
+        if self._network.batch_norm:
+            what = "batch_norm"
+            outputs = batch_norm_wrapper(
+                inputs, self._phase_train, self._network.bn_decay, self._network.bn_epsilon
+            )
+        else:
+            what = "bias"
+            outputs = _add_bias(inputs)
+        tf.add_to_collection(tf.GraphKeys.ACTIVATIONS, tf.identity(inputs, f"before_{what}"))
+        tf.add_to_collection(tf.GraphKeys.ACTIVATIONS, tf.identity(outputs, f"after_{what}"))
+        return outputs
 
     def drop_out(self, inputs: tf.Tensor) -> tf.Tensor:
         """Sets a share of the units to 0 and makes up for it, in training (Srivastava et al. 2014,
@@ -54,7 +86,7 @@ class Layers:
     def logits(self, inputs: tf.Tensor) -> tf.Tensor:
         """The last layer, which has a bias: unnormalized log-probabilities, float32 [batch, 10]."""
         with tf.variable_scope("logits"):
-            return add_bias(self.multiply(inputs, CLASSES, gain=1.0))
+            return _add_bias(self.multiply(inputs, CLASSES, gain=1.0))
 
     def _weights(self, shape: list[int], dtype: tf.DType, gain: float) -> tf.Tensor:
         """Initially normal with variance `gain` / fan-in: 2 keeps the scale of a signal through
@@ -76,6 +108,14 @@ class Layers:
         return tf.cast(tf.get_variable("weights", shape, kept_in, initializer), dtype)
 
 
+def embedding(network: Network, pixels: tf.Tensor, layers: Layers) -> tf.Tensor:
+    """The network's last hidden layer, float32 [batch, units], of float32 [batch, 28, 28]."""
+    pixels = tf.cast(tf.expand_dims(pixels, axis=-1), network.precision)
+    hidden = NETWORKS[network.name](pixels, layers)
+    # The layer after it is small, and float32 whatever the others are.
+    return tf.cast(hidden, tf.float32, name="embedding")
+
+
 def _checksum_of_scope() -> int:
     return zlib.crc32(tf.get_variable_scope().name.encode())
 
@@ -89,19 +129,19 @@ class Convolution(NamedTuple):
     is_pooled: bool = True  # whether max pooling halves height and width
 
 
-def cnn(pixels: tf.Tensor, layers: Layers, normalize: Callable) -> tf.Tensor:
+def cnn(pixels: tf.Tensor, layers: Layers) -> tf.Tensor:
     """TensorFlow's old tutorial "Deep MNIST for Experts", with batch normalization."""
     convolutions = Convolution("conv1", 5, 32), Convolution("conv2", 5, 64)
-    return _convolutional(pixels, layers, normalize, convolutions, units=1024)
+    return _convolutional(pixels, layers, convolutions, units=1024)
 
 
-def small(pixels: tf.Tensor, layers: Layers, normalize: Callable) -> tf.Tensor:
+def small(pixels: tf.Tensor, layers: Layers) -> tf.Tensor:
     """The tutorial's with half the channels and an eighth of the units: a quarter of the work."""
     convolutions = Convolution("conv1", 5, 16), Convolution("conv2", 5, 32)
-    return _convolutional(pixels, layers, normalize, convolutions, units=128)
+    return _convolutional(pixels, layers, convolutions, units=128)
 
 
-def deep(pixels: tf.Tensor, layers: Layers, normalize: Callable) -> tf.Tensor:
+def deep(pixels: tf.Tensor, layers: Layers) -> tf.Tensor:
     """Five convolutions. Only the first is 5x5: the more of them are 3x3, the more can be had for
     the same work (Simonyan and Zisserman 2015, arXiv 1409.1556).
     """
@@ -112,38 +152,34 @@ def deep(pixels: tf.Tensor, layers: Layers, normalize: Callable) -> tf.Tensor:
         Convolution("conv3a", 3, 128, is_pooled=False),
         Convolution("conv3b", 3, 128),
     )
-    return _convolutional(pixels, layers, normalize, convolutions, units=256)
+    return _convolutional(pixels, layers, convolutions, units=256)
 
 
 def _convolutional(
-    pixels: tf.Tensor,
-    layers: Layers,
-    normalize: Callable,
-    convolutions: Sequence[Convolution],
-    units: int,
+    pixels: tf.Tensor, layers: Layers, convolutions: Sequence[Convolution], units: int
 ) -> tf.Tensor:
-    """Convolutions, and a dense layer of so many units after them."""
+    """Convolutions, and after them a dense layer of `units`."""
     hidden = pixels
     for name, size, channels, is_pooled in convolutions:
         with tf.variable_scope(name):
-            hidden = normalize(layers.convolve(hidden, size, channels, gain=2.0))
+            hidden = layers.normalize(layers.convolve(hidden, size, channels, gain=2.0))
             hidden = tf.nn.relu(_halve(hidden) if is_pooled else hidden)
     with tf.variable_scope("dense"):
-        hidden = tf.nn.relu(normalize(layers.multiply(_flatten(hidden), units, gain=2.0)))
+        hidden = tf.nn.relu(layers.normalize(layers.multiply(_flatten(hidden), units, gain=2.0)))
         return layers.drop_out(hidden)
 
 
-def mlp(pixels: tf.Tensor, layers: Layers, normalize: Callable) -> tf.Tensor:
+def mlp(pixels: tf.Tensor, layers: Layers) -> tf.Tensor:
     """The network of the batch-norm paper's own MNIST experiment (section 4.1)."""
     hidden = _flatten(pixels)
     for name in ("dense1", "dense2", "dense3"):
         with tf.variable_scope(name):
-            hidden = tf.nn.sigmoid(normalize(layers.multiply(hidden, 100, gain=1.0)))
+            hidden = tf.nn.sigmoid(layers.normalize(layers.multiply(hidden, 100, gain=1.0)))
             hidden = layers.drop_out(hidden)
     return hidden
 
 
-def add_bias(inputs: tf.Tensor) -> tf.Tensor:
+def _add_bias(inputs: tf.Tensor) -> tf.Tensor:
     """Adds a variable to each channel, the last axis of `inputs`."""
     channels = inputs.shape.as_list()[-1]
     bias = tf.get_variable("bias", [channels], initializer=tf.zeros_initializer())

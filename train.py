@@ -99,9 +99,9 @@ def train(
     train_steps = run.flags["train_steps"]
     note(
         f"{run.name}: training on {dataset.name}, {len(dataset.train.labels)} images, "
-        f"{train_steps} steps of {FLAGS.batch_size}"
+        f"{train_steps} steps of {run.flags['batch_size']}"
     )
-    hint = processor.precision_hint(FLAGS.precision, processor.features())
+    hint = processor.precision_hint(run.flags["precision"], processor.features())
     if hint:
         note(hint)
     # Not at the top of the file: it takes seconds, and wrong input should be told of at once.
@@ -118,12 +118,12 @@ def train(
         evaluation.Evaluator(model.inference_graph(network)) as evaluator,
     ):
         checkpoint = training.train(graph, run, batches, dataset.validation, evaluator, summary_dir)
-        if FLAGS.population == "exact" or FLAGS.weight_average:
+        if run.flags["population"] == "exact" or run.flags["weight_average"]:
             checkpoint = evaluation.save_exact_population(
                 model.inference_graph(network),
                 checkpoint,
                 dataset.train,
-                averaged=FLAGS.weight_average > 0,
+                averaged=run.flags["weight_average"] > 0,
             )
             run.add_checkpoint(checkpoint)
         evaluator.restore(checkpoint)

@@ -4,16 +4,17 @@ import functools
 import math
 import pathlib
 from collections.abc import Callable, Iterator
-from typing import Any
 
 import numpy as np
 import tensorflow.compat.v1 as tf
 
 from bn_wrapper import population_moments, population_statistics
+from mnist.datasets import Split
 from runtime import checkpoints, variables
 from runtime.classification import Outcome
 from runtime.errors import InputError
 from runtime.files import writing
+from runtime.graphs import InferenceGraph
 from runtime.progress import Progress
 
 BATCH_SIZE = 1000
@@ -26,8 +27,8 @@ AVERAGE = "/ExponentialMovingAverage"
 class Evaluator:
     """An inference graph with a session. Its weights come from checkpoints, never from training."""
 
-    def __init__(self, graph: Any):
-        """Opens a session on `graph`, a `model.InferenceGraph`, and keeps it as attribute."""
+    def __init__(self, graph: InferenceGraph):
+        """Opens a session on `graph`, and keeps it as attribute."""
         self.graph = graph
         self._session = tf.Session(graph=graph.graph)
         with graph.graph.as_default():
@@ -176,13 +177,15 @@ def batches_of(labels: np.ndarray) -> int:
     return math.ceil(len(labels) / BATCH_SIZE)
 
 
-def save_exact_population(graph: Any, checkpoint: str, split: Any, *, averaged: bool) -> str:
+def save_exact_population(
+    graph: InferenceGraph, checkpoint: str, split: Split, *, averaged: bool
+) -> str:
     """Saves a checkpoint beside `checkpoint`, with the exact statistics of the images of `split`.
 
     Args:
-        graph: a `model.InferenceGraph`.
+        graph: of the network.
         checkpoint: the weights.
-        split: a `mnist.datasets.Split`.
+        split: the images whose statistics are taken.
         averaged: whether to take the moving average of the weights.
     """
     layers = len(graph.batch_norms)

@@ -8,16 +8,19 @@ import pathlib
 import statistics
 import time
 from collections.abc import Iterator
-from typing import Any
 
+import numpy as np
 import tensorflow.compat.v1 as tf
 
+from mnist.batches import Batches
+from mnist.datasets import Split
 from runtime import checkpoints, markdown, pictures, projector, variables
 from runtime.classification import ACCURACY_TAG, LOSS_TAG, Outcome
 from runtime.errors import CommandError
 from runtime.evaluation import Evaluator
 from runtime.event_files import remove_events
 from runtime.files import writing
+from runtime.graphs import TrainingGraph
 from runtime.interruption import Interrupted, StopRequest
 from runtime.progress import Progress, note
 from runtime.runs import Run
@@ -42,20 +45,20 @@ class Diverged(Exception):
 
 
 def train(
-    graph: Any,
+    graph: TrainingGraph,
     run: Run,
-    batches: Any,
-    validation: Any,
+    batches: Batches,
+    validation: Split,
     evaluator: Evaluator,
     summary_dir: pathlib.Path,
 ) -> str:
     """Trains a run from its last checkpoint, or from its start, to its end.
 
     Args:
-        graph: a `model.TrainingGraph`.
+        graph: of the network.
         run: its flags say for how long, and how often to save and to evaluate.
-        batches: a `mnist.batches.Batches` of the training images.
-        validation: a `mnist.datasets.Split`.
+        batches: of the training images.
+        validation: the images that curves are of.
         evaluator: an inference graph of the same network.
         summary_dir: the folder of this run's event files.
 
@@ -94,9 +97,9 @@ def train(
 
 def take_step(
     session: tf.Session,
-    graph: Any,
-    images: Any,
-    labels: Any,
+    graph: TrainingGraph,
+    images: np.ndarray,
+    labels: np.ndarray,
     rate_factor: float = 1.0,
     trace: tf.RunMetadata | None = None,
 ) -> tuple[float, float, float]:
@@ -117,7 +120,7 @@ def take_step(
 class _Weights:
     """The variables of the training graph, on their way from and to checkpoints."""
 
-    def __init__(self, graph: Any, session: tf.Session, run: Run):
+    def __init__(self, graph: TrainingGraph, session: tf.Session, run: Run):
         self.graph = graph
         self.session = session
         self._run = run
@@ -164,8 +167,8 @@ class _Loop:
 
     weights: _Weights
     run: Run
-    batches: Any
-    validation: Any
+    batches: Batches
+    validation: Split
     evaluator: Evaluator
     train_events: EventWriter
     validation_events: EventWriter
@@ -223,7 +226,7 @@ class _Loop:
                     "the same command (without --overwrite) goes on from there",
                 )
 
-    def _take_step(self, step: int, images: Any, labels: Any) -> str:
+    def _take_step(self, step: int, images: np.ndarray, labels: np.ndarray) -> str:
         trace = tf.RunMetadata() if step == self._step_to_trace else None
         loss, accuracy, rate = take_step(
             self.weights.session, self.weights.graph, images, labels, self._rate_factor(), trace

@@ -2,11 +2,11 @@
 
 from types import ModuleType
 
-from studies import dropout, initialization, learning_rate, paper, speed, statistics
+from studies import dropout, initialization, learning_rate, paper, statistics, steps_to_accuracy
 
 STUDIES: dict[str, ModuleType] = {
     "learning_rate": learning_rate,
-    "speed": speed,
+    "speed": steps_to_accuracy,
     "initialization": initialization,
     "dropout": dropout,
     "paper": paper,

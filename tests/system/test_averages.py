@@ -35,6 +35,8 @@ FACES = {
     ),
 }
 DEBIASED = ("wrapper", "renorm")
+# Where each is asked at length: contrib stands for what has no weight.
+MOST_FACES = ("wrapper", "renorm", "contrib")
 of_every_face = pytest.mark.parametrize("face", FACES)
 of_both_kinds = pytest.mark.parametrize("use_resource", [False, True], ids=["ref", "resource"])
 
@@ -166,7 +168,7 @@ def test_a_collection_of_the_layers_variables_has_all_that_a_checkpoint_needs(tm
 
 
 @of_every_face
-@pytest.mark.parametrize("decay", [0.9, 0.999, 0.99999])
+@pytest.mark.parametrize("decay", [0.999, 0.99999])
 def test_the_share_of_a_batch_is_the_float32_nearest_to_it(decay, face):
     """In float32, 1 - 0.99999 is 1.4e-3 off."""
     with tf.Graph().as_default(), tf.Session() as session:
@@ -274,7 +276,7 @@ def control_flow(version):
 @pytest.mark.parametrize("is_placeholder", [False, True], ids=["constant", "placeholder"])
 def test_calls_in_one_step_leave_the_range_of_what_they_saw_in_no_order(is_placeholder, version):
     """Each of up to four calls may read before the others write."""
-    layers = list(itertools.product(FACES, ((2, 0.5), (4, 0.9)), (False, True)))
+    layers = list(itertools.product(MOST_FACES, ((2, 0.5), (4, 0.9)), (False, True)))
     with control_flow(version), tf.Graph().as_default(), tf.Session() as session:
         phase = tf.placeholder_with_default(True, []) if is_placeholder else True
         batches = tf.placeholder(tf.float32, [4, None, 1])
@@ -309,7 +311,7 @@ def call_with_phase(face, inputs, decay, phase):
 @pytest.mark.parametrize("is_placeholder", [False, True], ids=["constant", "placeholder"])
 def test_calls_that_wait_for_each_other_are_averaged_in_their_order(is_placeholder, version):
     decays, means = (0.9, 0.0, 0.99, 0.5), (3.0, 5.0, 1.0, 9.0)
-    layers = list(itertools.product(FACES, (False, True)))
+    layers = list(itertools.product(MOST_FACES, (False, True)))
     with control_flow(version), tf.Graph().as_default(), tf.Session() as session:
         phase = tf.placeholder_with_default(True, []) if is_placeholder else True
         last = []
@@ -336,15 +338,6 @@ def in_a_map(layer, batches):
     return tf.map_fn(layer, batches, parallel_iterations=1)
 
 
-def in_a_scan(layer, batches):
-    return tf.scan(
-        lambda _, batch: layer(batch),
-        batches,
-        tf.zeros(batches.shape[1:]),
-        parallel_iterations=1,
-    )
-
-
 def with_a_caching_device(layer, batches):
     outputs = []
     with tf.variable_scope(tf.get_variable_scope(), caching_device="/cpu:0"):
@@ -355,11 +348,11 @@ def with_a_caching_device(layer, batches):
 
 
 @pytest.mark.parametrize("version", [1, 2])
-@pytest.mark.parametrize("loop", [in_a_map, in_a_scan, with_a_caching_device])
+@pytest.mark.parametrize("loop", [in_a_map, with_a_caching_device])
 def test_a_loop_that_caches_variables_averages_as_it_would_unrolled(loop, version):
     """Each round read what the variable was before the loop: a mean of 30, a variance of -1.3."""
     batches = np.random.default_rng(0).normal(10.0, 0.5, [6, 16, 2]).astype(np.float32)
-    layers = list(itertools.product(FACES, (False, True)))
+    layers = list(itertools.product(MOST_FACES, (False, True)))
     with control_flow(version), tf.Graph().as_default(), tf.Session() as session:
         outputs = []
         for i, (face, use_resource) in enumerate(layers):
@@ -389,8 +382,7 @@ def test_a_loop_whose_rounds_overlap_leaves_the_range_of_what_it_saw_in_no_order
     np.testing.assert_allclose(var, 4, rtol=1e-5)
 
 
-@pytest.mark.parametrize("is_placeholder", [False, True], ids=["constant", "placeholder"])
-@of_both_kinds
+@pytest.mark.parametrize("is_placeholder, use_resource", [(False, False), (True, True)])
 @pytest.mark.parametrize("face", ["wrapper", "wrapper, not debiased", "contrib"])
 def test_nothing_is_learned_from_weights_that_are_all_zero(face, use_resource, is_placeholder):
     seen, unseen = np.float32([[1.0], [5.0], [3.0]]), np.float32([[9.0], [-7.0], [1e9]])

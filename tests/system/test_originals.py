@@ -18,7 +18,7 @@ from tests.helpers import PROJECT
 from tests.originals import checkpoints, implementations
 
 # For what compares with more originals, or in another behaviour, than the record of all cases.
-SOME = "--every=5"
+SOME = "--every=8"
 
 
 def say(capsys, heading, line):

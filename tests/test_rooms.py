@@ -1,0 +1,53 @@
+"""Who may import whom: the rules that keep each room readable by itself."""
+
+import ast
+
+import pytest
+
+from tests.helpers import PROJECT
+
+COMMANDS = {"train", "evaluate", "compare"}
+NETWORKS = {"model", "networks", "augmentation"}
+TO_COPY = {"bn_wrapper", "bn_compat"}
+ROOMS = {"mnist", "runtime", "studies", "benchmarks"}
+ALL = COMMANDS | NETWORKS | TO_COPY | ROOMS | {"flags", "tests"}
+
+# Which of the project's modules and folders each may import.
+ALLOWED = {
+    "bn_wrapper": set(),
+    "bn_compat": {"bn_wrapper"},
+    "augmentation": set(),
+    "networks": {"bn_wrapper"},
+    "model": {"bn_wrapper", "networks", "augmentation", "runtime"},  # of runtime, the graphs' types
+    "flags": set(),
+    "mnist": {"mnist", "runtime"},
+    "runtime": {"runtime", "bn_wrapper", "mnist"},
+    "studies": ALL - COMMANDS - {"benchmarks", "tests"},
+    **dict.fromkeys(COMMANDS, ALL - COMMANDS - {"tests", "benchmarks"}),
+}
+
+
+def imported_by(path):
+    """The first parts of the names of the project's modules that a file imports."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            names = [node.module or ""]
+        else:
+            continue
+        yield from {name.split(".")[0] for name in names} & ALL
+
+
+@pytest.mark.parametrize("room", sorted(ALLOWED))
+def test_a_room_imports_those_that_it_may(room):
+    folder = PROJECT / room
+    for path in folder.glob("*.py") if folder.is_dir() else [PROJECT / f"{room}.py"]:
+        assert set(imported_by(path)) <= ALLOWED[room], path
+
+
+def test_the_model_has_of_runtime_the_types_of_its_graphs_only():
+    text = (PROJECT / "model.py").read_text()
+    assert [line for line in text.splitlines() if "runtime" in line] == [
+        "from runtime.graphs import InferenceGraph, TrainingGraph"
+    ]
