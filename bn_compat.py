@@ -657,8 +657,10 @@ class _AverageOfDeviations(bn_wrapper.MovingAverage):
         stddev = tf.sqrt(statistics["pop_var"] + self.epsilon)
         with tf.control_dependencies([self.of_stddev.apply({"pop_stddev": stddev}, count)]):
             var = tf.square(self.pop_stddev.read_value()) - self.epsilon
-        # Rounding may take a variance of 0 below 0.
-        return tf.group(self.averages["pop_var"].assign(tf.nn.relu(var), read_value=False))
+        pop_var = self.averages["pop_var"]
+        # Rounding may take a variance of 0 below 0. An empty batch changes nothing.
+        var = tf.where_v2(count > 0, tf.nn.relu(var), pop_var.read_value())
+        return tf.group(pop_var.assign(var, read_value=False))
 
 
 def conv2d(

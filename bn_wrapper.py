@@ -22,7 +22,7 @@ __version__ = "1.0.0"
 RENORM_CLIPPING = ("rmin", "rmax", "dmax")
 
 # The variables of a layer; all but `pop_mean` and `pop_var` may be None. `pop_weight` is a scalar,
-# the others have a value for each channel. `pop_stddev` exists under the old names only.
+# the others have a value for each channel. Only the layers of `bn_compat.py` have `pop_stddev`.
 Variables = collections.namedtuple(
     "Variables", "scale beta pop_mean pop_var pop_weight pop_stddev renorm_mean renorm_stddev"
 )
@@ -70,9 +70,9 @@ def batch_norm_wrapper(
     including that step, so a checkpoint saved after any step is complete.
 
     Creates, in a variable scope of its own, `scale` and `beta` (trainable) and `pop_mean` and
-    `pop_var` (not trainable), each a vector [channels]; in training also the scalar `pop_weight`,
-    how much data is in the averages, which inference never reads. Variables are float32, float64
-    for float64 inputs.
+    `pop_var` (not trainable), each a vector [channels]; in graphs that can train also the scalar
+    `pop_weight`, how much data is in the averages, which an inference graph does not have.
+    Variables are float32, float64 for float64 inputs.
 
     Args:
         inputs: float tensor of rank 2 to 5, such as [batch, channels] or
@@ -101,15 +101,15 @@ def batch_norm_wrapper(
         updates_collections: None makes the update part of the output. The name of a collection,
             such as `tf.GraphKeys.UPDATE_OPS`, puts the update ops there instead: then running
             them is up to you, and a step that does not run them forgets its batch.
-        zero_debias: average nothing but data: the mean of the batches, the latest with the largest
-            weight, from the first step on. Other initial values than 0 and 1, such as those of a
-            checkpoint, count as data. False averages the initial values too, as TF1's layers did,
-            and takes hundreds of steps to forget them.
+        zero_debias: average only batches, newer ones weighing more, and never the initial values;
+            but other values than 0 and 1, such as those of a checkpoint, count as data. False
+            averages the initial values too, as TF1's layers did, and takes hundreds of steps to
+            forget them.
         unbiased: average the variance times m / (m - 1), m values a channel, as the paper's
             Algorithm 2 does. Matters for small batches of vectors, not for images.
         batch_weights: float tensor [batch], the weight of each example in the batch's
-            statistics; 0 leaves an example out, such as padding, whatever its values are. Where all
-            are 0 nothing is learned, and the population's statistics normalize.
+            statistics; 0 leaves an example out, such as padding, whatever finite values it has. If
+            all are 0, the averages stay as they are, and the population's statistics normalize.
         virtual_batch_size: normalize in ghost batches of this size, which must divide the batch.
         renorm: Batch Renormalization: normalize, in training too, with nearly the moving
             averages, so that small batches hurt less. Adds `renorm_mean` and `renorm_stddev`.
@@ -130,7 +130,8 @@ def batch_norm_wrapper(
     Raises:
         TypeError: `inputs` are not floating-point, `phase_train` is not a bool, or another
             argument is of a kind that is not described here.
-        RuntimeError: TensorFlow executes eagerly, or compiles a `tf.function`.
+        RuntimeError: TensorFlow executes eagerly, or a `tf.function` is to train, or to make
+            variables.
         ValueError: another argument is outside what is described here; options are given that
             exclude each other.
     """
@@ -260,7 +261,8 @@ class MovingAverage(tf.train.ExponentialMovingAverage):
     """A `tf.train.ExponentialMovingAverage` of batches' statistics, in the variables of a layer.
 
     It is the weighted mean of what it has seen, after every step, under any decay and from any
-    start, which TensorFlow's own is not. So it has that one's interface, but not its arithmetic:
+    start, which TensorFlow's own is not. So `apply` is the base class's in name and in returning an
+    op, but not in its arithmetic:
 
     - That one divides by `1 - decay ** steps` to take out the initial value (`zero_debias`, Kingma
       & Ba 2015, section 3), which is wrong once the decay changes, or statistics were loaded. Here
@@ -268,7 +270,7 @@ class MovingAverage(tf.train.ExponentialMovingAverage):
       `(1 - decay) / weight`: all of the average at first, and later `1 - decay`.
     - That one subtracts a difference: two calls of a layer that run at the same time subtract it
       twice. Here each average is assigned in one piece, and `weight` last. Such calls may lose each
-      other's batch, but who reads a weight above 0 reads an average that holds nothing but data.
+      other's batch, but whoever sees a weight above 0 also sees averages that hold only data.
     - That one computes `1 - decay` in float32, and this all in float64.
     """
 
@@ -278,8 +280,8 @@ class MovingAverage(tf.train.ExponentialMovingAverage):
         Args:
             decay: weight of the OLD value, from 0 to 1; a number or scalar tensor.
             averages: dict of the variables that hold the averages, by name.
-            weight: scalar variable; None where the averages hold nothing but data from the start,
-                so that each batch gets the share `1 - decay`.
+            weight: scalar variable, for averages of `pop_mean` and `pop_var`; None where they hold
+                nothing but data from the start, so that each batch gets the share `1 - decay`.
         """
         super(MovingAverage, self).__init__(decay, name="MovingAverage")
         self.decay = decay
@@ -295,18 +297,19 @@ class MovingAverage(tf.train.ExponentialMovingAverage):
         """
         # Not a float32 tensor, which a number would be turned into.
         decay = tf.cast(self.decay, tf.float64) if tf.is_tensor(self.decay) else float(self.decay)
-        of_batch = tf.cast(count > 0, tf.float64) * (1.0 - decay)
-        # In the graph that is built, which in a branch of TF2's kind is not where they come from.
+        new_data = tf.cast(count > 0, tf.float64) * (1.0 - decay)
+        # Copied into the graph being built: inside a TF2 branch they come from the outer graph.
         batch = {name: tf.identity(statistics[name]) for name in sorted(self.averages)}
 
-        # Not before the batch is known: what the batch waits for may update the averages, too. Nor
-        # may Grappler make one of the reads of several calls.
+        # Read only once the batch is known: an earlier call that it depends on may update the
+        # averages first. It also keeps Grappler from merging the reads of several calls.
         with tf.control_dependencies(list(batch.values())):
-            weight = of_batch + (1.0 - of_batch) * _weight_of_data(self.weight, self.averages)
-        with tf.control_dependencies(list(batch.values()) + [weight]):
+            old_weight = _weight_of_data(self.weight, self.averages)
+            new_weight = new_data + (1.0 - new_data) * old_weight
+        with tf.control_dependencies(list(batch.values()) + [new_weight]):
             average = _read(self.averages)
 
-        share = tf.div_no_nan(of_batch, weight)
+        share = tf.div_no_nan(new_data, new_weight)
         assigned = []
         for name, variable in sorted(self.averages.items()):
             old, new = [tf.cast(value, tf.float64) for value in (average[name], batch[name])]
@@ -315,7 +318,7 @@ class MovingAverage(tf.train.ExponentialMovingAverage):
         if self.weight is None:
             return tf.group(*assigned)
         with tf.control_dependencies(assigned):
-            return tf.group(_assign(self.weight, weight))
+            return tf.group(_assign(self.weight, new_weight))
 
 
 def _update(average, outputs, normalized, variables, options):
@@ -407,7 +410,8 @@ def create_variables(
     _check_functions("regularizer", regularizers, names)
     _check_functions("constraint", constraints, names)
     if isinstance(collections, dict):
-        check_keys("variables_collections", collections, Variables._fields)
+        fields_known = [field for field in Variables._fields if field != "pop_weight"]
+        check_keys("variables_collections", collections, fields_known)
     initializers = _with_default_initializers(initializers or {})
     variables = dict.fromkeys(Variables._fields)
     for field in fields:
@@ -480,7 +484,8 @@ def _get_variable(get_variable, **options):
     try:
         return get_variable(**options)
     except (ValueError, AttributeError) as error:
-        if type(tf.get_default_graph()).__name__ != "FuncGraph":
+        is_in_function = type(tf.get_default_graph()).__name__ == "FuncGraph"
+        if not is_in_function or "Trying to share variable" in str(error):
             raise
         raise RuntimeError(
             "a batch norm of TF1 can't make its variables inside of a function, such as "
@@ -519,15 +524,16 @@ def _weight_of_data(weight, averages):
     if weight is None:
         return 1.0
     value = tf.cast(weight.read_value(), tf.float64)
-    return tf.where(_are_given(weight, averages), tf.ones_like(value), value)
+    # Another worker may have taken in a batch since.
+    are_given = tf.logical_and(_are_given(weight, averages), value <= 0.0)
+    return tf.where(are_given, tf.ones_like(value), value)
 
 
 def _are_given(weight, averages):
-    """Whether a step begins with a mean and variance that no batch was averaged into.
+    """Whether the averages were set from outside, without the weight, and not learned.
 
-    Such are those of a checkpoint without the weight. They count as data. It is found out before
-    any call of the layer updates them, once for all of its calls in a graph, and so outside of
-    loops and branches.
+    Such averages, from a checkpoint or from initializers, count as data. That is computed once in a
+    step, outside of loops and branches, before any call of the layer updates them.
     """
     graph, name = weight.graph, weight.op.name + "/are_given"
     try:
@@ -538,7 +544,8 @@ def _are_given(weight, averages):
         is_initial_mean = tf.equal(averages["pop_mean"].read_value(), 0.0)
         is_initial_var = tf.equal(averages["pop_var"].read_value(), 1.0)
         are_initial = tf.reduce_all(tf.logical_and(is_initial_mean, is_initial_var))
-        has_data = weight.read_value() > 0.0
+        with tf.control_dependencies([are_initial]):
+            has_data = weight.read_value() > 0.0
         return tf.logical_not(tf.logical_or(has_data, are_initial), name=name)
 
 
@@ -631,7 +638,8 @@ def _along_axes(parameter, options):
 
 def _count(values, mean):
     """Returns how many values each element of `mean` is of, as a float scalar."""
-    return tf.cast(tf.size(values) // tf.size(mean), mean.dtype)
+    # Of an empty batch in ghost batches there are no means.
+    return tf.cast(tf.size(values) // tf.maximum(tf.size(mean), 1), mean.dtype)
 
 
 def _in_ghost_batches(values, options):
@@ -699,8 +707,8 @@ def _seen_by_population(mean, var, count, options):
 
 
 def _bessel(count):
-    """Returns m / (m - 1), which takes the bias from a variance of m values; 1 for one value."""
-    return count / tf.maximum(count - 1, tf.minimum(count, 1))
+    """Returns m / (m - 1), which takes the bias from a variance of m values; 1 for one or none."""
+    return tf.where_v2(count > 1, count / tf.maximum(count - 1, 1), tf.ones_like(count))
 
 
 def _scale_and_beta(inputs, seen_mean, seen_var, variables, options):
@@ -712,10 +720,12 @@ def _scale_and_beta(inputs, seen_mean, seen_var, variables, options):
     if options.adjustment is not None:
         scale, beta = _compose(options.adjustment(tf.shape(inputs)), scale, beta)
     if variables.renorm_mean is not None:
-        renorm_mean, renorm_stddev = [
-            _along_axes(v.read_value(), options)
-            for v in (variables.renorm_mean, variables.renorm_stddev)
-        ]
+        # Once the batch is known, as the averages are: what it waits for may have updated them.
+        with tf.control_dependencies([tf.identity(seen_mean), tf.identity(seen_var)]):
+            renorm_mean, renorm_stddev = [
+                _along_axes(v.read_value(), options)
+                for v in (variables.renorm_mean, variables.renorm_stddev)
+            ]
         renorm_stddev = tf.maximum(renorm_stddev, options.epsilon**0.5)
         correction = _renorm_correction(
             tf.sqrt(seen_var + options.epsilon) / renorm_stddev,
@@ -797,16 +807,25 @@ def has_fused_kernel(dtype=tf.float32):
 
     XLA compiles another, whose variance is a difference of squares: far from zero it is below 0.
     """
-    graph = tf.get_default_graph()
-    context = graph._get_control_flow_context()
-    while context is not None and not context.IsXLAContext():
-        context = context.outer_context
-    if context is not None or "_XlaCompile" in graph._attr_scope_map:
+    if _is_for_xla(tf.get_default_graph()):
         return False
     if dtype == tf.bfloat16:
         # Those before could with oneDNN only, and register it without.
         return tuple(map(int, tf.version.VERSION.split(".")[:2])) >= (2, 13)
     return dtype in (tf.float32, tf.float16)
+
+
+def _is_for_xla(graph):
+    """Whether what is built now is in `tf.xla.experimental.compile` or `jit_scope`."""
+    while graph is not None:
+        scope = graph._attr_scope_map.get("_XlaCompile")
+        context = graph._get_control_flow_context()
+        while context is not None and not context.IsXLAContext():
+            context = context.outer_context
+        if context is not None or callable(scope) or (scope is not None and scope.b):
+            return True
+        graph = getattr(graph, "outer_graph", None)
+    return False
 
 
 def _takes_fused_kernel(fused, is_cheap, obstacles):
@@ -955,8 +974,8 @@ def record_layer(inputs, outputs, variables, axis, epsilon):
     """Notes in the graph what `layers_of` tells of a call of a layer."""
     with tf.init_scope():
         is_outermost = not tf.executing_eagerly() and inputs.graph is tf.get_default_graph()
-    if not is_outermost:
-        return  # In the body of a TF2 loop or a function, which no graph is exported with.
+    if not is_outermost or inputs.graph._get_control_flow_context() is not None:
+        return  # In a loop, a branch or a function, whose tensors can't be had outside of it.
     layer = {
         "inputs": inputs.name,
         "outputs": outputs.name,
@@ -975,9 +994,9 @@ def layers_of(graph):
     """Returns a list of `Layer`, one for each call of a batch norm, in the order they were built.
 
     Also those of a graph that was imported, by `tf.train.import_meta_graph`; but not those inside
-    of TF2's loops and functions, and not those of a part that was exported with `export_scope`. Of
-    a `Layer`, `variables` has the variables that this call uses, and always `pop_weight` where the
-    layer has one; variables that are partitioned are None.
+    of loops, branches and functions, and not those of a part that was exported with `export_scope`.
+    Of a `Layer`, `variables` has the variables that this call uses, and always `pop_weight` where
+    the layer has one; variables that are partitioned are None.
     """
     variables = {v.name: v for v in graph.get_collection(tf.GraphKeys.GLOBAL_VARIABLES)}
     layers = []
@@ -985,7 +1004,8 @@ def layers_of(graph):
         scope, _, layer = tf.compat.as_str(text).partition("{")
         layer = json.loads("{" + layer)
         names = layer["variables"]
-        names["pop_weight"] = names["pop_mean"].rpartition("/")[0] + "/pop_weight:0"
+        # An inference call does not use it.
+        names.setdefault("pop_weight", names["pop_mean"].rpartition("/")[0] + "/pop_weight:0")
         fields = dict.fromkeys(Variables._fields)
         fields.update({field: variables.get(scope + name) for field, name in names.items()})
         try:
@@ -1070,6 +1090,7 @@ def population_statistics(session, layers, feeds, moments=None):
             count, mean, squares = 0, 0.0, 0.0
             for feed in feeds():
                 (batch_mean, batch_var), batch_count = session.run(of_layer, feed)
+                batch_count = int(batch_count)  # The sum may be too large for an int32.
                 if not batch_count:
                     continue
                 # Chan et al. (1979): merges sums of squared deviations without cancellation.

@@ -215,12 +215,24 @@ def test_padding_that_weighs_nothing_takes_no_part_whatever_it_is(face, far, sha
         np.testing.assert_allclose(with_padding, alone, rtol=2e-4, atol=2e-4)
 
 
-@pytest.mark.parametrize("fused", [None, False])
-@of_every_face
-def test_nothing_is_learned_from_an_empty_batch(face, fused):
+EMPTY = {
+    **{f"{face}, {fused}": (face, {"fused": fused}) for face in FACES for fused in (None, False)},
+    "ghost batches": ("wrapper", {"virtual_batch_size": 2}),
+    "unbiased": ("renorm", {"unbiased": True}),
+    "tf.layers, renorm": ("tf.layers", {"renorm": True}),
+}
+
+
+@pytest.mark.parametrize("face, options", EMPTY.values(), ids=EMPTY)
+def test_nothing_is_learned_from_an_empty_batch(face, options):
     with tf.Graph().as_default(), tf.Session() as session:
         inputs = tf.placeholder(tf.float32, [None, 1])
-        outputs = FACES[face](inputs, 0.9, fused=fused)
+        if face == "tf.layers":
+            outputs = bn_compat.batch_normalization(inputs, training=True, **options)
+            with tf.control_dependencies(tf.get_collection(tf.GraphKeys.UPDATE_OPS)):
+                outputs = tf.identity(outputs)
+        else:
+            outputs = FACES[face](inputs, 0.9, **options)
         gradients = tf.gradients(tf.reduce_sum(outputs**2), tf.trainable_variables())
         session.run(tf.global_variables_initializer())
         for batch in (np.zeros([0, 1]), batch_with(3, 4), np.zeros([0, 1])):
@@ -231,6 +243,53 @@ def test_nothing_is_learned_from_an_empty_batch(face, fused):
                 after = session.run(tf.global_variables())
                 for one, other in zip(before, after, strict=True):
                     np.testing.assert_array_equal(one, other)
+
+
+@pytest.mark.parametrize("options", [{"unbiased": True}, {"renorm": True, "unbiased": True}])
+def test_weights_of_zero_leave_an_unbiased_variance_alone(options):
+    """It was multiplied by 0 / 0."""
+    with tf.Graph().as_default(), tf.Session() as session:
+        outputs = batch_norm_wrapper(
+            tf.constant(batch_with(3, 4)), True, name="bn", batch_weights=[0.0, 0.0], **options
+        )
+        session.run(tf.global_variables_initializer())
+        assert np.isfinite(session.run(outputs)).all()
+        np.testing.assert_array_equal(np.ravel(of_statistics(session)), [0, 1])
+
+
+def test_a_batch_that_another_worker_took_in_meanwhile_is_no_given_average():
+    """It found averages that were not initial, and a weight that was: one batch counted in full."""
+    with tf.Graph().as_default(), tf.Session() as session:
+        outputs = FACES["wrapper"](tf.constant(batch_with(3, 4)), 0.99)
+        session.run(tf.global_variables_initializer())
+        session.run(outputs)
+        name = variable("pop_weight").op.name + "/are_given:0"
+        session.run(outputs, {name: True})
+        np.testing.assert_allclose(session.run(variable("pop_weight")), 1 - 0.99**2, rtol=1e-6)
+
+
+def test_renorm_corrects_each_round_of_a_loop_with_what_the_one_before_left():
+    """It read its averages when the loop began a round, not when it knew the batch."""
+    batches = np.random.default_rng(0).normal(10.0, 0.5, [6, 16, 2]).astype(np.float32)
+    results = []
+    for is_loop in (True, False):
+        with tf.Graph().as_default(), tf.Session() as session:
+            with tf.variable_scope("net", use_resource=True):
+                layer = functools.partial(FACES["renorm"], decay=0.5)
+
+                def step(before, batch, layer=layer):
+                    return layer(batch + 0.1 * before)
+
+                if is_loop:
+                    outputs = tf.scan(step, tf.constant(batches), tf.zeros([16, 2]))
+                else:
+                    outputs = [tf.zeros([16, 2])]
+                    for batch in batches:
+                        outputs.append(step(outputs[-1], tf.constant(batch)))
+                    outputs = tf.stack(outputs[1:])
+            session.run(tf.global_variables_initializer())
+            results.append(session.run(outputs))
+    np.testing.assert_allclose(results[0], results[1], rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.parametrize("shape", [[1, 4], [3], [4, 1], []])

@@ -84,7 +84,6 @@ def test_population_statistics_of_any_axis_count_as_data_when_training_goes_on(k
         layers = layers_of(graph)
         moments = population_moments(layers)
         step = [outputs, tf.get_collection(tf.GraphKeys.UPDATE_OPS)]
-        tf.global_variables_initializer()
         tf.train.get_or_create_global_step()
         session = tf.Session() if kind == "Session" else tf.train.MonitoredSession()
         with session:
@@ -113,6 +112,30 @@ def test_population_statistics_of_any_axis_count_as_data_when_training_goes_on(k
                 for one, was, seen in zip(found, before, batch, strict=True):
                     expected = (1 - share) * was + share * seen
                     np.testing.assert_allclose(one.reshape(was.shape), expected, rtol=1e-3)
+
+
+def test_layers_inside_of_loops_and_branches_are_not_among_those_that_are_told():
+    with tf.Graph().as_default() as graph:
+        inputs = tf.placeholder(tf.float32, [4, 8, 3])
+        batch_norm_wrapper(inputs, name="plain")
+        with tf.variable_scope("loop", use_resource=True):
+            tf.map_fn(lambda x: batch_norm_wrapper(x, name="bn", reuse=tf.AUTO_REUSE), inputs)
+        tf.cond(tf.equal(tf.size(inputs), 0), lambda: batch_norm_wrapper(inputs), lambda: inputs)
+        (layer,) = layers_of(graph)
+        assert layer.variables.pop_mean.op.name == "plain/pop_mean"
+
+
+def test_population_statistics_of_more_values_than_an_int32_counts():
+    with tf.Graph().as_default() as graph, tf.Session() as session:
+        inputs = tf.placeholder(tf.float32, [None, 1])
+        batch_norm_wrapper(inputs)
+        session.run(tf.global_variables_initializer())
+        # As of 2 ** 30 values in each feed: more would take hours.
+        moments = [((inputs[0], tf.ones([1], tf.float64)), tf.constant(2**30))]
+        feeds = [{inputs: [[float(i)]]} for i in range(3)]
+        population_statistics(session, layers_of(graph), lambda: feeds, moments)
+        np.testing.assert_allclose(session.run(variable("pop_mean")), [1.0])
+        np.testing.assert_allclose(session.run(variable("pop_var")), [1 + 2 / 3], rtol=1e-6)
 
 
 def test_population_statistics_say_what_they_lack():
