@@ -649,14 +649,14 @@ class _AverageOfDeviations(bn_wrapper.MovingAverage):
     def __init__(self, decay, variables, epsilon):
         super(_AverageOfDeviations, self).__init__(decay, {"pop_var": variables.pop_var})
         self.of_stddev = bn_wrapper.MovingAverage(decay, {"pop_stddev": variables.pop_stddev})
-        self.pop_stddev = variables.pop_stddev
         self.epsilon = epsilon
 
     def apply(self, statistics, count=1):
         """Returns an op that takes the statistics of a batch into the averages."""
         stddev = tf.sqrt(statistics["pop_var"] + self.epsilon)
         with tf.control_dependencies([self.of_stddev.apply({"pop_stddev": stddev}, count)]):
-            var = tf.square(self.pop_stddev.read_value()) - self.epsilon
+            pop_stddev = self.of_stddev.averages["pop_stddev"].read_value()
+        var = tf.square(pop_stddev) - self.epsilon
         pop_var = self.averages["pop_var"]
         # Rounding may take a variance of 0 below 0. An empty batch changes nothing.
         var = tf.where_v2(count > 0, tf.nn.relu(var), pop_var.read_value())

@@ -494,8 +494,8 @@ def _get_variable(get_variable, **options):
         ) from error
 
 
-# What normalizing yields: the outputs; what the population is told of the batch, its mean and
-# variance, of the shape of `pop_mean`; and the number of values that they are of, a float scalar.
+# What normalizing yields: the outputs; the mean and variance that go into the moving averages, of
+# the shape of `pop_mean`; and the number of values behind them, a float scalar.
 Normalized = collections.namedtuple("Normalized", "outputs mean var count")
 
 
@@ -697,7 +697,7 @@ def _weighted_moments(values, reduced, batch_weights):
 
 
 def _seen_by_population(mean, var, count, options):
-    """Returns the mean and variance that the population is told of; of ghosts, their mean."""
+    """Returns the mean and variance that go into the moving averages: over ghosts, their mean."""
     if options.unbiased:
         var = var * _bessel(count)
     if options.virtual_batch_size is not None:

@@ -14,7 +14,7 @@ import tensorflow.compat.v1 as tf
 
 from augmentation import AUGMENTATIONS
 from bn_wrapper import fold_batch_norm, layers_of
-from networks import CLASSES, NETWORKS, Layers, Network, embedding
+from networks import CLASSES, NETWORKS, Layers, Network
 from runtime.graphs import InferenceGraph, TrainingGraph
 
 IMAGE_SIZE = 28
@@ -70,7 +70,7 @@ def training_graph(network: Network, recipe: Recipe) -> TrainingGraph:
             with tf.name_scope("augment"):
                 pixels = AUGMENTATIONS[recipe.augment](pixels, tf.stack([recipe.seed, global_step]))
         layers = Layers(network, True, recipe.seed, recipe.init_stddev, recipe.dropout)
-        logits = layers.logits(embedding(network, pixels, layers))
+        logits = layers.logits(layers.embedding(pixels))
         with tf.name_scope("loss"):
             loss = tf.reduce_mean(_cross_entropy(logits, labels))
             objective = loss
@@ -163,8 +163,8 @@ def _inference_graph(network: Network, augment: str, is_folded: bool = False) ->
             distortion = tf.placeholder(tf.int64, [], name="distortion")
             pixels = AUGMENTATIONS[augment](pixels, tf.stack([0, distortion]))
         layers = Layers(network, phase_train=None, is_folded=is_folded)
-        hidden = embedding(network, pixels, layers)
-        logits = layers.logits(hidden)
+        embedding = layers.embedding(pixels)
+        logits = layers.logits(embedding)
         probabilities = tf.nn.softmax(logits, name="probabilities")
         predictions = _predictions(logits)
         with tf.name_scope("loss"):
@@ -176,7 +176,7 @@ def _inference_graph(network: Network, augment: str, is_folded: bool = False) ->
         graph=graph,
         images=images,
         labels=labels,
-        embedding=hidden,
+        embedding=embedding,
         logits=logits,
         probabilities=probabilities,
         predictions=predictions,

@@ -83,6 +83,13 @@ class Layers:
         kept = tf.nn.experimental.stateless_dropout(exact, self._dropout, tf.stack(seeds))
         return tf.cast(kept, inputs.dtype)
 
+    def embedding(self, pixels: tf.Tensor) -> tf.Tensor:
+        """The network's last hidden layer, float32 [batch, units], of float32 [batch, 28, 28]."""
+        pixels = tf.cast(tf.expand_dims(pixels, axis=-1), self._network.precision)
+        hidden = NETWORKS[self._network.name](pixels, self)
+        # The layer after it is small, and float32 whatever the others are.
+        return tf.cast(hidden, tf.float32, name="embedding")
+
     def logits(self, inputs: tf.Tensor) -> tf.Tensor:
         """The last layer, which has a bias: unnormalized log-probabilities, float32 [batch, 10]."""
         with tf.variable_scope("logits"):
@@ -106,14 +113,6 @@ class Layers:
         # Those that are trained take steps too small for bfloat16; folded ones are only read.
         kept_in = dtype if self._is_folded else tf.float32
         return tf.cast(tf.get_variable("weights", shape, kept_in, initializer), dtype)
-
-
-def embedding(network: Network, pixels: tf.Tensor, layers: Layers) -> tf.Tensor:
-    """The network's last hidden layer, float32 [batch, units], of float32 [batch, 28, 28]."""
-    pixels = tf.cast(tf.expand_dims(pixels, axis=-1), network.precision)
-    hidden = NETWORKS[network.name](pixels, layers)
-    # The layer after it is small, and float32 whatever the others are.
-    return tf.cast(hidden, tf.float32, name="embedding")
 
 
 def _checksum_of_scope() -> int:
