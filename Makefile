@@ -7,7 +7,7 @@ VENV := .venv
 train: $(VENV)/installed  ## make train FLAGS="--nobatch_norm" passes flags on
 	$(VENV)/bin/python train.py $(FLAGS)
 
-check: lint  ## what is soon told: before every commit
+check: lint  ## the quick checks: before every commit
 	$(VENV)/bin/python -m pytest --numprocesses=auto --dist=worksteal --ignore=tests/system
 
 test: lint
@@ -15,11 +15,11 @@ test: lint
 	$(VENV)/bin/coverage run -m pytest --numprocesses=auto --dist=worksteal
 	$(VENV)/bin/coverage combine --quiet
 	$(VENV)/bin/coverage report --include="mnist/*"
-	$(VENV)/bin/coverage report --include="runtime/*"
+	$(VENV)/bin/coverage report --include="runtime/*,dashboard/*"
 	$(VENV)/bin/coverage report --include="studies/*"
-	$(VENV)/bin/coverage report --omit="mnist/*,runtime/*,studies/*,tests/*,benchmarks/*"
+	$(VENV)/bin/coverage report --omit="mnist/*,runtime/*,dashboard/*,studies/*,tests/*,benchmarks/*"
 
-test-versions:  ## both commands with every Python that there is; batch norm with every TensorFlow
+test-versions:  ## both commands on every Python found; batch norm on every TensorFlow
 	$(PYTHON) tests/versions.py
 	$(PYTHON) tests/tensorflows.py
 

@@ -1,27 +1,27 @@
-"""Small distortions of training images, in the graph, each a function of (seed, step) alone.
+"""Small distortions of training images, in the graph; each depends only on (seed, step).
 
-Digits that are turned, sheared, scaled, shifted or bent a little are the same digits: a network
-that sees other ones in every epoch learns what they have in common (Simard et al. 2003).
+A digit that is rotated, sheared, scaled, shifted or bent a little is still the same digit: a
+network that sees new versions in every epoch learns what they have in common (Simard et al. 2003).
 """
 
 import tensorflow.compat.v1 as tf
 
-ROTATION = 0.2  # radians, the most
-SHEAR = 0.15  # pixels a pixel, the most
-SCALING = 0.12  # share, the most
-SHIFT = 2.5  # pixels, the most
+ROTATION = 0.2  # radians, at most
+SHEAR = 0.15  # pixels per pixel, at most
+SCALING = 0.12  # fraction, at most
+SHIFT = 2.5  # pixels, at most
 BEND = 0.5  # pixels, standard deviation
-# The bend is given at this many points along each side, and smooth between them.
+# The bend is random at this many points along each side, and smooth between them.
 BEND_POINTS = 5
-# From a seed to that of its bends, which are not to follow from the angles of this or another run.
+# Added to a seed for its bends, to keep them independent of the angles of this or any other run.
 FAR = 2**40
 
 
 def affine(images: tf.Tensor, seeds: tf.Tensor) -> tf.Tensor:
-    """Turns, shears, scales and shifts each image by amounts of its own.
+    """Rotates, shears, scales and shifts each image by its own random amounts.
 
     Args:
-        images: uint8 or float [batch, height, width], 0 where there is nothing.
+        images: uint8 or float [batch, height, width], with a background of 0.
         seeds: int64 [2].
 
     Returns:
@@ -33,7 +33,7 @@ def affine(images: tf.Tensor, seeds: tf.Tensor) -> tf.Tensor:
     angle, shear = ROTATION * angle, SHEAR * shear
     stretch_x, stretch_y = 1 + SCALING * stretch_x, 1 + SCALING * stretch_y
     cosine, sine = tf.cos(angle), tf.sin(angle)
-    # The matrix takes a place in the result to the place in the image that is seen there.
+    # The matrix maps a position in the result to the position in the image that appears there.
     a, b = stretch_x * cosine, stretch_x * (shear * cosine - sine)
     c, d = stretch_y * sine, stretch_y * (shear * sine + cosine)
     middle_x, middle_y = (width - 1) / 2, (height - 1) / 2
@@ -52,12 +52,12 @@ def affine(images: tf.Tensor, seeds: tf.Tensor) -> tf.Tensor:
 
 
 def elastic(images: tf.Tensor, seeds: tf.Tensor) -> tf.Tensor:
-    """Does what `affine` does, and then bends all images of the batch in one random, smooth way.
+    """Applies `affine`, and then bends all images of the batch in one random, smooth way.
 
-    With one bend for all of them, bending is a product with one matrix, and costs next to nothing.
+    With one bend for all images, bending is a single matrix product and costs next to nothing.
 
     Args:
-        images: float [batch, height, width], 0 where there is nothing.
+        images: float [batch, height, width], with a background of 0.
         seeds: int64 [2].
 
     Returns:
@@ -69,7 +69,7 @@ def elastic(images: tf.Tensor, seeds: tf.Tensor) -> tf.Tensor:
     bend = tf.image.resize(points, [height, width], "bicubic", align_corners=True)[0]
     y = tf.range(height, dtype=tf.float32)[:, tf.newaxis] + bend[..., 0]
     x = tf.range(width, dtype=tf.float32)[tf.newaxis, :] + bend[..., 1]
-    # [place in the result, row of the image] and [place, column]: bilinear weights.
+    # Bilinear weights: [position in the result, row of the image] and [position, column].
     rows = _nearness(tf.reshape(y, [-1, 1]), height)
     columns = _nearness(tf.reshape(x, [-1, 1]), width)
     weights = tf.reshape(rows[:, :, tf.newaxis] * columns[:, tf.newaxis, :], [-1, height * width])
@@ -78,7 +78,7 @@ def elastic(images: tf.Tensor, seeds: tf.Tensor) -> tf.Tensor:
 
 
 def _nearness(places: tf.Tensor, size: int) -> tf.Tensor:
-    """1 where a place is that of a pixel, falling to 0 at its neighbours."""
+    """Returns 1 where a position is that of a pixel, falling to 0 at its neighbours."""
     return tf.nn.relu(1 - tf.abs(places - tf.range(size, dtype=tf.float32)))
 
 

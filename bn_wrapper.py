@@ -1,8 +1,8 @@
-"""Batch normalization for TF1-style graphs: the one implementation of this project.
+"""Batch normalization for TF1-style graphs: this project's only implementation.
 
-It imports nothing but TensorFlow and runs unchanged on TF 1.15 (Python 3.7) and on current
-TensorFlow through ``tf.compat.v1``, so you can copy this file into a TF1 code base. The names
-that TF1 code calls batch norm by are in `bn_compat.py`, on top of this file.
+Depends only on TensorFlow and runs unchanged on TF 1.15 (Python 3.7) and on current TensorFlow
+through ``tf.compat.v1``, so you can copy this file into a TF1 code base. `bn_compat.py` provides
+TF1's own batch-norm functions and layers on top of it.
 
     Ioffe & Szegedy (2015), Batch Normalization, https://arxiv.org/abs/1502.03167
     Ioffe (2017), Batch Renormalization, https://arxiv.org/abs/1702.03275
@@ -21,14 +21,14 @@ __version__ = "1.0.0"
 
 RENORM_CLIPPING = ("rmin", "rmax", "dmax")
 
-# The variables of a layer; all but `pop_mean` and `pop_var` may be None. `pop_weight` is a scalar,
-# the others have a value for each channel. Only the layers of `bn_compat.py` have `pop_stddev`.
+# A layer's variables; all but `pop_mean` and `pop_var` may be None. `pop_weight` is a scalar, the
+# others have one value per channel. Only layers from `bn_compat.py` have `pop_stddev`.
 Variables = collections.namedtuple(
     "Variables", "scale beta pop_mean pop_var pop_weight pop_stddev renorm_mean renorm_stddev"
 )
 
-# A call of a layer, as `layers_of` finds it: two tensors, `Variables`, a list of dimensions counted
-# from 0, and the epsilon, or None where it was a tensor.
+# One call of a layer, as found by `layers_of`: two tensors, `Variables`, a list of non-negative
+# dimensions, and epsilon, or None if it was a tensor.
 Layer = collections.namedtuple("Layer", "inputs outputs variables axis epsilon")
 
 
@@ -60,80 +60,77 @@ def batch_norm_wrapper(
 ):
     """Normalizes each channel of `inputs` to mean `beta` and standard deviation `scale`.
 
-    In training the mean and variance are those of the batch (Algorithm 1 of the paper), and a
-    moving average of them is kept in `pop_mean` and `pop_var`. In inference those population
-    statistics take the batch's place, so that an example's output does not depend on the
-    examples it came with (Algorithm 2).
+    Training uses the mean and variance of the batch (Algorithm 1 of the paper) and keeps a moving
+    average of them in `pop_mean` and `pop_var`. Inference uses these population statistics
+    instead, so that an example's output does not depend on the rest of its batch (Algorithm 2).
 
-    The update of `pop_mean` and `pop_var` is part of the layer's output: there is no
-    `UPDATE_OPS` collection to remember, and after every training step they hold the average
-    including that step, so a checkpoint saved after any step is complete.
+    Computing the layer's output in training also updates `pop_mean` and `pop_var`: there is no
+    `UPDATE_OPS` collection to remember. After every training step the averages include that step,
+    so a checkpoint saved after any step is complete.
 
-    Creates, in a variable scope of its own, `scale` and `beta` (trainable) and `pop_mean` and
-    `pop_var` (not trainable), each a vector [channels]; in graphs that can train also the scalar
-    `pop_weight`, how much data is in the averages, which an inference graph does not have.
-    Variables are float32, float64 for float64 inputs.
+    Creates, in the layer's own variable scope, `scale` and `beta` (trainable) and `pop_mean` and
+    `pop_var` (non-trainable), each of shape [channels]. A graph that can train, but not an
+    inference graph, also has the scalar `pop_weight`, which tracks how much of the averages is
+    data (unless `zero_debias` is False). Variables are float32, or float64 for float64 inputs.
 
     Args:
         inputs: float tensor of rank 2 to 5, such as [batch, channels] or
             [batch, height, width, channels]. Statistics of float16 and bfloat16 are float32.
-        phase_train: what the graph is for.
-            None: an inference graph. Only population statistics, no batch statistics anywhere.
-            True or False (1 or 0): training or inference, decided when the graph is built.
-            A bool scalar tensor or placeholder: one graph for both, decided at every run.
-            Only the branch that is asked for is computed; when false, nothing is updated.
-        decay: weight of the OLD value in the moving average, in [0, 1). Near 1 averages over
-            more batches (about 1 / (1 - decay) of them) but follows changing weights later.
-        epsilon: added to the variance before the square root, > 0, so that a channel that
-            never varies is not divided by zero.
-        axis: the dimension of the channels, -1 for NHWC and 1 for NCHW, or several: with
-            (1, 3) each pair of positions in those dimensions has its own statistics, and the
-            variables have the rank of the inputs. Its size must be known.
-        center: without it there is no `beta`, such as when a bias follows.
-        scale: without it there is no `scale`, such as when a linear layer or ReLU follows.
+        phase_train: whether the graph trains.
+            None: an inference graph. Uses only population statistics, never those of a batch.
+            True or False (1 or 0): training or inference, fixed when the graph is built.
+            A bool scalar tensor or placeholder: one graph for both, decided at every run. Only
+            the selected branch is computed; when false, nothing is updated.
+        decay: weight of the OLD value in the moving average, in [0, 1). Values near 1 average
+            over more batches (about 1 / (1 - decay)) but lag further behind changing weights.
+        epsilon: added to the variance before the square root, > 0, so that a constant channel
+            is not divided by zero.
+        axis: the channel dimension (-1 for NHWC, 1 for NCHW), or several. With (1, 3), each
+            pair of positions along those dimensions has its own statistics, and the variables
+            have the rank of the inputs. The sizes must be known when the graph is built.
+        center: if False, there is no `beta`; use this when a bias follows.
+        scale: if False, there is no `scale`; use this when a linear layer or ReLU follows.
         initializers: dict of initializers for `scale`, `beta`, `pop_mean`, `pop_var`.
         regularizers: dict of regularizers for `scale` and `beta`.
-        trainable: False freezes `scale` and `beta` only; the statistics go on as `phase_train`
-            says. (In TF2's Keras it means inference; pass `phase_train=False` for that.)
-        fused: None takes TensorFlow's fused kernel wherever it computes the same thing, which
-            is faster; True insists on it; False takes `tf.nn.moments`, which is more accurate far
-            from zero: where a mean is more than some thousand standard deviations.
-        updates_collections: None makes the update part of the output. The name of a collection,
-            such as `tf.GraphKeys.UPDATE_OPS`, puts the update ops there instead: then running
-            them is up to you, and a step that does not run them forgets its batch.
-        zero_debias: average only batches, newer ones weighing more, and never the initial values;
-            but other values than 0 and 1, such as those of a checkpoint, count as data. False
+        trainable: False freezes only `scale` and `beta`; `phase_train` still controls the
+            statistics. (In TF2's Keras it means inference; pass `phase_train=False` for that.)
+        fused: None uses TensorFlow's fused kernel, which is faster, where it computes the same
+            result without a copy. True requires it. False uses `tf.nn.moments`, which is more
+            accurate far from zero: for means of thousands of standard deviations.
+        updates_collections: None makes the update part of the output. A collection name, such as
+            `tf.GraphKeys.UPDATE_OPS`, puts the update ops there instead; running them is then up
+            to you, and a step that does not run them leaves its batch out of the averages.
+        zero_debias: average only batches, newer ones weighing more, and never the initial values.
+            Values other than 0 and 1, such as a checkpoint's, count as data, however. False
             averages the initial values too, as TF1's layers did, and takes hundreds of steps to
             forget them.
-        unbiased: average the variance times m / (m - 1), m values a channel, as the paper's
-            Algorithm 2 does. Matters for small batches of vectors, not for images.
-        batch_weights: float tensor [batch], the weight of each example in the batch's
-            statistics; 0 leaves an example out, such as padding, whatever finite values it has. If
-            all are 0, the averages stay as they are, and the population's statistics normalize.
-        virtual_batch_size: normalize in ghost batches of this size, which must divide the batch.
-        renorm: Batch Renormalization: normalize, in training too, with nearly the moving
-            averages, so that small batches hurt less. Adds `renorm_mean` and `renorm_stddev`.
+        unbiased: average the variance times m / (m - 1), with m values per channel, as in the
+            paper's Algorithm 2. Matters for small batches of vectors, not for images.
+        batch_weights: float tensor [batch], the weight of each example in the batch statistics.
+            0 excludes an example, such as padding, whatever its (finite) values. If all are 0, the
+            averages stay as they are, and the population statistics are used to normalize.
+        virtual_batch_size: size of the ghost batches to normalize in; must divide the batch size.
+        renorm: Batch Renormalization: normalize with nearly the moving averages in training too,
+            so that small batches do less harm. Adds `renorm_mean` and `renorm_stddev`.
         renorm_clipping: dict of `rmin`, `rmax`, `dmax`, the bounds of its correction; numbers or
-            scalar tensors. The paper begins with 1, 1, 0, which is batch norm, and widens them.
+            scalar tensors. The paper starts with 1, 1, 0, which is batch norm, and widens them.
         renorm_decay: decay of `renorm_mean` and `renorm_stddev`.
-        adjustment: function of the shape of the inputs (an int32 tensor) that returns a pair
-            (factor, offset) for the normalized values, in training only.
-        variables_collections: collections for all variables besides the usual ones, a name or a
-            list; or a dict of them by variable.
+        adjustment: function that takes the shape of the inputs (an int32 tensor) and returns a
+            pair (factor, offset) to apply to the normalized values, in training only.
+        variables_collections: collections for all variables in addition to the usual ones, a name
+            or a list; or a dict of these by variable.
         outputs_collections: collections for the output.
-        name: variable scope of the layer; by default a unique one beginning `batch_norm`.
-        reuse: True or `tf.AUTO_REUSE` shares the variables of the layer `name`.
+        name: variable scope of the layer; by default a unique one starting with `batch_norm`.
+        reuse: True or `tf.AUTO_REUSE` shares the variables of the layer called `name`.
 
     Returns:
-        A tensor of the shape and dtype of `inputs`.
+        A tensor of the same shape and dtype as `inputs`.
 
     Raises:
         TypeError: `inputs` are not floating-point, `phase_train` is not a bool, or another
-            argument is of a kind that is not described here.
-        RuntimeError: TensorFlow executes eagerly, or a `tf.function` is to train, or to make
-            variables.
-        ValueError: another argument is outside what is described here; options are given that
-            exclude each other.
+            argument has the wrong type.
+        RuntimeError: eager execution is on, or a `tf.function` would train or create variables.
+        ValueError: another argument has an invalid value, or options exclude each other.
     """
     inputs = tf.convert_to_tensor(inputs, name="inputs")
     check_inputs(inputs, axis)
@@ -172,18 +169,18 @@ def batch_norm_wrapper(
 
 
 def normalize(inputs, phase_train, variables, moving_averages, epsilon, axis=-1, **options):
-    """Normalizes with given variables: what is the same under every name of batch norm.
+    """Normalizes with the given variables: the common core of every batch-norm API.
 
     Args:
-        inputs, phase_train, epsilon, axis: as of `batch_norm_wrapper`.
-        variables: `Variables`. With `renorm_mean`, renorm is meant.
-        moving_averages: list of a `MovingAverage` of `pop_mean` and `pop_var`, which then are
-            updated together, or of one for each.
-        options: those of `_checked_options`.
+        inputs, phase_train, epsilon, axis: as in `batch_norm_wrapper`.
+        variables: `Variables`. If it has a `renorm_mean`, applies Batch Renormalization.
+        moving_averages: list of one `MovingAverage` for both `pop_mean` and `pop_var`, which are
+            then updated together, or of one for each.
+        options: see `_checked_options`.
 
     Returns:
-        The outputs, and a list of the two tensors that update `pop_mean` and `pop_var` and are
-        their new values. In an inference graph the list is empty.
+        The outputs, and a list of two tensors that update `pop_mean` and `pop_var` and evaluate
+        to their new values. In an inference graph the list is empty.
     """
     options = _checked_options(inputs, phase_train, variables, epsilon, axis, **options)
     values = _outside_of_cond(inputs, phase_train, options)
@@ -211,7 +208,7 @@ def normalize(inputs, phase_train, variables, moving_averages, epsilon, axis=-1,
 
 
 def _by_moments(inputs, population, variables, options):
-    """Normalizes with the moments of the batch: Algorithm 1 of the paper. Returns `Normalized`."""
+    """Normalizes with the batch's moments: Algorithm 1 of the paper. Returns `Normalized`."""
     values, kept = tf.cast(inputs, options.dtype), options.axes
     if options.virtual_batch_size is not None:
         values, kept = _in_ghost_batches(values, options), [1] + [i + 1 for i in kept]
@@ -236,14 +233,14 @@ def _by_moments(inputs, population, variables, options):
 
 
 def _batch_moments(values, reduced, options):
-    """Returns the values less a first estimate of their mean, that estimate, and the moments.
+    """Returns the values minus a first estimate of their mean, that estimate, and the moments.
 
-    Float32 sums of many values far from zero are off by more than the values' spread. So all is
-    done with the distances to the estimate, `origin`, which is a constant to the gradient.
+    A float32 sum of many values far from zero is off by more than their spread. So everything is
+    computed relative to the estimate, `origin`, which the gradient treats as a constant.
 
     Returns:
-        The distances; the origin; their mean, variance (biased) and number, each of the rank of
-        `values` with size 1 in the dimensions `reduced`.
+        The centred values; the origin; and the centred values' mean, biased variance and count.
+        The moments have the rank of `values`, with size 1 in the dimensions `reduced`.
     """
     if options.moments is not None:
         return _given_moments(values, reduced, options)
@@ -258,30 +255,30 @@ def _batch_moments(values, reduced, options):
 
 
 class MovingAverage(tf.train.ExponentialMovingAverage):
-    """A `tf.train.ExponentialMovingAverage` of batches' statistics, in the variables of a layer.
+    """A `tf.train.ExponentialMovingAverage` of batch statistics, kept in a layer's variables.
 
-    It is the weighted mean of what it has seen, after every step, under any decay and from any
-    start, which TensorFlow's own is not. So `apply` is the base class's in name and in returning an
-    op, but not in its arithmetic:
+    Unlike TensorFlow's own, it is the weighted mean of what it has seen after every step, under any
+    decay and from any starting values. So `apply` has the base class's name and also returns an op,
+    but its arithmetic differs:
 
-    - That one divides by `1 - decay ** steps` to take out the initial value (`zero_debias`, Kingma
-      & Ba 2015, section 3), which is wrong once the decay changes, or statistics were loaded. Here
-      `weight` is how much of the average is data, 0 at first, and a batch gets the share
-      `(1 - decay) / weight`: all of the average at first, and later `1 - decay`.
-    - That one subtracts a difference: two calls of a layer that run at the same time subtract it
-      twice. Here each average is assigned in one piece, and `weight` last. Such calls may lose each
-      other's batch, but whoever sees a weight above 0 also sees averages that hold only data.
-    - That one computes `1 - decay` in float32, and this all in float64.
+    - The base class divides by `1 - decay ** steps` to remove the initial value (`zero_debias`,
+      Kingma & Ba 2015, section 3), which is wrong once the decay changes or statistics are loaded.
+      Here `weight` is how much of the average is data, initially 0, and a batch gets the share
+      `(1 - decay) / weight`: the whole average at first, and later `1 - decay`.
+    - The base class subtracts a difference, and two concurrent calls of a layer subtract it twice.
+      Here each average is assigned as a whole, and `weight` last. Concurrent calls may lose each
+      other's batch, but any reader that sees a weight above 0 sees averages that hold only data.
+    - The base class computes `1 - decay` in float32; here everything is computed in float64.
     """
 
     def __init__(self, decay, averages, weight=None):
-        """Adds nothing to a graph.
+        """Creates no ops.
 
         Args:
             decay: weight of the OLD value, from 0 to 1; a number or scalar tensor.
             averages: dict of the variables that hold the averages, by name.
-            weight: scalar variable, for averages of `pop_mean` and `pop_var`; None where they hold
-                nothing but data from the start, so that each batch gets the share `1 - decay`.
+            weight: scalar variable, only for averages of `pop_mean` and `pop_var`. None if they
+                count as data from the start, so that each batch gets the share `1 - decay`.
         """
         super(MovingAverage, self).__init__(decay, name="MovingAverage")
         self.decay = decay
@@ -289,20 +286,20 @@ class MovingAverage(tf.train.ExponentialMovingAverage):
         self.weight = weight
 
     def apply(self, statistics, count=1):
-        """Returns an op that takes the statistics of a batch into the averages.
+        """Returns an op that adds a batch's statistics to the averages.
 
         Args:
-            statistics: dict of tensors by name, with one for each average, of its shape and dtype.
-            count: how many values the statistics are of; of 0 there is nothing to learn.
+            statistics: dict of tensors by name, one per average, with its shape and dtype.
+            count: number of values behind the statistics; if 0, the averages do not change.
         """
-        # Not a float32 tensor, which a number would be turned into.
+        # Casting a number would first make it a float32 tensor.
         decay = tf.cast(self.decay, tf.float64) if tf.is_tensor(self.decay) else float(self.decay)
         new_data = tf.cast(count > 0, tf.float64) * (1.0 - decay)
-        # Copied into the graph being built: inside a TF2 branch they come from the outer graph.
+        # Copied into the graph being built; inside a TF2 branch they come from the outer graph.
         batch = {name: tf.identity(statistics[name]) for name in sorted(self.averages)}
 
-        # Read only once the batch is known: an earlier call that it depends on may update the
-        # averages first. It also keeps Grappler from merging the reads of several calls.
+        # Read the averages only after the batch, which may depend on an earlier call that updates
+        # them first. This also keeps Grappler from merging the reads of several calls.
         with tf.control_dependencies(list(batch.values())):
             old_weight = _weight_of_data(self.weight, self.averages)
             new_weight = new_data + (1.0 - new_data) * old_weight
@@ -322,7 +319,7 @@ class MovingAverage(tf.train.ExponentialMovingAverage):
 
 
 def _update(average, outputs, normalized, variables, options):
-    """Takes the statistics of the batch into an average; returns a list of its new values."""
+    """Adds the batch's statistics to an average; returns a list of its new values."""
     statistics = {"pop_mean": normalized.mean, "pop_var": normalized.var}
     before = []
     if variables.renorm_mean is not None and "pop_mean" in average.averages:
@@ -334,7 +331,7 @@ def _update(average, outputs, normalized, variables, options):
 
 
 def _by_population(inputs, population, variables, options):
-    """Normalizes with the population's statistics: Algorithm 2. Returns `Normalized`."""
+    """Normalizes with the population statistics: Algorithm 2. Returns `Normalized`."""
     mean, var = population["pop_mean"], population["pop_var"]
     nothing = tf.zeros([], options.dtype)
     if options.is_fused:
@@ -351,11 +348,11 @@ def _by_population(inputs, population, variables, options):
 
 
 def fields_of(center=True, scale=True, renorm=False, stddev=False, weight=False):
-    """Returns which variables a layer has, fields of `Variables`, in the order they are made in.
+    """Returns the fields of `Variables` that a layer has, in the order of their creation.
 
     Args:
-        center, scale, renorm: as of `batch_norm_wrapper`.
-        stddev, weight: whether there is a `pop_stddev`, a `pop_weight`.
+        center, scale, renorm: as in `batch_norm_wrapper`.
+        stddev, weight: whether the layer has `pop_stddev`, `pop_weight`.
     """
     is_wanted = [
         ("scale", scale),
@@ -382,26 +379,26 @@ def create_variables(
     names=None,
     get_variable=tf.get_variable,
 ):
-    """Creates a layer's variables in the current variable scope, or finds them when it is reused.
+    """Creates a layer's variables in the current variable scope, or gets existing ones on reuse.
 
     Args:
-        fields: which variables, in the order they are made in, see `fields_of`.
-        shape: of each variable but `pop_weight`, a scalar; see `parameter_shape`.
-        dtype: of each variable, see `statistics_dtype`.
-        trainable: whether `scale` and `beta` are.
+        fields: the variables to create, in order; see `fields_of`.
+        shape: of each variable except the scalar `pop_weight`; see `parameter_shape`.
+        dtype: of each variable; see `statistics_dtype`.
+        trainable: whether `scale` and `beta` are trainable.
         initializers, regularizers, constraints: dicts by field.
-        collections: for all variables, the name of one or a list; or a dict of these by field.
-            `pop_weight` goes to those of `pop_mean`.
-        names: dict of the variables' names, by field, where they differ from it.
-        get_variable: creates or finds a variable, with the keyword arguments of `tf.get_variable`.
+        collections: for all variables, a name or a list; or a dict of these by field.
+            `pop_weight` joins the collections of `pop_mean`.
+        names: dict by field of the variable names that differ from the field's.
+        get_variable: creates or gets a variable, with the keyword arguments of `tf.get_variable`.
 
     Returns:
         `Variables`.
 
     Raises:
-        RuntimeError: there is no such variable yet, and none can be made in a function of TF2.
+        RuntimeError: a variable does not exist yet, and can't be created in a TF2 function.
         TypeError: an initializer, regularizer or constraint is not a function.
-        ValueError: collections are given for a field that there is not.
+        ValueError: collections are given for an unknown field.
     """
     names = names or {}
     check_keys("initializers", initializers, ("scale", "beta", "pop_mean", "pop_var"))
@@ -444,7 +441,7 @@ def _check_functions(kind, functions, names):
 
 
 def _with_default_initializers(given):
-    """Returns the initializers of all fields: those that are given, and TF1's for the others."""
+    """Returns initializers for all fields: the given ones, and TF1's defaults for the others."""
     pop_mean = given.get("pop_mean", tf.zeros_initializer())
     pop_var = given.get("pop_var", tf.ones_initializer())
     if isinstance(pop_var, type):
@@ -468,15 +465,15 @@ def _with_default_initializers(given):
 
 @contextlib.contextmanager
 def _scope_for(field):
-    """The current variable scope, with what a moving average needs."""
+    """Enters the current variable scope, adjusted if `field` is a moving average."""
     if field in ("scale", "beta"):
         yield
         return
-    # An inference layer of the same variables, which has no weight, may have come first.
+    # The layer may have been built for inference first, which creates no weight.
     reuse = tf.AUTO_REUSE if field == "pop_weight" else None
     scope = tf.get_variable_scope()
     with tf.variable_scope(scope, reuse=reuse, auxiliary_name_scope=False) as scope:
-        scope.set_partitioner(None)  # It is assigned to as a whole.
+        scope.set_partitioner(None)  # It is assigned as a whole.
         yield
 
 
@@ -494,18 +491,18 @@ def _get_variable(get_variable, **options):
         ) from error
 
 
-# What normalizing yields: the outputs; the mean and variance that go into the moving averages, of
-# the shape of `pop_mean`; and the number of values behind them, a float scalar.
+# The result of normalizing: the outputs; the mean and variance for the moving averages, with the
+# shape of `pop_mean`; and the number of values behind them, a float scalar.
 Normalized = collections.namedtuple("Normalized", "outputs mean var count")
 
 
 def population_of(variables):
-    """The averages of a layer that inference reads, by name."""
+    """Returns the averages of a layer that inference reads, by name."""
     return {"pop_mean": variables.pop_mean, "pop_var": variables.pop_var}
 
 
 def _read(averages):
-    """The values of variables, by name in the order of names."""
+    """Returns the values of variables by name, sorted by name."""
     return collections.OrderedDict(
         (name, variable.read_value()) for name, variable in sorted(averages.items())
     )
@@ -520,20 +517,20 @@ def _assign(variable, value):
 
 
 def _weight_of_data(weight, averages):
-    """How much of the averages is data, a float64 scalar, before a batch is taken in."""
+    """Returns how much of the averages is data before this batch, a float64 scalar."""
     if weight is None:
         return 1.0
     value = tf.cast(weight.read_value(), tf.float64)
-    # Another worker may have taken in a batch since.
+    # Another worker may have added a batch since `_are_given` was computed.
     are_given = tf.logical_and(_are_given(weight, averages), value <= 0.0)
     return tf.where(are_given, tf.ones_like(value), value)
 
 
 def _are_given(weight, averages):
-    """Whether the averages were set from outside, without the weight, and not learned.
+    """Returns whether the averages, but not the weight, were set from outside and not learned.
 
-    Such averages, from a checkpoint or from initializers, count as data. That is computed once in a
-    step, outside of loops and branches, before any call of the layer updates them.
+    Such averages, from a checkpoint or initializers, count as data. This is computed once per step,
+    outside loops and branches, before any call of the layer updates them.
     """
     graph, name = weight.graph, weight.op.name + "/are_given"
     try:
@@ -549,8 +546,8 @@ def _are_given(weight, averages):
         return tf.logical_not(tf.logical_or(has_data, are_initial), name=name)
 
 
-# Of a call, checked: the dimensions of the channels, counted from 0; the sizes of all dimensions,
-# with 1 for the others; the dtype to compute in; and what `_checked_options` takes.
+# The checked options of a call: the channel dimensions, non-negative; the sizes of all dimensions,
+# with 1 for those without channels; the dtype to compute in; and arguments of `_checked_options`.
 _Options = collections.namedtuple(
     "_Options",
     "axes sizes dtype epsilon is_fused unbiased batch_weights may_be_empty virtual_batch_size "
@@ -577,10 +574,10 @@ def _checked_options(
 
     Args:
         fused, unbiased, batch_weights, virtual_batch_size, renorm_clipping, renorm_decay,
-            adjustment: as of `batch_norm_wrapper`.
-        moments: None, or a function that takes the place of `tf.nn.moments` where the fused kernel
-            is not taken, such as one that averages over replicas: of the values, the dimensions to
-            reduce, and whether to keep them, with the same results.
+            adjustment: as in `batch_norm_wrapper`.
+        moments: None, or a function that replaces `tf.nn.moments` where the fused kernel is not
+            used, for example to average over replicas. Takes the values, the dimensions to reduce
+            and whether to keep them; returns what `tf.nn.moments` does.
     """
     axes = positive_axes(axis, inputs.shape.ndims)
     dtype = variables.pop_mean.dtype.base_dtype
@@ -623,13 +620,13 @@ def _checked_options(
 
 
 def _outside_of_cond(inputs, phase_train, options):
-    """Returns the inputs in a dtype that has a gradient in `tf.cond` before TensorFlow 2.3."""
+    """Returns the inputs, cast if `tf.cond` had no gradient for them before TensorFlow 2.3."""
     is_choice = tf.is_tensor(phase_train)
     return tf.cast(inputs, options.dtype) if is_choice and inputs.dtype == tf.bfloat16 else inputs
 
 
 def _along_axes(parameter, options):
-    """Gives a parameter, or None, the rank of the values, so that it meets them in their axes."""
+    """Reshapes a parameter, or None, to the rank of the values, so that it broadcasts over them."""
     sizes = list(options.sizes)
     if options.virtual_batch_size is not None:
         sizes.insert(1, 1)
@@ -637,27 +634,27 @@ def _along_axes(parameter, options):
 
 
 def _count(values, mean):
-    """Returns how many values each element of `mean` is of, as a float scalar."""
-    # Of an empty batch in ghost batches there are no means.
+    """Returns how many values each element of `mean` averages, as a float scalar."""
+    # An empty batch split into ghost batches has no means.
     return tf.cast(tf.size(values) // tf.maximum(tf.size(mean), 1), mean.dtype)
 
 
 def _in_ghost_batches(values, options):
     """Splits the batch: example i goes to ghost batch i modulo their number, as in tf.layers."""
     sizes = tf.concat([[options.virtual_batch_size, -1], tf.shape(values)[1:]], axis=0)
-    # TensorFlow names the op if the batch turns out not to be divisible.
+    # If the batch turns out not to be divisible, TensorFlow's error names this op.
     return tf.reshape(values, sizes, name="split_by_virtual_batch_size")
 
 
 def _or_of_population(origin, mean, var, count, population, options):
-    """Returns the mean and variance of a batch, or where no example counts the population's."""
+    """Returns the batch's mean and variance, or the population's where no example counts."""
     is_empty = count <= 0
     pop_mean, pop_var = [_along_axes(population[name], options) for name in ("pop_mean", "pop_var")]
     return tf.where_v2(is_empty, pop_mean - origin, mean), tf.where_v2(is_empty, pop_var, var)
 
 
 def _given_moments(values, reduced, options):
-    """`_batch_moments` by the function that is given."""
+    """Computes `_batch_moments` with the given function."""
     keep_dims = options.virtual_batch_size is not None or len(options.axes) > 1
     mean, var = [
         moment if keep_dims else _along_axes(moment, options)
@@ -667,13 +664,13 @@ def _given_moments(values, reduced, options):
 
 
 def _weighted_moments(values, reduced, batch_weights):
-    """`_batch_moments` with a weight for each example.
+    """Computes `_batch_moments` with a weight for each example.
 
-    An example of weight 0 takes no part in it, however large its values are. Where all weights are
-    0, so is the number of values, and the moments mean nothing.
+    An example of weight 0 has no effect, however large its values are. If all weights are 0, so is
+    the count, and the moments are meaningless.
     """
     found, expected = tf.shape(batch_weights), tf.shape(values)[:1]
-    # Of different lengths, they can't be compared by TensorFlow.
+    # TensorFlow can't compare vectors of different lengths.
     is_right = tf.equal(tf.size(found), 1) & tf.reduce_all(tf.equal(found[:1], expected))
     message = ["batch_weights must be one for each example, of the shape", expected, "not", found]
     with tf.control_dependencies([tf.Assert(is_right, message)]):
@@ -682,7 +679,7 @@ def _weighted_moments(values, reduced, batch_weights):
     is_left_out = tf.equal(weights, 0)
     of_batch = [0] if 0 in reduced else []
     total = tf.reduce_sum(weights, of_batch, keepdims=True)
-    weights = tf.where_v2(total > 0, weights, tf.ones_like(weights))  # Not to divide by 0.
+    weights = tf.where_v2(total > 0, weights, tf.ones_like(weights))  # Avoids dividing by 0.
 
     counted = tf.where_v2(is_left_out, tf.zeros_like(values), values)
     origin, _ = tf.nn.weighted_moments(counted, reduced, weights, keepdims=True)
@@ -697,7 +694,7 @@ def _weighted_moments(values, reduced, batch_weights):
 
 
 def _seen_by_population(mean, var, count, options):
-    """Returns the mean and variance that go into the moving averages: over ghosts, their mean."""
+    """Returns the mean and variance for the moving averages, averaged over ghost batches."""
     if options.unbiased:
         var = var * _bessel(count)
     if options.virtual_batch_size is not None:
@@ -707,20 +704,20 @@ def _seen_by_population(mean, var, count, options):
 
 
 def _bessel(count):
-    """Returns m / (m - 1), which takes the bias from a variance of m values; 1 for one or none."""
+    """Returns m / (m - 1), which removes the bias of a variance of m values; 1 for one or none."""
     return tf.where_v2(count > 1, count / tf.maximum(count - 1, 1), tf.ones_like(count))
 
 
 def _scale_and_beta(inputs, seen_mean, seen_var, variables, options):
-    """Returns what the normalized values are multiplied by and what is added, or None and None.
+    """Returns the scale and offset to apply to the normalized values, either of which may be None.
 
-    Those are the variables; before them comes renorm's correction, and before that `adjustment`.
+    They compose, in order of application: renorm's correction, `adjustment`, the variables.
     """
     scale, beta = [_along_axes(v, options) for v in (variables.scale, variables.beta)]
     if options.adjustment is not None:
         scale, beta = _compose(options.adjustment(tf.shape(inputs)), scale, beta)
     if variables.renorm_mean is not None:
-        # Once the batch is known, as the averages are: what it waits for may have updated them.
+        # Read after the batch, like the averages: an earlier call it depends on may update them.
         with tf.control_dependencies([tf.identity(seen_mean), tf.identity(seen_var)]):
             renorm_mean, renorm_stddev = [
                 _along_axes(v.read_value(), options)
@@ -745,7 +742,7 @@ def _compose(first, then_scale, then_beta):
 
 
 def _renorm_correction(r, d, clipping):
-    """Clips r and d of Batch Renormalization, which are constants to the gradient."""
+    """Clips Batch Renormalization's r and d, which the gradient treats as constants."""
     if "rmin" in clipping:
         r = tf.maximum(r, clipping["rmin"])
     if "rmax" in clipping:
@@ -756,9 +753,9 @@ def _renorm_correction(r, d, clipping):
 
 
 def _update_renorm(outputs, normalized, variables, options):
-    """Takes the batch into the averages that renorm corrects with."""
+    """Adds the batch to the averages that renorm corrects with."""
     averages = {"renorm_mean": variables.renorm_mean, "renorm_stddev": variables.renorm_stddev}
-    # The outputs were corrected with these averages as they were before the batch.
+    # The outputs are corrected with these averages as they were before the batch.
     with tf.control_dependencies([outputs]):
         stddev = tf.sqrt(normalized.var + options.epsilon)
         statistics = {"renorm_mean": normalized.mean, "renorm_stddev": stddev}
@@ -766,7 +763,7 @@ def _update_renorm(outputs, normalized, variables, options):
 
 
 def _by_fused_kernel(inputs, _, variables, options):
-    """Normalizes as `_by_moments` does, with TensorFlow's kernel."""
+    """Normalizes like `_by_moments`, with TensorFlow's fused kernel."""
     outputs, mean, unbiased_var = _fused_batch_norm(inputs, variables, options)
     count = _count(inputs, mean)
     var = unbiased_var if options.unbiased else unbiased_var / _bessel(count)
@@ -776,12 +773,12 @@ def _by_fused_kernel(inputs, _, variables, options):
 def _fused_batch_norm(inputs, variables, options, pop_mean=None, pop_var=None):
     """Returns outputs, mean and UNBIASED variance as TensorFlow's kernel computes them.
 
-    With population statistics these normalize, and the returned statistics mean nothing.
+    Population statistics, if given, are used to normalize; the returned ones are then meaningless.
     """
     (axis,) = options.axes
     rank, channels = inputs.shape.ndims, inputs.shape.as_list()[axis]
     others = [i for i in range(rank) if i != axis]
-    # The kernel knows rank 4 with the channels last (and NCHW, but not on every processor).
+    # The kernel supports rank 4 with channels last (and NCHW, but not on every processor).
     last = inputs if axis == rank - 1 else tf.transpose(inputs, others + [axis])
     images = last if rank == 4 else tf.reshape(last, [-1, 1, 1, channels])
     # Not `tf.nn.fused_batch_norm`, which silently raises an epsilon below 1.001e-5.
@@ -803,20 +800,20 @@ def _fused_batch_norm(inputs, variables, options, pop_mean=None, pop_var=None):
 
 
 def has_fused_kernel(dtype=tf.float32):
-    """Whether the kernel that is built here for inputs of this dtype is TensorFlow's fused one.
+    """Returns whether inputs of this dtype get TensorFlow's own fused kernel in this context.
 
-    XLA compiles another, whose variance is a difference of squares: far from zero it is below 0.
+    XLA compiles another, whose variance is a difference of squares and negative far from zero.
     """
     if _is_for_xla(tf.get_default_graph()):
         return False
     if dtype == tf.bfloat16:
-        # Those before could with oneDNN only, and register it without.
+        # Earlier versions support it only with oneDNN, but register it without oneDNN, too.
         return tuple(map(int, tf.version.VERSION.split(".")[:2])) >= (2, 13)
     return dtype in (tf.float32, tf.float16)
 
 
 def _is_for_xla(graph):
-    """Whether what is built now is in `tf.xla.experimental.compile` or `jit_scope`."""
+    """Returns whether ops are being built in `tf.xla.experimental.compile` or `jit_scope`."""
     while graph is not None:
         scope = graph._attr_scope_map.get("_XlaCompile")
         context = graph._get_control_flow_context()
@@ -829,7 +826,7 @@ def _is_for_xla(graph):
 
 
 def _takes_fused_kernel(fused, is_cheap, obstacles):
-    """Decides `fused`: None takes the kernel where nothing is in its way and no copy is needed."""
+    """Resolves `fused`: None uses the kernel if there is no obstacle and no copy is needed."""
     in_the_way = [name for name, is_there in obstacles.items() if is_there]
     if fused and in_the_way:
         raise ValueError("fused=True does not go with %s" % " and ".join(sorted(in_the_way)))
@@ -849,19 +846,19 @@ def place_updates(outputs, updates, updates_collections=None):
 
 
 def _after(updates, value):
-    """Returns `value`, which cannot be had before the updates were made.
+    """Returns `value`, made to wait for the updates.
 
-    Not by an Identity: Grappler bypasses it, and before TF 2.1 forgot what it waited for where an
-    IdentityN came next. Nothing rewrites this op, and it copies nothing.
+    Not by an Identity: Grappler bypasses it, and before TF 2.1 dropped its control inputs if an
+    IdentityN came next. Nothing rewrites the op used here, and it copies nothing.
     """
     with tf.control_dependencies(updates):
         return tf.ensure_shape(value, value.shape)
 
 
 def _choose(phase_train, training, inference, updated=None):
-    """Adds the ops of one of two functions, or both and a `tf.cond`.
+    """Builds one of two branches, or both in a `tf.cond`.
 
-    `updated` is a variable that they assign to.
+    `updated` is a variable that the branches assign to.
     """
     if not is_training(phase_train):
         return inference()
@@ -879,7 +876,7 @@ def _choose(phase_train, training, inference, updated=None):
         return training()
     if updated is None or is_resource(updated) or not tf.control_flow_v2_enabled():
         return tf.cond(phase_train, training, inference, strict=True)
-    # Branches of TF2's kind are functions, in which a reference variable can't be assigned to.
+    # TF2-style branches are functions, which can't assign to a reference variable.
     tf.disable_control_flow_v2()
     try:
         return tf.cond(phase_train, training, inference, strict=True)
@@ -888,18 +885,18 @@ def _choose(phase_train, training, inference, updated=None):
 
 
 def is_resource(variable):
-    """Whether this is not TF1's own kind of variable, a reference."""
+    """Returns whether this is a resource variable, not a reference variable, TF1's default."""
     return variable.dtype == variable.dtype.base_dtype
 
 
 def _with_closed_gradient(outputs, centred, mean, var, count, beta, scale, options):
-    """Returns the outputs of `tf.nn.batch_normalization` with a gradient in closed form.
+    """Returns the outputs of `tf.nn.batch_normalization` with a closed-form gradient.
 
-    It is that of the chain rule in section 3 of the paper, where `mean` and `var` are the moments
-    of these very values. It passes over the batch about half as often as the derivatives of
-    `tf.nn.moments`, op by op.
+    It follows the chain rule in section 3 of the paper, where `mean` and `var` are the moments of
+    these very values. It makes about half as many passes over the batch as differentiating
+    `tf.nn.moments` op by op.
     """
-    # To the full shape, which differs in ghost batches: the sum over them is left to TensorFlow.
+    # Broadcast to full shape, which differs in ghost batches; TensorFlow sums the gradients back.
     scale = tf.ones_like(mean) if scale is None else scale + tf.zeros_like(mean)
     beta = tf.zeros_like(mean) if beta is None else beta + tf.zeros_like(mean)
     inverse_stddev = tf.math.rsqrt(var + options.epsilon)
@@ -908,43 +905,43 @@ def _with_closed_gradient(outputs, centred, mean, var, count, beta, scale, optio
 
 
 def _with_gradient(gradient, outputs, others):
-    """Returns `outputs`, which were made from `others`, with a gradient of their own.
+    """Returns `outputs`, computed from `others`, with a custom gradient.
 
-    `tf.custom_gradient` would number it, and it would read tensors of the graph that the layer was
-    built in. This one has a name, and reads the inputs of its op: so it is right in copies of the
-    graph too, such as `tf.train.import_meta_graph` makes, and in the graphs that loops and branches
-    are in TF2.
+    `tf.custom_gradient` would give the gradient a number, and let it read tensors of the graph in
+    which the layer was built. This gradient has a name and reads only the inputs of its op, so it
+    is also correct in copies of the graph, such as those by `tf.train.import_meta_graph`, and in
+    TF2's loops and branches, which are graphs themselves.
 
     Args:
         gradient: one of the functions below.
         outputs: tensor.
-        others: list of tensors; with `outputs` they are the inputs of the op.
+        others: list of tensors; together with `outputs`, the inputs of the op.
     """
     with tf.get_default_graph().gradient_override_map({"IdentityN": _registered_name(gradient)}):
         return tf.identity_n([outputs] + others)[0]
 
 
 def _registered_name(gradient):
-    # The name is in graphs that were saved. So it can't be that of the module, which a copy of this
-    # file in a package has another of.
+    # Saved graphs contain this name. So it can't include `__name__`, which differs for a copy of
+    # this file in a package.
     return "bn_wrapper.%s" % gradient.__name__
 
 
 def _registered(gradient):
-    """Makes a function of an op and of its outputs' gradients known to TensorFlow."""
-    # The second name is in graphs that earlier versions saved from a package.
+    """Registers a gradient function, which takes an op and its outputs' gradients."""
+    # The second name occurs in graphs that earlier versions saved from a package.
     for name in sorted({_registered_name(gradient), "%s.%s" % (__name__, gradient.__name__)}):
         try:
             tf.RegisterGradient(name)(gradient)
         except KeyError:
-            pass  # This file was loaded before: TensorFlow knows the function, and can't forget it.
+            pass  # This file was loaded before, and TensorFlow can't unregister a gradient.
     return gradient
 
 
 @_registered
 def _gradient_of_updated(op, gradient, *_):
-    """A step that asks for gradients alone may never compute the outputs, but has to update."""
-    # What the gradient waits for must be in its own graph, which is another one in a TF2 loop.
+    """Waits for the updates: a step that fetches only gradients may never compute the outputs."""
+    # The gradient can only wait for ops in its own graph, which is a different one in a TF2 loop.
     updates = [tf.identity(update) for update in op.inputs[1:]]
     return [_after(updates, gradient)] + [None] * len(updates)
 
@@ -961,21 +958,21 @@ def _gradient_of_normalized(op, gradient, *_):
     slope = -factor * scale_gradient * inverse_stddev / count
     offset = -factor * beta_gradient / count - slope * mean
     values_gradient = factor * gradient + (slope * values + offset)
-    # What `values` do by way of `mean` and the deviation is in the gradient of the formula already.
+    # `values_gradient` already includes what `values` do through `mean` and the deviation.
     return [None, values_gradient, None, None, None, beta_gradient, scale_gradient]
 
 
-# The collection of what `layers_of` tells, a text for each call of a layer: TensorFlow exports
-# these, and where it imports them into a scope, puts the scope's name before them.
+# The collection that `layers_of` reads, with a string for each call of a layer: TensorFlow exports
+# strings, and prefixes them with the scope's name when it imports them into a scope.
 _LAYERS = "batch_norm_layers"
 
 
 def record_layer(inputs, outputs, variables, axis, epsilon):
-    """Notes in the graph what `layers_of` tells of a call of a layer."""
+    """Records a call of a layer in the graph, for `layers_of`."""
     with tf.init_scope():
         is_outermost = not tf.executing_eagerly() and inputs.graph is tf.get_default_graph()
     if not is_outermost or inputs.graph._get_control_flow_context() is not None:
-        return  # In a loop, a branch or a function, whose tensors can't be had outside of it.
+        return  # Tensors of a loop, branch or function can't be used outside it.
     layer = {
         "inputs": inputs.name,
         "outputs": outputs.name,
@@ -993,10 +990,10 @@ def record_layer(inputs, outputs, variables, axis, epsilon):
 def layers_of(graph):
     """Returns a list of `Layer`, one for each call of a batch norm, in the order they were built.
 
-    Also those of a graph that was imported, by `tf.train.import_meta_graph`; but not those inside
-    of loops, branches and functions, and not those of a part that was exported with `export_scope`.
-    Of a `Layer`, `variables` has the variables that this call uses, and always `pop_weight` where
-    the layer has one; variables that are partitioned are None.
+    This includes graphs imported by `tf.train.import_meta_graph`, but not calls inside loops,
+    branches and functions, nor those in a subgraph exported with `export_scope`. The `variables` of
+    a `Layer` are those that the call uses, and always `pop_weight` if the layer has one;
+    partitioned variables are None.
     """
     variables = {v.name: v for v in graph.get_collection(tf.GraphKeys.GLOBAL_VARIABLES)}
     layers = []
@@ -1004,7 +1001,7 @@ def layers_of(graph):
         scope, _, layer = tf.compat.as_str(text).partition("{")
         layer = json.loads("{" + layer)
         names = layer["variables"]
-        # An inference call does not use it.
+        # An inference call does not use `pop_weight`.
         names.setdefault("pop_weight", names["pop_mean"].rpartition("/")[0] + "/pop_weight:0")
         fields = dict.fromkeys(Variables._fields)
         fields.update({field: variables.get(scope + name) for field, name in names.items()})
@@ -1013,13 +1010,13 @@ def layers_of(graph):
                 graph.get_tensor_by_name(scope + layer[name]) for name in ("inputs", "outputs")
             ]
         except KeyError:
-            continue  # It was not imported with what it is of.
+            continue  # Its tensors were not imported.
         layers.append(Layer(inputs, outputs, Variables(**fields), layer["axis"], layer["epsilon"]))
     return layers
 
 
 def population_moments(layers):
-    """Adds the ops that `population_statistics` runs to the graph of the layers; returns them."""
+    """Adds the ops that `population_statistics` runs to the layers' graph; returns them."""
     moments = []
     for layer in map(_as_layer, layers):
         inputs = layer.inputs
@@ -1031,7 +1028,7 @@ def population_moments(layers):
 
 
 def _as_layer(layer):
-    """Returns a `Layer`, of one or of a tuple (inputs, pop_mean, pop_var)."""
+    """Returns a `Layer`, given one or a tuple (inputs, pop_mean, pop_var)."""
     if isinstance(layer, Layer):
         return layer
     inputs, pop_mean, pop_var = layer
@@ -1052,28 +1049,28 @@ def population_statistics(session, layers, feeds, moments=None):
     """Computes the exact statistics of a whole data set for fixed weights.
 
     An alternative to the moving averages (the paper's Algorithm 2): afterwards `pop_mean` is the
-    mean and `pop_var` the unbiased variance of what reaches the layer in inference over the data
-    set, whatever the decay was, and whatever the weights were when the average was taken. If
-    training goes on, it moves them by `1 - decay`, as data that counts in full.
+    mean and `pop_var` the unbiased variance of the layer's inputs in inference over the data set,
+    whatever the decay was and whatever weights the averages saw. If training continues, each batch
+    moves them by `1 - decay`, since they count fully as data.
 
-    Layers are done one after the other, since what reaches one depends on the statistics of
-    those before it: one pass through the data for each layer.
+    Layers are processed one at a time, since the inputs of each depend on the statistics of those
+    before it. This takes one pass over the data for each layer.
 
     Args:
-        session: of an inference graph (`phase_train` None, or false in the feeds). A
-            `tf.train.MonitoredSession` runs no hooks for it.
+        session: for an inference graph (`phase_train` None, or false in the feeds). The hooks of a
+            `tf.train.MonitoredSession` do not run.
         layers: list of `Layer`, such as `layers_of(graph)`, in the order in which the data passes
-            them; or of tuples (inputs of the layer, `pop_mean`, `pop_var`).
-        feeds: function that returns an iterable of feed dicts, which together are the data set.
-            Those without a value, such as an empty batch, add nothing.
-        moments: what `population_moments(layers)` returned. To call this again and again, make
-            them once; by default they are added to the graph at each call. They must be made
-            before a `MonitoredSession` is, which allows no more ops.
+            through them; or of tuples (inputs of the layer, `pop_mean`, `pop_var`).
+        feeds: function that returns an iterable of feed dicts that together cover the data set.
+            Those without values, such as an empty batch, add nothing.
+        moments: the result of `population_moments(layers)`. By default, every call adds these ops
+            to the graph; to call this repeatedly, create them once. Create them before a
+            `MonitoredSession`, which finalizes the graph.
 
     Raises:
-        RuntimeError: `moments` are missing, and the graph takes no more ops.
-        ValueError: a layer gets fewer than two values a channel; the dimension of its channels is
-            not known.
+        RuntimeError: the graph is finalized and `moments` is None.
+        ValueError: a layer gets fewer than two values per channel, or its channel dimension is
+            unknown.
     """
     layers = [_as_layer(layer) for layer in layers]
     if hasattr(session, "raw_session"):
@@ -1090,7 +1087,7 @@ def population_statistics(session, layers, feeds, moments=None):
             count, mean, squares = 0, 0.0, 0.0
             for feed in feeds():
                 (batch_mean, batch_var), batch_count = session.run(of_layer, feed)
-                batch_count = int(batch_count)  # The sum may be too large for an int32.
+                batch_count = int(batch_count)  # The total may overflow an int32.
                 if not batch_count:
                     continue
                 # Chan et al. (1979): merges sums of squared deviations without cancellation.
@@ -1104,7 +1101,7 @@ def population_statistics(session, layers, feeds, moments=None):
 
 
 def _load_population(layer, mean, var, session):
-    """Gives a layer statistics that count as data."""
+    """Loads statistics into a layer, where they count as data."""
     variables = layer.variables
     values = {"pop_mean": mean, "pop_var": var, "pop_weight": 1.0}
     if variables.pop_stddev is not None and layer.epsilon is not None:
@@ -1118,16 +1115,16 @@ def _load_population(layer, mean, var, session):
 
 
 def inference_graph_def(graph, phase_train, outputs):
-    """Returns the GraphDef of a graph whose phase is a placeholder, without what only trains.
+    """Returns the GraphDef of a graph whose phase is a placeholder, without the training branch.
 
     Such a graph can't be frozen as it is, since the branch that updates `pop_mean` and `pop_var`
-    would assign to constants. This one can, by `tf.graph_util.convert_variables_to_constants`.
-    TensorFlow's graph optimizer takes out what is not reached where the phase is false.
+    would assign to constants. The result can, with `tf.graph_util.convert_variables_to_constants`.
+    TensorFlow's graph optimizer removes everything unreachable when the phase is false.
 
     Args:
-        graph: `tf.Graph`, which is left as it is.
-        phase_train: the placeholder, which the result has no more.
-        outputs: list of the tensors that the result is for.
+        graph: `tf.Graph`, which stays unchanged.
+        phase_train: the placeholder, which the result no longer has.
+        outputs: list of the tensors that the result must be able to compute.
     """
     from tensorflow.python.grappler import tf_optimizer
 
@@ -1140,19 +1137,19 @@ def inference_graph_def(graph, phase_train, outputs):
         if node.name == phase_train.op.name:
             with tf.Graph().as_default():
                 node.CopyFrom(tf.constant(False, name=node.name).op.node_def)
-    meta_graph.collection_def["train_op"].node_list.value.extend(names)  # What is to be kept.
+    meta_graph.collection_def["train_op"].node_list.value.extend(names)  # Nodes to keep.
     config = tf.ConfigProto()
     rewrites = config.graph_options.rewrite_options
     rewrites.optimizers.extend(["pruning", "function", "loop", "constfold", "dependency"])
     rewrites.min_graph_nodes = -1
     rewrites.fail_on_optimizer_errors = True
-    # The branches of TF2's kind are found only once the first pass has made them TF1's kind.
+    # TF2-style branches can be pruned only after a first pass has turned them into TF1-style ones.
     for _ in range(2):
         meta_graph.graph_def.CopyFrom(tf_optimizer.OptimizeGraph(config, meta_graph))
     return meta_graph.graph_def
 
 
-# What `fold_batch_norm` folds into, and which dimensions of the weights are the output channels.
+# The layers that `fold_batch_norm` folds into, and the output-channel dimensions of their weights.
 _OUTPUT_CHANNELS = {
     "dense": [-1],
     "convolution": [-1],
@@ -1165,33 +1162,32 @@ _OUTPUT_CHANNELS = {
 def fold_batch_norm(
     weights, scale, beta, pop_mean, pop_var, epsilon, bias=None, layer="convolution"
 ):
-    """Folds inference's batch norm into the linear layer before it.
+    """Folds an inference batch norm into the linear layer before it.
 
-    Population statistics are constants, so inference's batch norm is one affine function of each
-    channel; and that after a linear layer is a linear layer with a bias.
+    Population statistics are constants, so batch norm in inference is an affine function of each
+    channel; after a linear layer, the two are equivalent to one linear layer with a bias.
 
     Args:
-        weights: of the linear layer, with as many dimensions as it has.
+        weights: of the linear layer, in their original shape.
         scale, beta: of the batch norm that follows, each [channels], or None.
         pop_mean, pop_var: likewise, but never None.
         epsilon: of that batch norm.
         bias: of the linear layer, [channels], or None.
-        layer: what the linear layer is, which tells where in the weights the output channels are.
-            "dense" and "convolution": the last dimension.
-            "separable_convolution": that of the pointwise weights, the second part of the layer;
-            the first, the depthwise weights, stay.
-            "transposed_convolution": the last but one, as in `tf.nn.conv2d_transpose`.
+        layer: kind of the linear layer, which determines the output-channel dimension of `weights`.
+            "dense" and "convolution": the last.
+            "separable_convolution": the last of the pointwise weights, the second part of the
+            layer. The first part, the depthwise weights, does not change.
+            "transposed_convolution": the second to last, as in `tf.nn.conv2d_transpose`.
             "depthwise_convolution": the last two together, as in `tf.nn.depthwise_conv2d`.
 
-    All of them may be tensors, or all numpy arrays.
+    These may all be tensors, or all numpy arrays.
 
     Returns:
-        Weights of the same shape, and a bias [channels]. With them the linear layer alone computes
-        what the two layers did.
+        Weights of the same shape, and a bias [channels]. With these, the linear layer alone
+        computes what the two layers did.
 
     Raises:
-        ValueError: the kind of layer is unknown, or does not have as many channels as the batch
-            norm.
+        ValueError: the kind of layer is unknown, or its number of channels is not the batch norm's.
     """
     if layer not in _OUTPUT_CHANNELS:
         raise ValueError(
@@ -1218,7 +1214,7 @@ def fold_batch_norm(
 
 
 def parameter_shape(shape, axis):
-    """Returns the shape of the variables, given that of the inputs: [channels], or its rank."""
+    """Returns the shape of the variables: [channels], or for several axes, the rank of `shape`."""
     axes = positive_axes(axis, shape.ndims)
     if len(axes) == 1:
         return [shape.as_list()[axes[0]]]
@@ -1226,17 +1222,17 @@ def parameter_shape(shape, axis):
 
 
 def sizes_along(shape, axis):
-    """Returns the sizes of the dimensions of a shape, with 1 for those that are not in `axis`."""
+    """Returns the sizes of a shape's dimensions, with 1 for those not in `axis`."""
     sizes = shape.as_list()
     axes = positive_axes(axis, len(sizes))
     return [size if i in axes else 1 for i, size in enumerate(sizes)]
 
 
 def positive_axes(axis, rank):
-    """Returns `axis`, an int or several, as a sorted list of dimensions counted from 0.
+    """Returns `axis`, an int or several, as a sorted list of non-negative dimensions.
 
     Raises:
-        ValueError: there is no such dimension, or one is named twice, or none.
+        ValueError: a dimension does not exist or is named twice, or none is named.
     """
     axes = list(axis) if isinstance(axis, (list, tuple)) else [axis]
     for one in axes:
@@ -1249,14 +1245,14 @@ def positive_axes(axis, rank):
 
 
 def statistics_dtype(dtype):
-    """Returns the dtype of the variables: float32 also for float16 and bfloat16 inputs."""
+    """Returns the dtype of the variables: float32 even for float16 and bfloat16 inputs."""
     return tf.float64 if dtype.base_dtype == tf.float64 else tf.float32
 
 
 def check_inputs(inputs, axis):
-    """Raises TypeError or ValueError where `inputs` can't be normalized in `axis`.
+    """Raises TypeError or ValueError if `inputs` can't be normalized along `axis`.
 
-    Also RuntimeError where there is no graph to do it in.
+    Raises RuntimeError if there is no graph to build in.
     """
     if tf.executing_eagerly():
         raise RuntimeError(
@@ -1287,10 +1283,10 @@ def check_inputs(inputs, axis):
 
 
 def check_phase(phase_train, name="phase_train"):
-    """Returns `phase_train` as None, a bool or a tensor; raises where it is something else.
+    """Returns `phase_train` as None, a bool or a tensor; raises if it is something else.
 
-    True, False, 1 and 0 are taken as Python's or numpy's. `name` is what the caller calls it.
-    Raises RuntimeError where a function of TF2 is being made, in which nothing can be trained.
+    Accepts True, False, 1 and 0 from Python or numpy. `name` is the caller's name for it.
+    Raises RuntimeError if a TF2 function is being built, in which nothing can be trained.
     """
     if phase_train is None:
         return None
@@ -1318,12 +1314,12 @@ def check_phase(phase_train, name="phase_train"):
 
 
 def is_training(phase_train):
-    """Whether a phase, as `check_phase` returns it, is or may turn out to be training."""
+    """Returns whether a phase from `check_phase` is, or may turn out to be, training."""
     return phase_train is not None and phase_train is not False
 
 
 def check_number(name, value):
-    """Raises TypeError where `value`, which the caller calls `name`, is not a number."""
+    """Raises TypeError if `value`, the caller's argument `name`, is not a number."""
     if not isinstance(value, numbers.Real):
         raise TypeError("%s must be a number, not %r" % (name, value))
 
@@ -1336,28 +1332,28 @@ def _check_positive(name, value, dtype):
 
 
 def _check_is_not_lost(name, value, dtype):
-    """Raises ValueError where a number above 0 is 0 in the `dtype` of the statistics."""
+    """Raises ValueError if a number above 0 becomes 0 in the `dtype` of the statistics."""
     if not tf.is_tensor(value) and value > 0 and dtype.as_numpy_dtype(value) == 0:
         raise ValueError("%s must not be 0 in %s, as %r is" % (name, dtype.name, value))
 
 
 def collection_names(names):
-    """Returns the name of one collection, a sequence of names, or None, as a list."""
+    """Returns a list of collection names, given one name, a sequence of names, or None."""
     return [names] if isinstance(names, str) else list(names or [])
 
 
 def collections_of(variable, given):
-    """Returns the names of a variable's collections as a list.
+    """Returns a list of the names of a variable's collections.
 
-    `given` are those of all variables, as `collection_names` takes them, or a dict by variable.
+    `given` is for all variables, as in `collection_names`, or a dict of these by variable.
     """
     return collection_names(given.get(variable) if isinstance(given, dict) else given)
 
 
 def check_keys(name, given, known):
-    """Raises TypeError where `given`, which the caller calls `name`, is neither a dict nor None.
+    """Raises TypeError if `given`, the caller's argument `name`, is neither a dict nor None.
 
-    Raises ValueError where a key of it is not one of `known`.
+    Raises ValueError if one of its keys is not in `known`.
     """
     if given is not None and not isinstance(given, dict):
         raise TypeError("%s must be a dict of %s, not %r" % (name, ", ".join(known), given))

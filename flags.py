@@ -1,6 +1,8 @@
-"""Every flag of every command: name, default, help and check. Only commands read the values."""
+"""Every flag of every command: name, default, check and help. Only commands read the values."""
 
 import re
+from collections.abc import Callable
+from typing import Any
 
 from absl import flags
 
@@ -10,227 +12,96 @@ flags.disclaim_key_flags()
 DEFAULT_EPOCHS = 3
 RUN_NAME_RULE = "must be a file name that begins with a letter or a digit, without a comma"
 
+# What a run's weights follow from, besides the data and the number of steps; and `on_nan`.
+RECIPE = (
+    "model",
+    "batch_norm",
+    "bn_decay",
+    "bn_epsilon",
+    "population",
+    "batch_size",
+    "learning_rate",
+    "lr_schedule",
+    "optimizer",
+    "augment",
+    "dropout",
+    "label_smoothing",
+    "weight_decay",
+    "weight_average",
+    "init_stddev",
+    "precision",
+    "on_nan",
+    "seed",
+)
+
+
+def of_run(values: flags.FlagValues, steps_per_epoch: int) -> dict[str, Any]:
+    """Returns what a run's record keeps of the flags of `train.py`, with epochs as steps."""
+    return {
+        **{name: values[name].value for name in RECIPE},
+        "train_steps": values.train_steps or (values.epochs or DEFAULT_EPOCHS) * steps_per_epoch,
+        "eval_every": values.eval_every or steps_per_epoch,
+        "save_every": values.save_every or steps_per_epoch,
+    }
+
+
+def defaults_of_run(values: flags.FlagValues) -> dict[str, Any]:
+    """Returns the defaults of `RECIPE`, which also hold for a run from before a flag existed."""
+    return {name: values[name].default for name in RECIPE}
+
 
 def define_training() -> None:
     """Defines the flags of `train.py`."""
     _define_data(default="auto")
+    _define_run()
+    _define_network()
+    _define_batch_norm()
+    _define_optimization()
+    _define_regularization()
+    _define_intervals()
     _define_json()
-    _define_checkpoint_dir()
-    _define_summary_dir()
-    flags.DEFINE_string("run", None, "Name of the run, by default MODEL-bn or MODEL-nobn.")
-    flags.register_validator(
-        "run", lambda name: name is None or _is_run_name(name), message=RUN_NAME_RULE
-    )
-    flags.DEFINE_bool("resume", True, "Take up a run that exists, rather than refuse to.")
-    flags.DEFINE_bool("overwrite", False, "Delete a run that exists, and start it afresh.")
-
-    flags.DEFINE_enum(
-        "model",
-        "cnn",
-        ["cnn", "small", "deep", "mlp"],
-        "cnn: two 5x5 convolutions and a dense layer; small: the same with a quarter of the work; "
-        "deep: five convolutions and a dense layer; mlp: three layers of 100 sigmoid units.",
-    )
-    flags.DEFINE_bool("batch_norm", True, "Batch normalization; without it, biases.")
-    flags.DEFINE_float(
-        "bn_decay",
-        # A higher one lags behind the weights of a run as short and fast as the default.
-        0.9,
-        "Weight of the old value in the moving averages, from 0 to 0.99999.",
-    )
-    flags.DEFINE_enum(
-        "population",
-        "ema",
-        ["ema", "exact"],
-        "Statistics for inference. ema: moving averages over the steps; exact: computed from all "
-        "training images, with the final weights.",
-    )
-    flags.DEFINE_float("bn_epsilon", 1e-5, "Added to the variance, above 0.")
-
-    flags.DEFINE_integer(
-        "epochs",
-        None,
-        f"Times through the training images; {DEFAULT_EPOCHS} unless --train_steps is given.",
-        lower_bound=1,
-    )
-    flags.DEFINE_integer("train_steps", None, "Steps, instead of --epochs.", lower_bound=1)
-    flags.register_multi_flags_validator(
-        ["epochs", "train_steps"],
-        lambda values: None in values.values(),
-        "expected one of them, found both; one may be in the --flagfile",
-    )
-    flags.DEFINE_integer("batch_size", 128, "Images a step.", lower_bound=1)
-    flags.DEFINE_float("learning_rate", 6e-3, "Highest learning rate of the schedule, above 0.")
-    flags.DEFINE_enum(
-        "lr_schedule",
-        "onecycle",
-        ["constant", "cosine", "onecycle"],
-        "constant; cosine: falls to 0; onecycle: rises for a quarter of the run, falls to 0.",
-    )
-    flags.DEFINE_enum("optimizer", "adam", ["adam", "momentum", "sgd"], "Momentum is 0.9.")
-    flags.DEFINE_enum(
-        "augment",
-        "none",
-        ["none", "affine", "elastic"],
-        "Distorts the training images. affine: turns, shears, scales and shifts each; elastic: "
-        "bends those of a batch as well, all in the same way.",
-    )
-    flags.DEFINE_float(
-        "label_smoothing", 0.0, "Share of each label that goes to all classes alike, in [0, 1)."
-    )
-    flags.DEFINE_float(
-        "weight_decay",
-        0.0,
-        "A step takes the learning rate times this share off each weight; not off biases and batch "
-        "norm's scale and beta. In [0, 1).",
-    )
-    flags.DEFINE_float(
-        "weight_average",
-        0.0,
-        "Decay of a moving average of the weights, such as 0.999, for evaluation and for the last "
-        "checkpoint, with statistics of its own: of all training images, for the validation curve "
-        "and best.ckpt of the first 1000. 0 keeps none.",
-    )
-    flags.DEFINE_float(
-        "dropout",
-        0.0,
-        "Share of each dense layer's units that a training step leaves out, in [0, 1).",
-    )
-    flags.DEFINE_float(
-        "init_stddev",
-        None,
-        "Standard deviation of all initial weights; by default it follows from a layer's fan-in.",
-    )
-    flags.DEFINE_enum(
-        "precision",
-        "float32",
-        ["float32", "bfloat16"],
-        "Of activations and products; weights, statistics and loss are always float32.",
-    )
-    flags.DEFINE_enum(
-        "on_nan",
-        "stop",
-        ["stop", "rollback"],
-        "When the loss is not finite. stop: end the run; rollback: go on from the last checkpoint "
-        "with half the learning rate.",
-    )
-    flags.DEFINE_integer("seed", 0, "Of all that is random.", lower_bound=0, upper_bound=2**63 - 1)
-    flags.DEFINE_integer(
-        "validation_size",
-        None,
-        "Training images that are kept for validation, by default a twelfth; 0 trains on all.",
-        lower_bound=0,
-    )
-    flags.DEFINE_integer(
-        "eval_every",
-        None,
-        "Steps between evaluations on the validation images, by default an epoch; each reads a "
-        "checkpoint made for it.",
-        lower_bound=1,
-    )
-    flags.DEFINE_integer(
-        "save_every",
-        None,
-        "Steps between checkpoints, by default an epoch; the newest three are kept.",
-        lower_bound=1,
-    )
-
-    flags.register_multi_flags_validator(
-        ["batch_norm", "population"],
-        lambda values: values["batch_norm"] or values["population"] == "ema",
-        "--population=exact needs --batch_norm",
-    )
-    for name in ("dropout", "label_smoothing", "weight_decay"):
-        flags.register_validator(name, lambda share: 0 <= share < 1, "must be in [0, 1)")
-    flags.register_validator(
-        "weight_average", lambda decay: 0 <= decay <= 0.99999, "must be in [0, 0.99999]"
-    )
-    flags.register_validator(
-        "init_stddev",
-        lambda deviation: deviation is None or 0 < deviation <= 100,
-        "must be in (0, 100]",
-    )
-    flags.register_validator(
-        "bn_decay",
-        # Above this, the first averages would be off by the rounding of 1 - decay.
-        lambda decay: 0 <= decay <= 0.99999,
-        "must be in [0, 0.99999]",
-    )
-    for name in ("bn_epsilon", "learning_rate"):
-        flags.register_validator(
-            name,
-            # TensorFlow takes a smaller float32 for 0.
-            lambda value: 1.2e-38 <= value <= 3.4e38,
-            "must be a number above 0 that float32 can hold, 1.2e-38 to 3.4e38",
-        )
 
 
 def define_evaluation() -> None:
     """Defines the flags of `evaluate.py`."""
     _define_data(default=None)
+    _define_weights()
+    _define_looks()
     _define_json()
-    _define_checkpoint_dir()
-    _define_summary_dir()
-    flags.DEFINE_string(
-        "run", None, "Name of the run, by default the one trained last; or several: a,b,c."
-    )
-    flags.register_validator(
-        "run",
-        lambda names: names is None or all(map(_is_run_name, names.split(","))),
-        message=RUN_NAME_RULE,
-    )
-    flags.register_validator(
-        "run",
-        lambda names: names is None or len(set(names.split(","))) == len(names.split(",")),
-        message="must name each run once",
-    )
-    flags.DEFINE_string(
-        "checkpoint", None, "A checkpoint, such as checkpoints/cnn-bn/model.ckpt-1287."
-    )
-    flags.mark_flags_as_mutual_exclusive(["run", "checkpoint"])
-    flags.DEFINE_enum("split", "test", ["test", "validation", "train"], "What to classify.")
-    flags.DEFINE_bool(
-        "fold_batch_norm", False, "Multiply each batch norm into the weights before it: faster."
-    )
-    flags.DEFINE_bool(
-        "vote",
-        False,
-        "Of several runs take what most of them predict, rather than the mean of probabilities.",
-    )
-    flags.DEFINE_integer(
-        "tta",
-        0,
-        "Show the network each image in so many distorted copies as well, and take the mean of "
-        "probabilities.",
-        lower_bound=0,
-    )
-    flags.DEFINE_bool(
-        "projector", False, "Write the digits as the last hidden layer sees them, for TensorBoard."
-    )
-    flags.register_multi_flags_validator(
-        ["projector", "run"],
-        lambda values: not values["projector"] or "," not in (values["run"] or ""),
-        "--projector shows one run at a time",
-    )
-    flags.register_multi_flags_validator(
-        ["vote", "run"],
-        lambda values: not values["vote"] or "," in (values["run"] or ""),
-        "--vote needs several runs: --run=a,b,c",
-    )
 
 
 def define_comparison() -> None:
     """Defines the flags of `compare.py`."""
     _define_data(default="auto")
-    flags.DEFINE_enum(
-        "study",
-        None,
-        ["learning_rate", "speed", "initialization", "dropout", "paper", "statistics"],
-        "What to compare.",
-        required=True,
-    )
-    flags.DEFINE_bool("full", False, "The large size: up to some hours, not minutes.")
+    studies = ["learning_rate", "speed", "initialization", "dropout", "paper", "statistics"]
+    flags.DEFINE_enum("study", None, studies, "What to compare.", required=True)
+    flags.DEFINE_bool("full", False, "The large size, for publication: hours, not minutes.")
     flags.DEFINE_string("results_dir", "results", "Folder of the studies' reports.")
+
+
+# What is accepted, and the rule that an error quotes.
+Check = tuple[Callable[[Any], bool], str]
+SHARE: Check = (lambda share: 0 <= share < 1, "must be in [0, 1)")
+# A higher one would be off by the rounding of 1 - decay in the first averages.
+DECAY: Check = (lambda decay: 0 <= decay <= 0.99999, "must be in [0, 0.99999]")
+# TensorFlow takes a smaller float32 for 0.
+POSITIVE: Check = (
+    lambda value: 1.2e-38 <= value <= 3.4e38,
+    "must be a number above 0 that float32 can hold, 1.2e-38 to 3.4e38",
+)
+DEVIATION: Check = (lambda stddev: stddev is None or 0 < stddev <= 100, "must be in (0, 100]")
+
+
+def _define_float(name: str, default: float | None, check: Check, help_text: str) -> None:
+    flags.DEFINE_float(name, default, help_text)
+    flags.register_validator(name, *check)
+
+
+def _define_count(name: str, default: int | None, help_text: str, at_least: int = 1) -> None:
+    flags.DEFINE_integer(name, default, help_text, lower_bound=at_least)
+
+
+# --- Data ---
 
 
 def _define_data(default: str | None) -> None:
@@ -238,29 +109,242 @@ def _define_data(default: str | None) -> None:
         "dataset",
         default,
         ["auto", "mnist", "synthetic"],
-        "mnist: the IDX files in --data_dir, downloaded if missing; synthetic: drawn digits; "
-        "auto: mnist, or synthetic if it can't be had. "
+        "mnist: the IDX files in --data_dir, downloaded if missing; synthetic: drawn digits, which "
+        "need no download; auto: mnist, or synthetic if there is no way to get it. "
         + ("" if default else "By default what the run was trained on."),
     )
     flags.DEFINE_string(
         "data_dir",
         default and "data",
-        "Folder of the four IDX files." + ("" if default else " By default the run's."),
+        "Folder of the four IDX files, of MNIST or of another set of 28x28 images in ten classes. "
+        + ("" if default else "By default the run's."),
     )
+
+
+# --- The run, and where it is kept ---
+
+
+def _define_run() -> None:
+    flags.DEFINE_string("run", None, "Name of the run, by default MODEL-bn or MODEL-nobn.")
+    flags.register_validator("run", lambda name: name is None or _is_run_name(name), RUN_NAME_RULE)
+    flags.DEFINE_bool("resume", True, "Go on with a run that exists; --noresume refuses to.")
+    flags.DEFINE_bool("overwrite", False, "Delete a run that exists, and start it afresh.")
+    _define_folders()
+
+
+def _define_folders() -> None:
+    flags.DEFINE_string("checkpoint_dir", "checkpoints", "Folder of the runs' checkpoints.")
+    flags.DEFINE_string("summary_dir", "summaries", "Folder of the runs' TensorBoard events.")
 
 
 def _define_json() -> None:
     flags.DEFINE_string("json", None, "File to write the result to, as JSON.")
 
 
-def _define_checkpoint_dir() -> None:
-    flags.DEFINE_string("checkpoint_dir", "checkpoints", "Folder of the runs' checkpoints.")
-
-
-def _define_summary_dir() -> None:
-    flags.DEFINE_string("summary_dir", "summaries", "Folder of the runs' TensorBoard events.")
-
-
 def _is_run_name(name: str) -> bool:
     # With a slash or two dots it would lead outside the folders of the runs.
     return re.fullmatch(r"[^\W_][^/\\,\n]*", name) is not None
+
+
+# --- The network ---
+
+
+def _define_network() -> None:
+    flags.DEFINE_enum(
+        "model",
+        "cnn",
+        ["cnn", "small", "deep", "mlp"],
+        "cnn: two 5x5 convolutions and a dense layer; small: the same with a quarter of the work; "
+        "deep: five convolutions and a dense layer; mlp: three layers of 100 "
+        "sigmoid units, the network of the batch-norm paper.",
+    )
+    _define_float(
+        "init_stddev",
+        None,
+        DEVIATION,
+        "Standard deviation of all initial weights, to see how much batch norm forgives; by "
+        "default it follows from each layer's fan-in.",
+    )
+    flags.DEFINE_enum(
+        "precision",
+        "float32",
+        ["float32", "bfloat16"],
+        "Of activations and products; weights, statistics and loss are always float32. bfloat16 is "
+        "faster on processors that have it.",
+    )
+
+
+# --- Batch normalization ---
+
+
+def _define_batch_norm() -> None:
+    flags.DEFINE_bool("batch_norm", True, "Batch normalization; without it, biases.")
+    _define_float(
+        "bn_decay",
+        0.9,
+        DECAY,
+        "Weight of the old value in the moving averages. Nearer to 1, they are smoother but lag "
+        "behind the weights: for long runs at a low learning rate.",
+    )
+    _define_float(
+        "bn_epsilon",
+        1e-5,
+        POSITIVE,
+        "Added to the variance; try 1e-3 if channels are nearly constant.",
+    )
+    flags.DEFINE_enum(
+        "population",
+        "ema",
+        ["ema", "exact"],
+        "Statistics for inference. ema: moving averages over the steps; exact: computed from all "
+        "training images with the final weights, for runs that are too short for averages.",
+    )
+    flags.register_multi_flags_validator(
+        ["batch_norm", "population"],
+        lambda values: values["batch_norm"] or values["population"] == "ema",
+        "--population=exact needs --batch_norm",
+    )
+
+
+# --- Optimization ---
+
+
+def _define_optimization() -> None:
+    _define_count(
+        "epochs", None, f"Times through the training images, by default {DEFAULT_EPOCHS}."
+    )
+    _define_count("train_steps", None, "Number of steps, instead of --epochs.")
+    flags.register_multi_flags_validator(
+        ["epochs", "train_steps"],
+        lambda values: None in values.values(),
+        "expected one of them, found both; one may be in the --flagfile",
+    )
+    _define_count("batch_size", 128, "Images in a step. In small batches, statistics are noisy.")
+    _define_float("learning_rate", 6e-3, POSITIVE, "Highest learning rate of the schedule.")
+    flags.DEFINE_enum(
+        "lr_schedule",
+        "onecycle",
+        ["constant", "cosine", "onecycle"],
+        "onecycle: rises for a quarter of the run, then falls to 0, made for short runs; "
+        "cosine: falls to 0; constant: the only one under which a finished run can be extended.",
+    )
+    flags.DEFINE_enum("optimizer", "adam", ["adam", "momentum", "sgd"], "Momentum is 0.9.")
+    flags.DEFINE_enum(
+        "on_nan",
+        "stop",
+        ["stop", "rollback"],
+        "When the loss is not finite. stop: end the run; rollback: go on from the last checkpoint "
+        "with half the learning rate, for unattended runs.",
+    )
+    flags.DEFINE_integer(
+        "seed",
+        0,
+        "Of everything random: two runs with the same flags and seed give the same weights.",
+        lower_bound=0,
+        upper_bound=2**63 - 1,
+    )
+
+
+# --- Regularization: off by default; presets/accurate.flags has values that work together ---
+
+
+def _define_regularization() -> None:
+    flags.DEFINE_enum(
+        "augment",
+        "none",
+        ["none", "affine", "elastic"],
+        "Distorts the training images, for runs of ten epochs and more. affine: turns, shears, "
+        "scales and shifts each; elastic: also bends those of a batch, all in the same way.",
+    )
+    _define_float("dropout", 0.0, SHARE, "Share of a dense layer's units that a step leaves out.")
+    _define_float("label_smoothing", 0.0, SHARE, "Share of a label that goes to all classes alike.")
+    _define_float(
+        "weight_decay",
+        0.0,
+        SHARE,
+        "Times the learning rate, the share that a step takes off each weight, but not off biases "
+        "and batch norm's scale and beta.",
+    )
+    _define_float(
+        "weight_average",
+        0.0,
+        DECAY,
+        "Decay of a moving average of the weights, such as 0.999, which is evaluated instead of "
+        "them; 0 keeps none. It gets its own statistics: in the last checkpoint from all training "
+        "images, for the validation curve and best.ckpt from the first 1000.",
+    )
+
+
+# --- How often a run is evaluated and saved ---
+
+
+def _define_intervals() -> None:
+    _define_count(
+        "validation_size",
+        None,
+        "Training images that are kept for validation, by default a twelfth; 0 trains on all.",
+        at_least=0,
+    )
+    _define_count(
+        "eval_every",
+        None,
+        "Steps between evaluations on the validation images, by default an epoch; each reads a "
+        "checkpoint made for it.",
+    )
+    _define_count(
+        "save_every",
+        None,
+        "Steps between checkpoints, by default an epoch; the newest three are kept.",
+    )
+
+
+# --- evaluate.py: whose weights, and how the images are looked at ---
+
+
+def _define_weights() -> None:
+    flags.DEFINE_string(
+        "run", None, "Name of the run, by default the one trained last; or several: a,b,c."
+    )
+    flags.register_validator(
+        "run",
+        lambda names: names is None or all(map(_is_run_name, names.split(","))),
+        RUN_NAME_RULE,
+    )
+    flags.register_validator(
+        "run",
+        lambda names: names is None or len(set(names.split(","))) == len(names.split(",")),
+        "must name each run once",
+    )
+    flags.DEFINE_string("checkpoint", None, "A checkpoint: checkpoints/cnn-bn/model.ckpt-1287.")
+    flags.mark_flags_as_mutual_exclusive(["run", "checkpoint"])
+    _define_folders()
+
+
+def _define_looks() -> None:
+    flags.DEFINE_enum("split", "test", ["test", "validation", "train"], "What to classify.")
+    flags.DEFINE_bool(
+        "fold_batch_norm", False, "Multiply each batch norm into the weights before it: faster."
+    )
+    _define_count(
+        "tta",
+        0,
+        "Classify this many distorted copies of each image as well, and take the mean of the "
+        "probabilities (test-time augmentation): slower, a little more accurate.",
+        at_least=0,
+    )
+    flags.DEFINE_bool(
+        "vote", False, "Several runs decide by majority, not by the mean of their probabilities."
+    )
+    flags.register_multi_flags_validator(
+        ["vote", "run"],
+        lambda values: not values["vote"] or "," in (values["run"] or ""),
+        "--vote needs several runs: --run=a,b,c",
+    )
+    flags.DEFINE_bool(
+        "projector", False, "Write the last hidden layer's view of the digits for TensorBoard."
+    )
+    flags.register_multi_flags_validator(
+        ["projector", "run"],
+        lambda values: not values["projector"] or "," not in (values["run"] or ""),
+        "--projector shows one run at a time",
+    )

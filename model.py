@@ -5,6 +5,7 @@ holds the weights and the population statistics, and nothing that only training 
 the two is a checkpoint: the variables that they share have the same names.
 """
 
+import functools
 import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -15,7 +16,7 @@ import tensorflow.compat.v1 as tf
 from augmentation import AUGMENTATIONS
 from bn_wrapper import fold_batch_norm, layers_of
 from networks import CLASSES, NETWORKS, Layers, Network
-from runtime.graphs import InferenceGraph, TrainingGraph
+from runtime.graphs import Fold, InferenceGraph, TrainingGraph
 
 IMAGE_SIZE = 28
 
@@ -128,7 +129,8 @@ def folded_inference_graph(network: Network, augment: str = "none") -> Inference
     multiplied in.
     """
     without = network._replace(batch_norm=False)
-    return _inference_graph(without, augment, is_folded=True)
+    fold = functools.partial(fold_batch_norms, bn_epsilon=network.bn_epsilon)
+    return _inference_graph(without, augment, fold)
 
 
 def fold_batch_norms(variables: dict[str, np.ndarray], bn_epsilon: float) -> dict[str, np.ndarray]:
@@ -155,14 +157,14 @@ def fold_batch_norms(variables: dict[str, np.ndarray], bn_epsilon: float) -> dic
     return folded
 
 
-def _inference_graph(network: Network, augment: str, is_folded: bool = False) -> InferenceGraph:
+def _inference_graph(network: Network, augment: str, fold: Fold | None = None) -> InferenceGraph:
     with tf.Graph().as_default() as graph:
         images, labels = _placeholders()
         pixels, distortion = _pixels(images), None
         if augment != "none":
             distortion = tf.placeholder(tf.int64, [], name="distortion")
             pixels = AUGMENTATIONS[augment](pixels, tf.stack([0, distortion]))
-        layers = Layers(network, phase_train=None, is_folded=is_folded)
+        layers = Layers(network, phase_train=None, is_folded=fold is not None)
         embedding = layers.embedding(pixels)
         logits = layers.logits(embedding)
         probabilities = tf.nn.softmax(logits, name="probabilities")
@@ -185,6 +187,7 @@ def _inference_graph(network: Network, augment: str, is_folded: bool = False) ->
         histograms=histograms,
         filters=filters,
         distortion=distortion,
+        fold=fold,
     )
 
 

@@ -21,39 +21,12 @@ from runtime.progress import note
 FLAGS = absl_flags.FLAGS
 flags.define_training()
 
-# What a run's weights and curves follow from, besides the data and the number of steps.
-RECIPE = (
-    "model",
-    "batch_norm",
-    "bn_decay",
-    "bn_epsilon",
-    "population",
-    "batch_size",
-    "learning_rate",
-    "lr_schedule",
-    "optimizer",
-    "augment",
-    "dropout",
-    "label_smoothing",
-    "weight_decay",
-    "weight_average",
-    "init_stddev",
-    "precision",
-    "on_nan",
-    "seed",
-)
-
 
 def main() -> None:
     """Trains, as the flags say."""
     commands.check_json_flag(FLAGS.json)
-    dataset = datasets.load(FLAGS.dataset, FLAGS.data_dir)
-    if FLAGS.validation_size is not None:
-        dataset = dataset.with_validation(FLAGS.validation_size)
+    dataset = datasets.load(FLAGS.dataset, FLAGS.data_dir).with_validation(FLAGS.validation_size)
     batches = Batches(*dataset.train, FLAGS.batch_size, FLAGS.seed)
-    epochs = FLAGS.epochs or flags.DEFAULT_EPOCHS
-    train_steps = FLAGS.train_steps or epochs * batches.steps_per_epoch
-
     name = FLAGS.run or f"{FLAGS.model}-{'bn' if FLAGS.batch_norm else 'nobn'}"
     folder = pathlib.Path(FLAGS.checkpoint_dir, name)
     summary_dir = pathlib.Path(FLAGS.summary_dir, name)
@@ -62,13 +35,8 @@ def main() -> None:
     with lock.only_process(folder):
         run = runs.open_run(
             folder,
-            {
-                **{flag: FLAGS[flag].value for flag in RECIPE},
-                "train_steps": train_steps,
-                "eval_every": FLAGS.eval_every or batches.steps_per_epoch,
-                "save_every": FLAGS.save_every or batches.steps_per_epoch,
-            },
-            {flag: FLAGS[flag].default for flag in RECIPE},
+            flags.of_run(FLAGS, batches.steps_per_epoch),
+            flags.defaults_of_run(FLAGS),
             dataset.description(),
             FLAGS.data_dir,
             summary_dir,
@@ -76,38 +44,34 @@ def main() -> None:
             overwrite=FLAGS.overwrite,
         )
         if run.result:
-            note(
-                f"{folder} is finished at step {run.flags['train_steps']}. To start afresh: "
-                f"--overwrite; to train another: --run=NAME; to go on: {runs.how_to_go_on(run)}"
-            )
+            note(runs.how_to_go_on(run))
         else:
             run.result = train(run, dataset, batches, summary_dir)
             run.save()
     commands.finish(run.result, FLAGS.json)
-    is_default = FLAGS["checkpoint_dir"].using_default_value
-    where = [] if is_default else [f"--checkpoint_dir={FLAGS.checkpoint_dir}"]
-    note(
-        f"to see the curves: {commands.tensorboard(FLAGS.summary_dir)}\n"
-        f"to evaluate again: {commands.line('evaluate.py', f'--run={name}', *where)}"
+    where = (
+        [] if FLAGS["checkpoint_dir"].using_default_value else [f"--checkpoint_dir={folder.parent}"]
     )
+    note(f"to see the curves: {commands.tensorboard(FLAGS.summary_dir)}")
+    note(f"to evaluate again: {commands.line('evaluate.py', f'--run={name}', *where)}")
 
 
 def train(
     run: runs.Run, dataset: datasets.Dataset, batches: Batches, summary_dir: pathlib.Path
 ) -> dict[str, Any]:
     """Trains a run to its end; returns what it reaches on the test images."""
-    train_steps = run.flags["train_steps"]
     note(
         f"{run.name}: training on {dataset.name}, {len(dataset.train.labels)} images, "
-        f"{train_steps} steps of {run.flags['batch_size']}"
+        f"{run.flags['train_steps']} steps of {run.flags['batch_size']}"
     )
     hint = processor.precision_hint(run.flags["precision"], processor.features())
     if hint:
         note(hint)
-    # Not at the top of the file: it takes seconds, and wrong input should be told of at once.
+    # Not at the top of the file: it takes seconds, and wrong input should be reported at once.
     commands.import_tensorflow()
     import model
-    from runtime import evaluation, hparams, summaries, training
+    from dashboard import hparams, summaries
+    from runtime import evaluation, training
 
     if not run.checkpoints:
         runs.begin(run)
@@ -118,25 +82,17 @@ def train(
         evaluation.Evaluator(model.inference_graph(network)) as evaluator,
     ):
         checkpoint = training.train(graph, run, batches, dataset.validation, evaluator, summary_dir)
-        if run.flags["population"] == "exact" or run.flags["weight_average"]:
+        averaged = run.flags["weight_average"] > 0
+        if averaged or run.flags["population"] == "exact":
             checkpoint = evaluation.save_exact_population(
-                model.inference_graph(network),
-                checkpoint,
-                dataset.train,
-                averaged=run.flags["weight_average"] > 0,
+                evaluator, checkpoint, dataset.train, averaged=averaged
             )
             run.add_checkpoint(checkpoint)
         evaluator.restore(checkpoint)
         outcome = evaluator.classify(*dataset.test)
         result = classification.result(outcome, dataset.name, "test", checkpoint)
-        summaries.write_test_outcome(
-            summary_dir / "test",
-            train_steps,
-            dataset.test.images,
-            outcome,
-            f"{classification.result_line(result)}\n\n"
-            f"Again: `{commands.line('evaluate.py', f'--checkpoint={checkpoint}')}`",
-        )
+        again = commands.line("evaluate.py", f"--checkpoint={checkpoint}")
+        summaries.write_test_outcome(summary_dir / "test", dataset.test, outcome, result, again)
     return result
 
 

@@ -1,13 +1,12 @@
-"""Measures how accurate the presets are and what each of their ingredients contributes, and writes
-docs/results/accuracy.md.
+"""Measures the presets' accuracy and what each ingredient adds; writes docs/results/accuracy.md.
 
 python -m benchmarks.accuracy --data_dir=data
 
-Trains 10 runs one after the other, which are timed, and then the ablation's, one for each core:
-some two and a half hours on two cores that multiply in bfloat16. Others take most of a day, and
-train all of them one for each core. Stopped, it reports what it has and goes on from there the next
-time, on another machine too: what it has is beside the report, and is to be deleted when the
-networks themselves are changed. What is trained again when a preset changes, it sees for itself.
+Trains 10 timed runs one after the other, and then those of the ablation, one per core: about two
+and a half hours on two cores that multiply in bfloat16. Other processors take most of a day, and
+train all runs one per core. If stopped, it reports the results so far and continues from there the
+next time, even on another machine. The results are stored beside the report; delete them if the
+networks themselves change. If a preset changes, the affected runs are detected and trained again.
 """
 
 import argparse
@@ -41,10 +40,10 @@ AUGMENTATIONS = ("none", "affine", "elastic")
 def train_missing(
     trainings: list[Training], results: Results, folder: pathlib.Path, data_dir: str, abreast: int
 ) -> None:
-    """Trains those that have no result yet, so many of them at a time.
+    """Trains those that have no result yet, `abreast` of them at a time.
 
     Raises:
-        RuntimeError: a training failed. Those that ran beside it are kept, the rest not begun.
+        RuntimeError: a run failed. Those running beside it are kept; the rest are not started.
     """
     missing = [training for training in trainings if training not in results]
     threads = None if abreast == 1 else 1
@@ -77,7 +76,7 @@ def train_missing(
 
 
 def measure_augmentation(data_dir: str) -> str:
-    """Measures what distorting the images adds to a step, in turns with a step without it."""
+    """Measures what distorting the images adds to a step, alternating with steps without it."""
     precision, batch_size = native_precision(), 128
     contestants = [Contestant(mode, precision, "ours", mode) for mode in AUGMENTATIONS]
     speeds = measure(contestants, batch_size, data_dir, rounds=7)
@@ -116,7 +115,7 @@ def main() -> None:
         write_text(augmentation, measure_augmentation(data_dir))
     results = Results(kept)
     try:
-        # The seconds of a preset are those of its own precision, with nothing else running.
+        # A preset's seconds are measured in its own precision, with nothing else running.
         if native_precision() == "bfloat16":
             train_missing(OF_PRESETS, results, folder, data_dir, abreast=1)
         train_missing(OF_PRESETS + ABLATION, results, folder, data_dir, processor.cores())

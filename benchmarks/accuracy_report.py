@@ -1,4 +1,4 @@
-"""The tables and the picture of docs/results/accuracy.md, from what is kept of the runs."""
+"""The tables and the picture of docs/results/accuracy.md, from the stored results of the runs."""
 
 import pathlib
 import statistics
@@ -16,15 +16,16 @@ from benchmarks.accuracy_runs import (
     Training,
 )
 from benchmarks.report import PROJECT
+from dashboard import pictures
 from mnist.datasets import Split
-from runtime import classification, pictures
+from runtime import classification
 from runtime.markdown import table
 
 ACCURACY_COLUMNS = ["test accuracy", "95 % interval (Wilson)"]
 
 
 def report(results: Results, test: Split, folder: pathlib.Path) -> str:
-    """Returns the report of what is kept in `folder` so far, and draws its picture there."""
+    """Returns the report on the results stored so far, and draws its picture in `folder`."""
     presets = "\n\n".join(
         f"## `presets/{preset}.flags`: one `{network}` network\n\n{preset_section(preset, results)}"
         for preset, network in PRESETS.items()
@@ -56,7 +57,7 @@ not multiply in bfloat16 trained with `--precision=float32`, a run on each core,
 
 
 def preset_section(preset: str, results: Results) -> str:
-    """Returns a row for each seed that is trained, and their mean."""
+    """Returns a table with a row for each trained seed, and their mean."""
     of_seeds = results.trained(preset, SEEDS)
     if not of_seeds:
         return "Not yet: no seed of it is trained."
@@ -71,7 +72,7 @@ def preset_section(preset: str, results: Results) -> str:
 
 
 def ablation_section(results: Results) -> str:
-    """Returns a row for each ingredient that was taken away, of the seeds that are trained."""
+    """Returns a table with a row for each removed ingredient, over the trained seeds."""
     rows = []
     for without, flags in {"": [], **WITHOUT}.items():
         of_seeds = results.trained("accurate", ABLATION_SEEDS, without)
@@ -107,7 +108,7 @@ def mean(of_seeds: dict[int, dict[str, Any]]) -> float:
 
 
 def ensemble_section(results: Results, test: Split, picture: pathlib.Path) -> str:
-    """Evaluates the runs of `best` together, and draws what all of them get wrong."""
+    """Evaluates the runs of `best` as an ensemble, and draws what all of them get wrong."""
     if len(results.trained(ENSEMBLE, SEEDS)) < len(SEEDS):
         return f"Not yet: `{ENSEMBLE}.flags` is to be trained with {len(SEEDS)} seeds first."
     members = [results.outcome(Training(ENSEMBLE, seed)) for seed in SEEDS]

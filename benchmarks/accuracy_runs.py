@@ -1,4 +1,4 @@
-"""The runs of the benchmark of accuracy, and what is kept of them."""
+"""The runs of the accuracy benchmark, and their stored results."""
 
 import json
 import os
@@ -21,12 +21,12 @@ from runtime.files import write_json
 PRESETS = {"accurate": "cnn", "best": "deep"}
 SEEDS, ABLATION_SEEDS = range(5), range(3)
 ENSEMBLE = "best"
-# What is taken away from `accurate.flags`, and the flags that do it.
+# What is removed from `accurate.flags`, and the flags that remove it.
 WITHOUT = {
     "batch norm": ["--nobatch_norm"],
     "batch norm at a tenth of the rate": ["--nobatch_norm", "--learning_rate=6e-4"],
     "augmentation": ["--augment=none"],
-    # Its statistics are exact ones: so are these, for the weights' average to be all that is gone.
+    # Weight averaging uses exact statistics; so does this, to remove nothing but the averaging.
     "weight averaging": ["--weight_average=0", "--population=exact"],
     "dropout": ["--dropout=0"],
     "label smoothing": ["--label_smoothing=0"],
@@ -49,24 +49,24 @@ class Training(NamedTuple):
 
     @property
     def is_member(self) -> bool:
-        """Whether it is one of the ensemble."""
+        """Whether it belongs to the ensemble."""
         return self.preset == ENSEMBLE
 
     @property
     def flags(self) -> list[str]:
-        """What `train.py` is told, besides where the files are."""
+        """The flags for `train.py`, except for the locations of files."""
         lines = (PROJECT / "presets" / f"{self.preset}.flags").read_text().splitlines()
         recipe = [line for line in lines if line.startswith("--")]
         return [*recipe, f"--seed={self.seed}", f"--run={self.run}", *WITHOUT.get(self.without, [])]
 
     def train(self, folder: pathlib.Path, data_dir: str, threads: int | None) -> dict[str, Any]:
-        """Trains, from where it was stopped if it was; returns the result.
+        """Trains, resuming a stopped run if there is one; returns the result.
 
-        Its `seconds` are those of the whole command: None where it had been begun before, or was
-        told how many threads to use, since others run beside it.
+        Its `seconds` are those of the whole command, or None if the run was resumed, or if
+        `threads` is set because others run beside it.
 
         Raises:
-            RuntimeError: the command failed, for the reason that it gave.
+            RuntimeError: the command failed; the message is the reason it gave.
         """
         places = [f"--{kind}_dir={folder / kind}" for kind in ("checkpoint", "summary")]
         command = [sys.executable, str(PROJECT / "train.py"), *self.flags, *places]
@@ -91,7 +91,7 @@ class Training(NamedTuple):
         return json.loads(result_file.read_text()) | {"seconds": seconds}
 
     def classify(self, folder: pathlib.Path, data_dir: str) -> Outcome:
-        """Returns what the trained run makes of the test images."""
+        """Classifies the test images with the trained run."""
         test = datasets.load("mnist", data_dir).test
         run, checkpoint = runs.find(str(folder / "checkpoint"), self.run, None)
         with evaluation.Evaluator(model.inference_graph(model.network_of(run.flags))) as evaluator:
@@ -109,7 +109,7 @@ def native_precision() -> str:
 
 
 class Results:
-    """What was measured so far, in files that are kept beside the report."""
+    """The results so far, in files stored beside the report."""
 
     def __init__(self, folder: pathlib.Path):
         """Reads what is there."""
@@ -118,19 +118,19 @@ class Results:
         self._results = json.loads(self._path.read_text()) if self._path.exists() else {}
 
     def __contains__(self, training: Training) -> bool:
-        """Whether it was trained with the flags that it has now."""
+        """Whether it was trained with its current flags."""
         is_trained = self._results.get(training.run, {}).get("flags") == " ".join(training.flags)
         return is_trained and (not training.is_member or self._outcome_file(training).exists())
 
     def trained(
         self, preset: str, seeds: Iterable[int], without: str = ""
     ) -> dict[int, dict[str, Any]]:
-        """Returns the figures of those seeds that are trained."""
+        """Returns the figures of the seeds trained so far."""
         trainings = {seed: Training(preset, seed, without) for seed in seeds}
         return {seed: self._results[one.run] for seed, one in trainings.items() if one in self}
 
     def add(self, training: Training, result: dict[str, Any], outcome: Outcome | None) -> None:
-        """Keeps the figures of a run; with `outcome`, what it makes of the test images as well."""
+        """Stores the figures of a run and, if given, its `outcome` on the test images."""
         if outcome:
             np.savez_compressed(self._outcome_file(training), **outcome._asdict())
         self._results[training.run] = {
@@ -143,7 +143,7 @@ class Results:
         write_json(self._path, self._results)
 
     def outcome(self, training: Training) -> Outcome:
-        """Returns what the run made of the test images."""
+        """Returns the run's outcome on the test images."""
         with np.load(self._outcome_file(training)) as fields:
             return Outcome(**fields)
 

@@ -1,4 +1,4 @@
-"""The machine's own ceiling: a large matrix product, by the library that TensorFlow uses."""
+"""The machine's own ceiling: a large matrix product, with the library that TensorFlow uses."""
 
 import tensorflow.compat.v1 as tf
 
@@ -30,7 +30,7 @@ def main() -> None:
 
             def multiply(_: int) -> None:
                 for _ in range(PRODUCTS):
-                    # The op, not its value, which would be copied.
+                    # The op, not its value, which TensorFlow would copy.
                     session.run(product.op)
 
             contestant.serve(multiply)

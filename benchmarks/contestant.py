@@ -1,8 +1,8 @@
-"""What every contestant of the speed benchmark is: a process that trains when it is told to.
+"""The common part of the speed benchmark's contestants: processes that train on request.
 
 A contestant prepares and warms up, prints `ready`, and then answers each line on its standard
-input with one line of JSON, the seconds that one burst took. So the processes of all contestants
-can be held ready, and take turns burst by burst on one machine.
+input with one line of JSON: the seconds that one burst took. So all contestants can stay ready and
+take turns, burst by burst, on one machine.
 """
 
 import argparse
@@ -12,21 +12,21 @@ import sys
 import time
 from collections.abc import Callable
 
-# The network's own multiplications and additions, forward: two convolutions with 5x5 weights, two
-# dense layers.
+# The network's multiplications and additions in the forward pass: two convolutions with 5x5
+# weights, two dense layers.
 FORWARD_FLOP = 2 * (28 * 28 * 25 * 32 + 14 * 14 * 25 * 32 * 64 + 3136 * 1024 + 1024 * 10)
-# Backward each layer has two more products of the same size, but for the first one, since nobody
-# asks for the gradient of the image.
+# In the backward pass each layer has two more products of the same size, except for the first: it
+# has one, since the gradient of the image is not needed.
 TRAINING_FLOP = 3 * FORWARD_FLOP - 2 * 28 * 28 * 25 * 32
 
-# A burst takes a second or more, so that starting one does not count.
+# A burst takes a second or more, so that the overhead of starting it is negligible.
 BURST_IMAGES = 8192
 
 LEARNING_RATE = 1e-3
 
 
 def parse_arguments(description: str, **choices: list[str]) -> argparse.Namespace:
-    """Returns the arguments of a contestant; `choices` are flags of its own."""
+    """Returns a contestant's arguments; `choices` are its own additional flags."""
     parser = argparse.ArgumentParser(description=description)
     parser.add_argument("--batch_size", type=int, required=True)
     parser.add_argument("--precision", choices=["float32", "bfloat16"], required=True)
@@ -49,7 +49,7 @@ def training_images(data_dir: str):
 
 
 def serve(train: Callable[[int], None]) -> None:
-    """Answers each line of standard input with the seconds that training on a burst takes.
+    """Answers each line of standard input with the seconds it takes to train on a burst.
 
     Args:
         train: trains on the given number of images, and returns when it is done.

@@ -1,4 +1,4 @@
-"""Inference with and without the batch norms folded into the weights before them."""
+"""Inference with and without folding the batch norms into the preceding weights."""
 
 import pathlib
 import statistics
@@ -11,7 +11,8 @@ import numpy as np
 
 import model
 from mnist import datasets
-from runtime import runs, variables
+from runtime import runs
+from runtime.checkpoints import Checkpoint
 from runtime.evaluation import Evaluator
 from runtime.markdown import table
 
@@ -20,26 +21,25 @@ RUNS_A_ROUND = {1: 300, 1000: 6}  # by batch size
 
 
 def section(data_dir: str) -> str:
-    """Returns the table of what folding does to a trained network, in each precision."""
+    """Returns the table of the effects of folding on a trained network, in each precision."""
     test = datasets.load("mnist", data_dir).test
     rows, facts = [], []
     with tempfile.TemporaryDirectory() as folder:
         for precision in ("float32", "bfloat16"):
             checkpoint = _train(precision, data_dir, pathlib.Path(folder))
             network = model.Network("cnn", True, 0.9, 1e-5, precision)
-            values = variables.read(checkpoint)
             plain = Evaluator(model.inference_graph(network))
             folded = Evaluator(model.folded_inference_graph(network))
             with plain, folded:
                 plain.restore(checkpoint)
-                folded.load(model.fold_batch_norms(values, network.bn_epsilon), checkpoint)
+                folded.restore(checkpoint)
                 rows += [[precision, *_race(plain, folded, test, size)] for size in RUNS_A_ROUND]
                 facts.append(f"- {precision}: {_agreement(plain, folded, test)}")
     header = ["precision", "batch", "images/s", "images/s, folded", "ratio", "spread over rounds"]
     return "\n".join([table(header, rows), "", "Of the 10,000 test images:", "", *facts])
 
 
-def _train(precision: str, data_dir: str, folder: pathlib.Path) -> str:
+def _train(precision: str, data_dir: str, folder: pathlib.Path) -> Checkpoint:
     """Trains for an epoch and returns the checkpoint."""
     command = [sys.executable, "train.py", "--epochs=1", f"--precision={precision}"]
     command += [f"--data_dir={data_dir}", f"--run={precision}"]
@@ -58,7 +58,7 @@ def _race(plain: Evaluator, folded: Evaluator, test: datasets.Split, batch_size:
             for _ in range(runs):
                 evaluator.logits(test.images[:batch_size])
             results.append(runs * batch_size / (time.perf_counter() - started))
-    # The first round warmed up.
+    # The first round was the warm-up.
     medians = [statistics.median(results[1:]) for results in speeds.values()]
     ratios = [b / a for a, b in zip(speeds[plain][1:], speeds[folded][1:], strict=True)]
     return [
@@ -70,7 +70,7 @@ def _race(plain: Evaluator, folded: Evaluator, test: datasets.Split, batch_size:
 
 
 def _agreement(plain: Evaluator, folded: Evaluator, test: datasets.Split) -> str:
-    """Says by how much the logits of the two differ."""
+    """Says how much the predictions and logits of the two differ."""
     pairs = [
         (plain.logits(test.images[i : i + 1000]), folded.logits(test.images[i : i + 1000]))
         for i in range(0, len(test.labels), 1000)

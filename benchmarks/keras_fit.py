@@ -1,4 +1,4 @@
-"""Keras 3 on TensorFlow: the same network, batch size, optimizer and data, by `Model.fit`."""
+"""Keras 3 on TensorFlow: the same network, batch size, optimizer and data, with `Model.fit`."""
 
 from benchmarks import contestant
 
@@ -19,7 +19,7 @@ def main() -> None:
             layers.Rescaling(1 / 255),
             layers.Conv2D(32, 5, padding="same", use_bias=False),
             layers.BatchNormalization(epsilon=1e-5),
-            # Pooled before ReLU, as in model.py: the same function, and less to do.
+            # Pooled before ReLU, as in model.py: the same function with less work.
             layers.MaxPooling2D(),
             layers.ReLU(),
             layers.Conv2D(64, 5, padding="same", use_bias=False),

@@ -1,4 +1,4 @@
-"""One batch norm layer, forward and backward, by each of the ways there are to compute it."""
+"""One batch norm layer, forward and backward, by each way to compute it."""
 
 import statistics
 import time
@@ -8,7 +8,7 @@ import tensorflow.compat.v1 as tf
 from bn_wrapper import batch_norm_wrapper
 from runtime.markdown import table
 
-SHAPE = [128, 28, 28, 32]  # what the first layer of the network hands on
+SHAPE = [128, 28, 28, 32]  # the output of the network's first convolution
 ROUNDS, RUNS_A_ROUND = 12, 10
 
 
@@ -44,7 +44,7 @@ def _race(dtype: str) -> dict[str, list[float]]:
             gradients = tf.gradients(outputs, tf.trainable_variables(), [inputs.read_value()])
             session = tf.Session()
             session.run(tf.global_variables_initializer())
-            # The ops, not their values, which would be copied.
+            # The ops, not their values, which TensorFlow would copy.
             steps[name] = session.make_callable([tensor.op for tensor in [outputs, *gradients]])
     milliseconds: dict[str, list[float]] = {name: [] for name in ways}
     for _ in range(ROUNDS + 1):
@@ -53,7 +53,7 @@ def _race(dtype: str) -> dict[str, list[float]]:
             for _ in range(RUNS_A_ROUND):
                 step()
             milliseconds[name].append(1000 * (time.perf_counter() - started) / RUNS_A_ROUND)
-    # The first round warmed up.
+    # The first round was the warm-up.
     return {name: each[1:] for name, each in milliseconds.items()}
 
 

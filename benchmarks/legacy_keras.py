@@ -1,9 +1,9 @@
-"""A TF1 program on the legacy Keras, and on `bn_compat.install()`, one after the other.
+"""Runs a TF1 program on legacy Keras and on `bn_compat.install()`, in turns.
 
 python -m benchmarks.legacy_keras
 
-Prints the table of docs/migrating.md: how long it takes from nothing to the first layer, how long a
-step of a conv net of tf.layers takes, and which inputs batch norm refuses on a CPU.
+Prints the table in docs/migrating.md: the time from start-up to the first layer, the time per step
+of a tf.layers conv net, and which inputs batch norm refuses on a CPU.
 """
 
 import json
@@ -15,7 +15,7 @@ import sys
 from runtime.markdown import table
 
 ROUNDS = 5
-# Run with the legacy Keras, or with Keras 3; `install` then leaves tf.layers alone, or makes it.
+# Run with legacy Keras, where `install` leaves tf.layers alone, or Keras 3, where it provides it.
 PROGRAM = """
 import json, sys, time
 started = time.perf_counter()
@@ -64,7 +64,7 @@ print(json.dumps({
 
 
 def main() -> None:
-    """Runs both in turn, and prints medians."""
+    """Runs both in turns, and prints the medians."""
     contestants = {"tf.layers on the legacy Keras": "1", "`bn_compat.install()` on Keras 3": "0"}
     found: dict[str, list[dict]] = {name: [] for name in contestants}
     for number in range(ROUNDS):

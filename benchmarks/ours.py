@@ -1,4 +1,4 @@
-"""The suite itself: the very graph, batches and step that train.py runs."""
+"""The suite itself: the same graph, batches and step that train.py runs."""
 
 import itertools
 
@@ -6,7 +6,7 @@ from benchmarks import contestant
 
 
 def main() -> None:
-    """Trains the default network on images that are distorted as the mode says."""
+    """Trains the default network on images distorted according to the mode."""
     arguments = contestant.parse_arguments(__doc__, mode=["none", "affine", "elastic"])
     images, labels = contestant.training_images(arguments.data_dir)
 

@@ -1,4 +1,4 @@
-"""Whole commands: how long they take to start, and the memory that they take."""
+"""Whole commands: how long they take to start, and how much memory they use."""
 
 import json
 import statistics
@@ -12,7 +12,7 @@ from runtime.markdown import table
 ROUNDS = 5
 ALONE = "`import tensorflow` alone"
 IMPORT = ["-c", "import tensorflow"]
-# Linux counts what a process was forked from into its peak, so it is started by a small one.
+# Linux counts the forking parent's memory in a process's peak, so a small process starts it.
 LAUNCHER = """
 import json, resource, subprocess, sys, time
 started = time.perf_counter()
@@ -24,14 +24,14 @@ print(json.dumps([seconds, peak_kib / 1024]))
 
 
 class Usage(NamedTuple):
-    """What one process took."""
+    """The time and memory that one process used."""
 
     seconds: float
     peak_mib: float
 
 
 def usage(*arguments: str) -> Usage:
-    """Runs this Python with arguments to its end.
+    """Runs this Python with the arguments until it exits.
 
     Raises:
         subprocess.CalledProcessError: it failed.
@@ -42,7 +42,7 @@ def usage(*arguments: str) -> Usage:
 
 
 def section(data_dir: str) -> str:
-    """Returns the table of seconds and of memory, each beside `import tensorflow` alone."""
+    """Returns the table of seconds and memory, each beside `import tensorflow` alone."""
     with tempfile.TemporaryDirectory() as folder:
         folders = [f"--checkpoint_dir={folder}/c"]
         train = ["train.py", f"--data_dir={data_dir}", f"--summary_dir={folder}/s", *folders]

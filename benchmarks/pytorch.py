@@ -1,4 +1,4 @@
-"""PyTorch: the same network, batch size, optimizer and data, as its documentation advises."""
+"""PyTorch: same network, batch size, optimizer and data, set up as its documentation advises."""
 
 import numpy as np
 import torch
@@ -25,7 +25,7 @@ class Network(nn.Module):
         """Returns the logits [n, 10] of uint8 images [n, 28, 28]."""
         hidden = (images.to(torch.float32) / 255).unsqueeze(1)
         hidden = hidden.contiguous(memory_format=torch.channels_last)
-        # Pooled before ReLU, as in model.py: the same function, and less to do.
+        # Pooled before ReLU, as in model.py: the same function with less work.
         hidden = functional.relu(functional.max_pool2d(self.norm1(self.conv1(hidden)), 2))
         hidden = functional.relu(functional.max_pool2d(self.norm2(self.conv2(hidden)), 2))
         hidden = functional.relu(self.norm3(self.dense(hidden.flatten(1))))

@@ -8,7 +8,7 @@ PROJECT = pathlib.Path(__file__).parents[1]
 
 
 def machine() -> str:
-    """Names the processor, and what it can do in bfloat16."""
+    """Names the processor and its bfloat16 instructions."""
     features = processor.features() or frozenset()
     bfloat16 = [name.upper() for name in processor.BFLOAT16_FEATURES if name in features]
     return (

@@ -1,4 +1,4 @@
-"""Measures the suite beside its peers, in turns on one machine, and writes docs/results/speed.md.
+"""Measures the suite against its peers, in turns on one machine, and writes docs/results/speed.md.
 
 python -m benchmarks.speed --data_dir=data
 """
@@ -24,7 +24,7 @@ OUTPUT = PROJECT / "docs" / "results" / "speed.md"
 
 
 class Contestant(NamedTuple):
-    """Who trains, in which precision: a module of this folder, and its arguments."""
+    """What trains, in which precision: a module in this folder, and its arguments."""
 
     name: str
     precision: str
@@ -35,7 +35,7 @@ class Contestant(NamedTuple):
         """Starts the process, and returns it once it has warmed up.
 
         Raises:
-            RuntimeError: it ended before it was ready; run by itself, it says why.
+            RuntimeError: it exited before it was ready; run it on its own to see why.
         """
         arguments = [f"--batch_size={batch_size}", f"--precision={self.precision}"]
         arguments += [f"--data_dir={data_dir}"] + ([f"--mode={self.mode}"] if self.mode else [])
@@ -80,9 +80,9 @@ ALL = [
 def measure(
     contestants: list[Contestant], batch_size: int, data_dir: str, rounds: int
 ) -> dict[Contestant, list[float]]:
-    """Returns the speed of each contestant in each round, in which all take a turn.
+    """Returns the speed of each contestant in each round; all take a turn per round.
 
-    It is in images per second, and that of the ceilings in FLOP per second.
+    Speeds are in images per second, those of the ceilings in FLOP per second.
     """
     processes = {}
     images = contestant.BURST_IMAGES // batch_size * batch_size
@@ -104,7 +104,7 @@ def measure(
 
 
 class Ratio(NamedTuple):
-    """How much faster one contestant is than the best of others, round by round."""
+    """How much faster one contestant is than the best of several others, round by round."""
 
     what: str
     target: float
@@ -125,7 +125,7 @@ class Ratio(NamedTuple):
 
 
 def ratios(speeds: dict[int, dict[Contestant, list[float]]]) -> list[Ratio]:
-    """Returns what the suite promises, and what was measured."""
+    """Returns the suite's targets, and what was measured."""
     f32, bf16 = OURS["float32"], OURS["bfloat16"]
 
     def best_of(batch_size: int, others: list[Contestant]) -> list[list[float]]:

@@ -1,7 +1,7 @@
-"""How long each preset takes to 99 % test accuracy.
+"""How long each preset takes to reach 99 % test accuracy.
 
-The accuracy is read every few steps, off the clock; training does not see it. A run of this module
-by itself trains once, as the flags of train.py say, and prints JSON.
+The accuracy is measured at intervals, off the clock; training does not see it. Run on its own, this
+module trains once, according to the flags of train.py, and prints JSON.
 """
 
 import json
@@ -20,7 +20,7 @@ FAST_SEEDS, BLOG_SEEDS = range(10), range(3)
 
 
 def section(data_dir: str) -> str:
-    """Runs both presets, in turns, and returns what they took."""
+    """Runs both presets in turns, and returns the table of their times."""
     fast, blog = [], []
     for seed in FAST_SEEDS:
         fast.append(_run("presets/fast.flags", seed, data_dir))
@@ -40,7 +40,7 @@ def section(data_dir: str) -> str:
     ]
     means = [statistics.mean(r["accuracy"] for r in at_step) for at_step in zip(*blog, strict=True)]
     reached = next((i for i, mean in enumerate(means) if mean >= TARGET), None)
-    # Where the mean never reaches the target, the whole run is a lower bound.
+    # If the mean never reaches the target, the whole run is a lower bound.
     index = len(means) - 1 if reached is None else reached
     at_step = [readings[index] for readings in blog]
     blog_seconds = statistics.median(r["seconds"] for r in at_step)

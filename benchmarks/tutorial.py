@@ -1,7 +1,7 @@
-"""The program that the suite descends from: what tutorials of batch norm in TensorFlow 1 had.
+"""The program that the suite descends from, as in tutorials on batch norm in TensorFlow 1.
 
-Images are fed in float32; the moments are taken in a `tf.cond` on a placeholder; each step also
-fetches the accuracy. Only the names of the API are today's.
+Images are fed as float32; the moments are taken in a `tf.cond` on a placeholder; each step also
+fetches the accuracy. Only the API names are today's.
 """
 
 import numpy as np
@@ -11,7 +11,7 @@ from benchmarks import contestant
 
 
 def batch_norm(inputs: tf.Tensor, is_training: tf.Tensor, decay: float = 0.99) -> tf.Tensor:
-    """Normalizes over all dimensions but the last, as the tutorials wrote it down."""
+    """Normalizes over all dimensions but the last, as the tutorials did."""
     channels = inputs.shape.as_list()[-1]
     scale = tf.Variable(tf.ones([channels]))
     beta = tf.Variable(tf.zeros([channels]))

@@ -1,4 +1,4 @@
-"""Images and labels: the IDX format, the download, drawn digits in MNIST's place, batches.
+"""Images and labels: the IDX format, the download, drawn digits instead of MNIST, batches.
 
-Nothing of TensorFlow: what is done to images in the graph is in `augmentation`.
+Nothing here uses TensorFlow; operations on images in the graph are in `augmentation`.
 """

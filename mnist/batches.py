@@ -1,4 +1,4 @@
-"""Shuffled batches that can be asked for by step."""
+"""Shuffled batches, accessible by step."""
 
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -9,15 +9,15 @@ from runtime.errors import InputError
 
 
 class Batches:
-    """Training batches: batch k of epoch e is a function of (seed, e, k) and nothing else.
+    """Training batches: batch k of epoch e depends only on (seed, e, k).
 
-    So a resumed run goes on with the very batch at which it was stopped. Every batch is full:
-    each epoch, shuffled anew, leaves out the few images at its end that do not fill one, since
-    the statistics of a smaller batch are noisier.
+    So a resumed run continues with the exact batch at which it stopped. Every batch is full: each
+    epoch is reshuffled and drops the few images at its end that do not fill a batch, since the
+    statistics of a smaller batch are noisier.
     """
 
     def __init__(self, images: np.ndarray, labels: np.ndarray, batch_size: int, seed: int):
-        """Takes images [n, ...] and labels [n]; they are not copied.
+        """Takes images [n, ...] and labels [n], without copying them.
 
         Raises:
             InputError: there are fewer than `batch_size` images.
@@ -44,13 +44,13 @@ class Batches:
         return self._images[chosen], self._labels[chosen]
 
     def first_images(self, count: int) -> tuple[np.ndarray, np.ndarray]:
-        """Returns the first images and labels of the training set, in its own order."""
+        """Returns the first images and labels of the training set, unshuffled."""
         return self._images[:count], self._labels[:count]
 
     def ahead(self, first_step: int, end: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         """Yields the batches of steps `first_step` to `end` - 1.
 
-        Each is gathered by a thread while the caller is busy with the one before it.
+        A thread gathers each batch while the caller is busy with the one before it.
         """
         with ThreadPoolExecutor(max_workers=1) as gatherer:
             upcoming = gatherer.submit(self.batch, first_step)

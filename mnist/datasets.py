@@ -1,4 +1,4 @@
-"""A data set by name, split for training, validation and test, and called what it really is."""
+"""Data sets by name, split into training, validation and test, and labelled truthfully."""
 
 import hashlib
 import pathlib
@@ -10,7 +10,7 @@ from mnist import download, idx, synthetic
 from runtime.errors import InputError
 from runtime.progress import note
 
-# MNIST's 60,000 become 55,000 + 5,000, as TensorFlow's own tutorial split them.
+# Splits MNIST's 60,000 into 55,000 + 5,000, as TensorFlow's own tutorial did.
 VALIDATION_SHARE = 12
 
 SYNTHETIC_TRAIN, SYNTHETIC_TEST = 12_000, 2_000
@@ -40,13 +40,15 @@ class Dataset(NamedTuple):
     validation: Split
     test: Split
 
-    def with_validation(self, size: int) -> "Dataset":
-        """Returns the data set with the first `size` of its training images for validation.
+    def with_validation(self, size: int | None) -> "Dataset":
+        """Returns the data set with its first `size` training images held out for validation.
+
+        None leaves it as it is.
 
         Raises:
-            InputError: there are not so many, or none would be left.
+            InputError: there are not that many, or none would be left.
         """
-        if size == len(self.validation.labels):
+        if size is None or size == len(self.validation.labels):
             return self
         images = np.concatenate([self.validation.images, self.train.images])
         labels = np.concatenate([self.validation.labels, self.train.labels])
@@ -76,15 +78,15 @@ def load(dataset: str, data_dir: str) -> Dataset:
     """Loads a data set.
 
     Args:
-        dataset: `mnist`: the four IDX files of `data_dir`; what is missing is downloaded.
-            `synthetic`: drawn digits, the same ones on every machine.
-            `auto`: as `mnist`, or, when there is no way to get it, `synthetic` with a warning.
+        dataset: `mnist`: the four IDX files in `data_dir`; missing ones are downloaded.
+            `synthetic`: drawn digits, the same on every machine.
+            `auto`: like `mnist`, but `synthetic` with a warning if it can't be downloaded.
         data_dir: folder of the IDX files. They may be another set of 28x28 images in ten
-            classes; it then goes by the folder's name.
+            classes, which is then named after the folder.
 
     Raises:
         InputError: a file is damaged, or the folder cannot be used.
-        mnist.download.DownloadError: `mnist` is neither there nor to be had.
+        mnist.download.DownloadError: `mnist` is missing and can't be downloaded.
     """
     if dataset == "synthetic":
         return _draw()
@@ -126,7 +128,7 @@ def _are_mnist(paths: list[pathlib.Path]) -> bool:
 
 def _name_after_folder(folder: pathlib.Path) -> str:
     name = folder.resolve().name
-    # A folder may be called what its content is not; the results may not.
+    # A folder may have a misleading name; results may not.
     if name.lower() in ("mnist", "synthetic"):
         name = f"other-{name}"
     note(f"{folder}: well-formed, but not MNIST; it is called {name!r} from here on")

@@ -1,11 +1,11 @@
 """Find the four MNIST files on disk and download those that are missing.
 
-A file gets its name only after the SHA-256 of its content was checked. Until then it is a hidden
-`.part` file beside its future place, so that whatever happens (a cut-off download, a full disk,
-Ctrl-C, a killed process), what bears the name of a data file is that data file.
+A file gets its name only after the SHA-256 of its content has been checked. Until then it is a
+hidden `.part` file in the same folder, so that whatever happens (a cut-off download, a full disk,
+Ctrl-C, a killed process), a file with the name of a data file is that data file.
 
-Every wait is bounded, also with a server that hardly answers, and without a network the user
-learns within seconds that the files can be put in place by hand.
+Every wait is bounded, even if a server barely responds, and without a network the user learns
+within seconds that the files can be put in place by hand.
 """
 
 import hashlib
@@ -55,40 +55,40 @@ FILES = {
     ),
 }
 
-# Compressing can make a file longer, by little: beyond this a download is not what it should be.
+# Compression can make a file slightly longer; a download that exceeds this is not the right file.
 GZIP_OVERHEAD_BYTES = 1 << 16
 PIECE_BYTES = 1 << 16
 SLOWEST_BYTES_PER_SECOND = 10_000
 FIRST_PAUSE_SECONDS = 0.5
-# No download is silent for so long: the process that wrote such a .part file is gone.
+# No download is silent for this long: the process that wrote such a .part file is gone.
 STALE_SECONDS = 3600
 
 
 class DownloadError(CommandError):
-    """No mirror gave a file. The message has each mirror's reason and what the user can do."""
+    """No mirror provided a file. The message has each mirror's reason and what the user can do."""
 
 
 class _MirrorError(Exception):
-    """A mirror did not give a file, and would not if asked again."""
+    """A mirror did not provide a file, and would not if asked again."""
 
 
 class _PassingError(_MirrorError):
-    """A mirror did not give a file, but might if asked again."""
+    """A mirror did not provide a file, but might if asked again."""
 
 
 class _UnreachableError(_MirrorError):
-    """A mirror cannot be reached, for this file or for any other."""
+    """A mirror cannot be reached, for this file or any other."""
 
 
 def find(data_dir: StrPath, name: str) -> Path | None:
-    """Return the path of a file of `FILES` in a folder, or None when it is not there.
+    """Return the path of a file of `FILES` in a folder, or None if it is not there.
 
-    Accepted are NAME.gz and NAME, and both with a dot before `idx`, as in
-    `train-images.idx3-ubyte`, the spelling that some archives unpack to.
+    Accepts NAME.gz and NAME, and both with a dot before `idx`, as in `train-images.idx3-ubyte`,
+    the spelling that some archives unpack to.
     """
     for spelling in (name, name.replace("-idx", ".idx")):
         for path in (Path(data_dir, f"{spelling}.gz"), Path(data_dir, spelling)):
-            # Unlike Path.is_file, this does not raise when the folder may not be searched.
+            # Unlike Path.is_file, this does not raise if the folder can't be searched.
             if os.path.isfile(path):
                 return path
     return None
@@ -97,8 +97,8 @@ def find(data_dir: StrPath, name: str) -> Path | None:
 def sha256_of_decompressed(path: StrPath, limit: int = sys.maxsize) -> str:
     """Return the SHA-256, in hexadecimal, of a raw or gzip file's first `limit` content bytes.
 
-    It is that of `FILES` for the real MNIST, however the file was compressed. Raises InputError,
-    naming the file, when it cannot be read or decompressed.
+    For the real MNIST it equals that in `FILES`, however the file was compressed. Raises
+    InputError, naming the file, if it cannot be read or decompressed.
     """
     digest = hashlib.sha256()
     with open_decompressed(path) as stream:
@@ -110,20 +110,20 @@ def sha256_of_decompressed(path: StrPath, limit: int = sys.maxsize) -> str:
 def fetch_missing(
     data_dir: StrPath, mirrors: Sequence[str] = MIRRORS, timeout: float = 10.0, retries: int = 2
 ) -> list[Path]:
-    """Download those of the four files that `data_dir` lacks, and return where all four are.
+    """Download those of the four files that `data_dir` lacks, and return the paths of all four.
 
-    The order is train images, train labels, test images, test labels. The folder is made if it is
-    missing. Files that are there are read only where others are missing: MNIST's are not put beside
+    The order is train images, train labels, test images, test labels. The folder is created if
+    missing. Existing files are read only if others are missing, so that MNIST's are not put beside
     those of another data set.
 
     `mirrors` are the URLs of folders, tried in order for each file; the environment variable
-    MNIST_MIRROR, when set, replaces them by the one URL that it holds. `timeout` is how many
+    MNIST_MIRROR, if set, replaces them with the one URL that it holds. `timeout` is how many
     seconds a server may take to answer, be silent, or be slower than 10 kB/s. `retries` is how
-    often a mirror is asked again after a failure that may pass, such as a lost connection.
+    often to retry a mirror after a failure that may be temporary, such as a lost connection.
 
-    Raises DownloadError when no mirror gives a file, and InputError when the folder cannot be
-    made or written to, or has some files that are not MNIST's and lacks others. What was downloaded
-    until then stays, so that the next call needs less.
+    Raises DownloadError if no mirror provides a file, and InputError if the folder cannot be
+    created or written to, or has some files that are not MNIST's and lacks others. Files downloaded
+    before the error stay, so that the next call needs fewer.
     """
     folder = Path(data_dir)
     _check_that_mnist_is_what_is_missing(folder)
@@ -133,7 +133,7 @@ def fetch_missing(
 
 
 def _check_that_mnist_is_what_is_missing(folder: Path) -> None:
-    """Raise InputError where some files are missing, and one that is there is not MNIST's."""
+    """Raise InputError if some files are missing and one that exists is not MNIST's."""
     paths = {name: find(folder, name) for name in FILES}
     missing = [name for name, path in paths.items() if path is None]
     for name, path in paths.items():
@@ -152,10 +152,10 @@ def _chosen(mirrors: Sequence[str]) -> Sequence[str]:
 
 @contextmanager
 def _made_folder(folder: Path) -> Iterator[None]:
-    """Make a folder for the `with` block, and unmake it afterwards if nothing was put into it.
+    """Create a folder for the `with` block, and remove it afterwards if it is still empty.
 
-    The network's errors have types of their own (see `_MirrorError`), so that an OSError in here
-    is the disk's: the folder may not be written to, or the disk is full.
+    Network errors have their own types (see `_MirrorError`), so an OSError in here comes from the
+    disk: the folder is not writable, or the disk is full.
     """
     try:
         made = [path for path in (folder, *folder.parents) if not path.exists()]
@@ -164,7 +164,7 @@ def _made_folder(folder: Path) -> Iterator[None]:
             yield
         finally:
             for path in made:
-                # rmdir refuses a folder that holds something, which is what keeps the data.
+                # rmdir refuses a folder that is not empty, which protects the data.
                 with suppress(OSError):
                     path.rmdir()
     except OSError as error:
@@ -188,7 +188,7 @@ class _Downloader:
         target = self.folder / f"{name}.gz"
         _remove_stale_parts(target)
         if not sys.stderr.isatty():
-            print(f"downloading {target}", file=sys.stderr)  # in place of the progress bar
+            print(f"downloading {target}", file=sys.stderr)  # instead of the progress bar
         for mirror in tuple(self.reachable):
             try:
                 return self._fetch_from(mirror, target, FILES[name])
@@ -204,7 +204,7 @@ class _Downloader:
         )
 
     def _fetch_from(self, mirror: str, target: Path, content: Content) -> Path:
-        """Download one file from one mirror, asking again when a failure may pass."""
+        """Download one file from one mirror, retrying after a failure that may be temporary."""
         url = f"{mirror.rstrip('/')}/{target.name}"
         for attempt in range(self.retries):
             try:
@@ -215,7 +215,7 @@ class _Downloader:
 
 
 def _remove_stale_parts(target: Path) -> None:
-    """Remove what killed processes left of this file, but not what others are downloading now."""
+    """Remove what killed processes left of this file, but not downloads in progress."""
     for part in target.parent.glob(f".{target.name}.*.part"):
         if time.time() - part.stat().st_mtime > STALE_SECONDS:
             part.unlink(missing_ok=True)
@@ -233,7 +233,7 @@ def _fetch_once(url: str, target: Path, content: Content, timeout: float) -> Pat
 
 
 def _check(part: Path, content: Content) -> None:
-    """Raise unless a downloaded file decompresses to the content that it should have."""
+    """Raise unless a downloaded file decompresses to the expected content."""
     try:
         found = sha256_of_decompressed(part, content.size + 1)
     except InputError as error:
@@ -243,13 +243,13 @@ def _check(part: Path, content: Content) -> None:
 
 
 def _download(url: str, part: Path, limit: int, timeout: float) -> None:
-    """Download a URL of at most `limit` bytes into a file that is then safely on the disk."""
-    # The file first: that a folder cannot be written to is then known before the network is asked.
+    """Download a URL of at most `limit` bytes into a file, and sync it to disk."""
+    # The file first, so that an unwritable folder is noticed before the network is used.
     with open(part, "wb") as file, _open(url, timeout) as response:
         name = url.rpartition("/")[2]
         length = response.headers.get("Content-Length", "")
         total = int(length) if length.isdecimal() else None
-        # Without a terminal (disable=None) there is no bar, but the line that `fetch` prints.
+        # Without a terminal (disable=None) there is no bar; `fetch` prints a line instead.
         with tqdm(
             desc=name, total=total, unit="B", unit_scale=True, leave=False, disable=None
         ) as bar:
@@ -263,14 +263,14 @@ def _download(url: str, part: Path, limit: int, timeout: float) -> None:
 def _pieces(
     response: http.client.HTTPResponse, total: int | None, limit: int, timeout: float
 ) -> Iterator[bytes]:
-    """Yield a response piece by piece; raise when it is cut off, too long or too slow."""
+    """Yield a response piece by piece; raise if it is cut off, too long or too slow."""
     start = time.monotonic()
     received = 0
     while piece := _read_piece(response):
         received += len(piece)
         if received > limit:
             raise _MirrorError(f"sent more than the {limit} bytes that the file can have")
-        # The socket's time-out starts again with every byte, and so never ends a slow drip.
+        # The socket's timeout restarts with every byte, so it never ends a slow drip.
         if received < SLOWEST_BYTES_PER_SECOND * (time.monotonic() - start - timeout):
             raise _MirrorError(f"too slow: sent {received} bytes in more than {timeout:g} s")
         yield piece
@@ -279,7 +279,7 @@ def _pieces(
 
 
 def _read_piece(response: http.client.HTTPResponse) -> bytes:
-    """Read what has arrived, waiting only when nothing has; b"" at the end."""
+    """Read what has arrived, waiting only if nothing has; b"" at the end."""
     try:
         return response.read1(PIECE_BYTES)
     except (OSError, http.client.HTTPException) as error:
@@ -287,7 +287,7 @@ def _read_piece(response: http.client.HTTPResponse) -> bytes:
 
 
 def _open(url: str, timeout: float) -> http.client.HTTPResponse:
-    """Ask for a URL, and tell apart the ways in which that can fail."""
+    """Request a URL, and distinguish the ways in which that can fail."""
     try:
         return _answer_within(timeout, url)
     except urllib.error.HTTPError as error:
@@ -306,10 +306,10 @@ def _open(url: str, timeout: float) -> http.client.HTTPResponse:
 
 
 def _answer_within(timeout: float, url: str) -> http.client.HTTPResponse:
-    """Ask for a URL and return the response, or raise what `urlopen` raises, or TimeoutError.
+    """Request a URL and return the response, or raise what `urlopen` raises, or TimeoutError.
 
-    The time-out of `urlopen` itself starts again for every address of a host and for every byte
-    of a header, and does not hold for the name server. In a thread, all of that can be left alone.
+    The timeout of `urlopen` itself restarts for every address of a host and for every byte of a
+    header, and does not cover the name lookup. A thread can be abandoned in any of these.
     """
     answer: futures.Future[http.client.HTTPResponse] = futures.Future()
 
@@ -324,5 +324,5 @@ def _answer_within(timeout: float, url: str) -> http.client.HTTPResponse:
 
 
 def _one_line(error: object) -> str:
-    """Return the message of an error, which can have several lines, as for a redirect loop."""
+    """Return an error's message in one line; some have several, as for a redirect loop."""
     return " ".join(str(error).split()) or type(error).__name__

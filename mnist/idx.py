@@ -6,8 +6,8 @@ http://yann.lecun.com/exdb/mnist:
     images: magic 0x00000803, count, rows, columns (uint32 each), then the pixels
     labels: magic 0x00000801, count (uint32 each), then the labels
 
-A training run on half a data set looks like a training run, so nothing is repaired here: a file
-is read whole and exactly as its header announces it, or not at all.
+A training run on half a data set looks like any other, so nothing is repaired here: a file is
+read whole and exactly as its header describes it, or not at all.
 """
 
 import gzip
@@ -31,7 +31,7 @@ CHUNK_BYTES = 1 << 20
 
 
 class _Kind(NamedTuple):
-    """What the header of one kind of IDX file has to say."""
+    """What the header of one kind of IDX file must contain."""
 
     name: str
     magic: int
@@ -47,7 +47,7 @@ def read_images(path: StrPath) -> np.ndarray:
 
     Returns a contiguous, read-only uint8 array [n, 28, 28], n >= 1: 0 is the background and 255
     the ink, row 0 is the top of the digit. Raises InputError, in one line that names the file,
-    when it cannot be read or is anything else than a complete file of 28x28 images.
+    if it cannot be read or is anything but a complete file of 28x28 images.
     """
     return _read(path, _IMAGES)
 
@@ -56,8 +56,8 @@ def read_labels(path: StrPath) -> np.ndarray:
     """Read the labels of one IDX file.
 
     Returns a contiguous, read-only uint8 array [n], n >= 1, of the digits 0 to 9. Raises
-    InputError, in one line that names the file, when it cannot be read or is anything else than
-    a complete file of such labels.
+    InputError, in one line that names the file, if it cannot be read or is anything but a complete
+    file of such labels.
     """
     labels = _read(path, _LABELS)
     if labels.max() > 9:
@@ -69,10 +69,10 @@ def read_labels(path: StrPath) -> np.ndarray:
 
 
 def read_pair(images_path: StrPath, labels_path: StrPath) -> tuple[np.ndarray, np.ndarray]:
-    """Read images and the labels that belong to them.
+    """Read images and their labels.
 
     Returns uint8 [n, 28, 28] and uint8 [n] as `read_images` and `read_labels` do. Raises
-    InputError as they do, and when the two files differ in n.
+    InputError as they do, and if the two files differ in n.
     """
     images = read_images(images_path)
     labels = read_labels(labels_path)
@@ -89,9 +89,9 @@ def open_decompressed(path: StrPath) -> Iterator[io.BufferedIOBase]:
     """Open a raw or gzip file as a stream of its decompressed bytes.
 
     The content decides, not the name: browsers and archive tools decompress a file and keep the
-    `.gz`. Reading to the end also checks the gzip checksum and that nothing but zero padding,
-    which gzip itself allows, comes after the compressed data. Every failure to open, read or
-    decompress inside the `with` block is raised as InputError, in one line that names the file.
+    `.gz`. Reading to the end also verifies the gzip checksum and that nothing but zero padding,
+    which gzip itself allows, follows the compressed data. Every failure to open, read or
+    decompress inside the `with` block raises InputError, in one line that names the file.
     """
     # Opening a named pipe would wait for a writer, perhaps forever.
     if os.path.exists(path) and not os.path.isfile(path):
@@ -123,8 +123,8 @@ def open_decompressed(path: StrPath) -> Iterator[io.BufferedIOBase]:
 def chunks(stream: io.BufferedIOBase, limit: int) -> Iterator[bytes]:
     """Yield the next bytes of a stream piece by piece, until it ends or `limit` bytes are read.
 
-    The pieces are small whatever the limit, so that memory follows the bytes that really exist
-    and not a size that some header claims.
+    The pieces are small whatever the limit, so that memory use follows the bytes that really exist
+    and not the size that a header claims.
     """
     while limit > 0 and (piece := stream.read(min(limit, CHUNK_BYTES))):
         limit -= len(piece)
@@ -136,7 +136,7 @@ def _read(path: StrPath, kind: _Kind) -> np.ndarray:
     with open_decompressed(path) as stream:
         count = _read_count(path, stream, kind)
         size = count * math.prod(kind.item_shape)
-        # The one byte too many tells a longer file from an exact one, without reading it all.
+        # One extra byte distinguishes a longer file from an exact one, without reading it all.
         body = _read_up_to(stream, size + 1)
     if len(body) != size:
         found = "more" if len(body) > size else f"only {len(body)}"
@@ -144,7 +144,7 @@ def _read(path: StrPath, kind: _Kind) -> np.ndarray:
             f"{path}: expected {size} bytes after the header, which announces {count} {kind.name}, "
             f"found {found}"
         )
-    # The array is a view of `body`; read-only, it can be shared without being changed by anyone.
+    # The array is a view of `body`, and read-only so that it can be shared safely.
     array = np.frombuffer(body, np.uint8).reshape(count, *kind.item_shape)
     array.flags.writeable = False
     return array

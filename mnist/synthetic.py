@@ -1,8 +1,8 @@
-"""Draws digits that look handwritten, to stand in for MNIST on a machine that is offline.
+"""Draws digits that look handwritten, to stand in for MNIST on an offline machine.
 
-A digit is made the way a person makes it: a pen follows a few strokes, in one of several
+A digit is drawn the way a person writes it: a pen follows a few strokes, in one of several
 handwriting styles. Each digit's strokes are bent, stretched and slanted at random and drawn with
-a pen of its own, then normalized as MNIST's digits were (LeCun et al. 1998, "Gradient-based
+its own pen, then normalized as MNIST's digits were (LeCun et al. 1998, "Gradient-based
 learning applied to document recognition"). A network trained on these images alone also reads
 the real ones.
 """
@@ -119,8 +119,8 @@ STYLES = {
 }
 
 PEN_POINTS = 80  # positions of the pen per digit: close enough for the dots to join into lines
-BOX = 20  # pixels: MNIST fits the ink into a square box of this side ...
-FIELD = 28  # pixels: ... and places the box in an image of this side
+BOX = 20  # pixels: MNIST fits the ink into a square box of this size ...
+FIELD = 28  # pixels: ... and places the box in an image of this size
 EDGE = 1.1  # pixels over which the edge of the ink fades from white to black
 CHUNK = 256  # images drawn at a time: few enough for their distances to stay in the cache
 
@@ -189,7 +189,7 @@ def _curve_segments(curve: list[int]) -> list[tuple[int, ...]]:
 
 
 def _spline(points: np.ndarray, segments: np.ndarray) -> np.ndarray:
-    """Return the matrix [PEN_POINTS, points] that turns points into a path at an even pace.
+    """Return the matrix [PEN_POINTS, points] that turns points into an evenly paced path.
 
     The path is a Catmull-Rom spline (Catmull and Rom 1974). It is linear in the points, so one
     matrix serves every digit of a style, however its points are jittered.
@@ -215,7 +215,7 @@ def _bend(paths: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """Displace the paths by a smooth random field: the elastic distortion of Simard et al. (2003).
 
     Simard smooths noise with a Gaussian, pixel by pixel. A sum of waves with normal frequencies
-    approximates such a field (Rahimi and Recht 2007) and is needed only where the pen passes.
+    approximates such a field (Rahimi and Recht 2007) and is evaluated only where the pen passes.
     """
     count, waves = len(paths), 4
     frequencies = rng.normal(0, 2.8, (count, 2, waves))
@@ -237,9 +237,9 @@ def _slant(paths: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
 
 def _press(count: int, rng: np.random.Generator) -> np.ndarray:
-    """Return the radius of the pen along each path, [count, PEN_POINTS], in the paths' unit.
+    """Return the radius of the pen along each path, [count, PEN_POINTS], in the paths' units.
 
-    Every digit has a pen of its own, and the hand's pressure varies its width along the path.
+    Every digit has its own pen, whose width varies along the path with the hand's pressure.
     """
     waves = 3
     pen = rng.lognormal(np.log(0.08), 0.3, (count, 1))
@@ -282,7 +282,7 @@ def _center(boxes: np.ndarray) -> np.ndarray:
     index = np.arange(BOX)
     mass = boxes.sum(axis=(1, 2))
     center = np.stack([boxes.sum(axis=2) @ index, boxes.sum(axis=1) @ index], axis=1)
-    # The rare digit with nearly all its ink at one side would leave the field: keep it inside.
+    # The rare digit with nearly all its ink on one side would leave the field: keep it inside.
     shift = np.rint(FIELD / 2 - center / mass[:, None]).clip(0, FIELD - BOX).astype(int)
     rows, columns = (shift[:, :, None] + index).transpose(1, 0, 2)
     fields = np.zeros((len(boxes), FIELD, FIELD), np.uint8)

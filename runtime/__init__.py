@@ -1,4 +1,5 @@
-"""Running a graph: the loop, the record of a run, checkpoints, evaluation, what a terminal shows.
+"""Running a graph: the loop, the record of a run, its checkpoints, evaluation, and the terminal.
 
-Nothing of networks, flags or commands, which this does not import.
+Networks, flags and commands do not belong here and are not imported; files for TensorBoard are
+written by `dashboard`.
 """

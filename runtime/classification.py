@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from runtime import checkpoints
+from runtime.checkpoints import Checkpoint
 
 # What the curves of training and of all splits are called.
 LOSS_TAG, ACCURACY_TAG = "classification/loss", "classification/accuracy"
@@ -90,27 +90,41 @@ def report(outcome: Outcome) -> str:
 
 
 def result(
-    outcome: Outcome, dataset: str, split: str, checkpoint: str, distorted_copies: int = 0
+    outcome: Outcome, dataset: str, split: str, checkpoint: Checkpoint, distorted_copies: int = 0
 ) -> dict[str, Any]:
     """Returns the facts of the result line, as `--json` writes them."""
     return {
         **_figures(outcome, dataset, split),
-        "step": checkpoints.step_of(checkpoint),
-        "checkpoint": checkpoint,
+        "step": checkpoint.step,
+        "checkpoint": str(checkpoint),
         "distorted_copies": distorted_copies,
     }
 
 
-def ensemble_result(
-    outcome: Outcome, dataset: str, split: str, members: list[dict[str, Any]], *, vote: bool
-) -> dict[str, Any]:
-    """Returns the facts of the result line of several runs, each of which has a `result`."""
-    return {
+def of_members(
+    outcomes: Sequence[Outcome],
+    members: Sequence[Checkpoint],
+    dataset: str,
+    split: str,
+    *,
+    distorted_copies: int,
+    vote: bool,
+) -> tuple[Outcome, dict[str, Any]]:
+    """Returns what one checkpoint, or several together, make of a split, and its `result`."""
+    results = [
+        result(outcome, dataset, split, checkpoint, distorted_copies)
+        for outcome, checkpoint in zip(outcomes, members, strict=True)
+    ]
+    if len(results) == 1:
+        return outcomes[0], results[0]
+    outcome = combine(outcomes, vote=vote)
+    facts = {
         **_figures(outcome, dataset, split),
         "vote": vote,
-        "distorted_copies": members[0]["distorted_copies"],
-        "members": members,
+        "distorted_copies": distorted_copies,
+        "members": results,
     }
+    return outcome, facts
 
 
 def _figures(outcome: Outcome, dataset: str, split: str) -> dict[str, Any]:

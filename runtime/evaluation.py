@@ -9,13 +9,16 @@ import numpy as np
 import tensorflow.compat.v1 as tf
 
 from bn_wrapper import population_moments, population_statistics
+from dashboard import projector
 from mnist.datasets import Split
-from runtime import checkpoints, variables
+from runtime import checkpoints, classification, variables
+from runtime.checkpoints import Checkpoint
 from runtime.classification import Outcome
 from runtime.errors import InputError
 from runtime.files import writing
 from runtime.graphs import InferenceGraph
-from runtime.progress import Progress
+from runtime.progress import Progress, note
+from runtime.runs import Run
 
 BATCH_SIZE = 1000
 # Enough images for a smooth histogram, few enough to take no time.
@@ -32,7 +35,8 @@ class Evaluator:
         self.graph = graph
         self._session = tf.Session(graph=graph.graph)
         with graph.graph.as_default():
-            self._saver = tf.train.Saver(max_to_keep=1, save_relative_paths=True)
+            # `Run.add_checkpoint` deletes older ones, once the newer one is on record.
+            self._saver = tf.train.Saver(max_to_keep=None, save_relative_paths=True)
         # Made when they are needed first: plain evaluation has no use for them.
         self._moments: list | None = None
 
@@ -42,18 +46,21 @@ class Evaluator:
     def __exit__(self, *exception: object) -> None:
         self._session.close()
 
-    def restore(self, checkpoint: str) -> None:
+    def restore(self, checkpoint: Checkpoint) -> None:
         """Takes the weights of a checkpoint.
 
         Raises:
             InputError: the checkpoint is missing, damaged, or of another network.
         """
-        with self.graph.graph.as_default():
-            variables.restore(self._saver, self._session, checkpoint)
+        if self.graph.fold:
+            self.load(self.graph.fold(variables.read(checkpoint)), checkpoint)
+        else:
+            with self.graph.graph.as_default():
+                variables.restore(self._saver, self._session, checkpoint)
 
     def restore_average(
         self,
-        checkpoint: str,
+        checkpoint: Checkpoint,
         images: np.ndarray,
         labels: np.ndarray,
         on_batch: Callable[[], None] = lambda: None,
@@ -77,7 +84,7 @@ class Evaluator:
         self.load(values | averages, checkpoint)
         self.compute_population(images, labels, on_batch)
 
-    def load(self, values: dict[str, np.ndarray], source: str) -> None:
+    def load(self, values: dict[str, np.ndarray], source: object) -> None:
         """Takes the values of all variables, by name.
 
         Raises:
@@ -91,10 +98,10 @@ class Evaluator:
                     raise InputError(f"{source}: expected {name} of shape {shape}, found {found}")
                 variable.load(values[name], self._session)
 
-    def save(self, kind: str, folder: pathlib.Path, step: int) -> str:
+    def save(self, kind: str, folder: pathlib.Path, step: int) -> Checkpoint:
         """Saves what inference needs, as `checkpoints.BEST` or `checkpoints.EXACT`."""
         with self.graph.graph.as_default(), writing(folder / kind, tf.errors.OpError):
-            return self._saver.save(
+            path = self._saver.save(
                 self._session,
                 str(folder / kind),
                 global_step=step,
@@ -102,13 +109,14 @@ class Evaluator:
                 latest_filename=f"{kind}.latest",
                 write_meta_graph=False,
             )
+        return Checkpoint.at(path)
 
     def compute_population(
         self, images: np.ndarray, labels: np.ndarray, on_batch: Callable[[], None] = lambda: None
     ) -> None:
         """Replaces the moving averages by the exact statistics of all these images.
 
-        `on_batch` is called after each of `batches_of(labels)`, for one layer after the other.
+        `on_batch` is called after each of `batches_of` the split, for one layer after the other.
         """
         layers = self.graph.batch_norms
 
@@ -131,7 +139,7 @@ class Evaluator:
         """Classifies uint8 images [n, 28, 28] with labels [n].
 
         `distortion` says which one to see them with, in a graph that distorts. `on_batch` is
-        called after each of `batches_of(labels)`.
+        called after each of `batches_of` the split.
         """
         fetches = (self.graph.predictions, self.graph.cross_entropy, self.graph.probabilities)
         feed = {} if distortion is None else {self.graph.distortion: distortion}
@@ -172,32 +180,99 @@ class Evaluator:
         return {self.graph.images: images[part], self.graph.labels: labels[part]}
 
 
-def batches_of(labels: np.ndarray) -> int:
-    """Returns in how many batches an `Evaluator` goes through the images of these labels."""
-    return math.ceil(len(labels) / BATCH_SIZE)
+def batches_of(split: Split) -> int:
+    """Returns in how many batches an `Evaluator` goes through the images of a split."""
+    return math.ceil(len(split.labels) / BATCH_SIZE)
 
 
 def save_exact_population(
-    graph: InferenceGraph, checkpoint: str, split: Split, *, averaged: bool
-) -> str:
+    evaluator: Evaluator, checkpoint: Checkpoint, split: Split, *, averaged: bool
+) -> Checkpoint:
     """Saves a checkpoint beside `checkpoint`, with the exact statistics of the images of `split`.
 
     Args:
-        graph: of the network.
+        evaluator: of the network; it keeps the new checkpoint's weights and statistics.
         checkpoint: the weights.
         split: the images whose statistics are taken.
         averaged: whether to take the moving average of the weights.
     """
-    layers = len(graph.batch_norms)
-    with (
-        Evaluator(graph) as evaluator,
-        Progress(layers * batches_of(split.labels), 0, "population statistics") as progress,
-    ):
+    layers = len(evaluator.graph.batch_norms)
+    with Progress(layers * batches_of(split), 0, "population statistics") as progress:
         on_batch = functools.partial(progress.advance, f"{layers} layers")
         if averaged:
             evaluator.restore_average(checkpoint, split.images, split.labels, on_batch)
         else:
             evaluator.restore(checkpoint)
             evaluator.compute_population(split.images, split.labels, on_batch)
-        folder = pathlib.Path(checkpoint).parent
-        return evaluator.save(checkpoints.EXACT, folder, checkpoints.step_of(checkpoint))
+    return evaluator.save(checkpoints.EXACT, checkpoint.folder, checkpoint.step)
+
+
+def classify_with_copies(
+    graph: InferenceGraph,
+    distorting: InferenceGraph | None,
+    checkpoint: Checkpoint,
+    split: Split,
+    distorted_copies: int,
+    on_batch: Callable[[], None],
+) -> Outcome:
+    """Classifies images by the mean over each image and distorted copies of it.
+
+    Args:
+        graph: of the checkpoint's network.
+        distorting: the same with an `augment`; None where there are no copies.
+        checkpoint: the weights.
+        split: the images.
+        distorted_copies: how many copies of each image, 0 or more (test-time augmentation).
+        on_batch: called after each of `batches_of` the split, for one copy after the other.
+
+    Raises:
+        InputError: the checkpoint is missing, damaged, or of another network.
+    """
+    with Evaluator(graph) as evaluator:
+        evaluator.restore(checkpoint)
+        outcome = evaluator.classify(*split, on_batch=on_batch)
+    if distorting is None:
+        return outcome
+    with Evaluator(distorting) as evaluator:
+        evaluator.restore(checkpoint)
+        copies = [
+            evaluator.classify(*split, distortion, on_batch)
+            for distortion in range(distorted_copies)
+        ]
+    return classification.combine([outcome, *copies])
+
+
+def note_mismatches(run: Run, checkpoint: Checkpoint, distorted_copies: int) -> None:
+    """Notes what makes an evaluation worse than that at the end of the run's training."""
+    if run.flags.get("weight_average") and checkpoint.kind == checkpoints.MODEL:
+        note(f"{checkpoint} is evaluated with the weights themselves, not with their average")
+    if distorted_copies and run.flags.get("augment", "none") == "none":
+        note(f"{run.folder} was trained without --augment: distorted digits are new to it")
+
+
+def write_embedding(
+    graph: InferenceGraph,
+    checkpoint: Checkpoint,
+    split: Split,
+    predictions: np.ndarray,
+    name: str,
+    summary_dir: pathlib.Path,
+) -> None:
+    """Writes the images as the last hidden layer sees them, for TensorBoard's Projector.
+
+    Args:
+        graph: of the checkpoint's network.
+        checkpoint: the weights.
+        split: the images.
+        predictions: int64 [n], what they were taken for.
+        name: what TensorBoard calls them.
+        summary_dir: the folder of the run's event files.
+
+    Raises:
+        InputError: the checkpoint is missing, damaged, or of another network.
+        CommandError: the folder can't be written to.
+    """
+    with Evaluator(graph) as evaluator:
+        evaluator.restore(checkpoint)
+        embedding = evaluator.embedding(split.images)
+    projector.write(summary_dir, name, embedding, split.images, split.labels, predictions)

@@ -1,10 +1,15 @@
 """What a graph has to have to be trained, and to be evaluated. `model` builds them."""
 
+from collections.abc import Callable
 from typing import NamedTuple
 
+import numpy as np
 import tensorflow.compat.v1 as tf
 
 from bn_wrapper import Layer
+
+# From the values of variables to those of others, by name.
+Fold = Callable[[dict[str, np.ndarray]], dict[str, np.ndarray]]
 
 
 class TrainingGraph(NamedTuple):
@@ -38,3 +43,4 @@ class InferenceGraph(NamedTuple):
     histograms: tf.Tensor  # string scalar: a serialized Summary of statistics and activations
     filters: tf.Tensor  # float32 [height, width, count]: the first layer's weights as pictures
     distortion: tf.Tensor | None  # placeholder, int64 scalar: which one, if images are distorted
+    fold: Fold | None  # makes the variables of those in a checkpoint, if its batch norms are folded

@@ -1,79 +1,122 @@
-"""`run.json`, the record of a run: which fields it has to have, since anybody can write a file."""
+"""`run.json`, the record of a run: its fields, and how a file that is not one is told apart."""
 
+import dataclasses
 import json
 import pathlib
 from typing import Any
 
 from runtime import checkpoints
+from runtime.checkpoints import Checksums
 from runtime.errors import InputError
 
 FILE = "run.json"
 # 2 has checksums of the checkpoints. Records of format 1 are read as well.
 FORMAT = 2
-FIELDS: dict[str, tuple[type, ...]] = {
-    "updated": (str,),
-    "flags": (dict,),
-    "dataset": (dict,),
-    "data_dir": (str,),
-    "best": (dict, type(None)),
-    "evaluated_step": (int,),
-    "result": (dict, type(None)),
-    "checkpoints": (dict,),
-    "rollbacks": (list,),
-    "unfinished_points": (dict,),
-}
-# What is read of those that are an object.
-NESTED_FIELDS: dict[str, dict[str, tuple[type, ...]]] = {
-    "flags": {"train_steps": (int,), "lr_schedule": (str,)},
-    "dataset": {"name": (str,), "train": (int,), "fingerprint": (str,)},
-    "best": {"step": (int,), "validation_accuracy": (float,)},
-    "result": {
-        "dataset": (str,),
-        "split": (str,),
-        "accuracy": (float,),
-        "correct": (int,),
-        "total": (int,),
-        "step": (int,),
-        "checkpoint": (str,),
-    },
-}
 
 
-def read(path: pathlib.Path) -> dict[str, Any]:
+def _field(*types: type, containing: dict[str, type] | None = None, **default: Any) -> Any:
+    """Declares a field by its types in JSON and, of an object, by the fields it must contain.
+
+    Without a `default`, a file that lacks the field is refused.
+    """
+    return dataclasses.field(metadata={"types": types, "containing": containing or {}}, **default)
+
+
+@dataclasses.dataclass(kw_only=True)
+class Record:
+    """What is known of a run. This is the only place that names the fields of the file."""
+
+    # The flags that the weights and the curves follow from.
+    flags: dict[str, Any] = _field(dict, containing={"train_steps": int, "lr_schedule": str})
+    # What identifies the data, and where it was found.
+    dataset: dict[str, Any] = _field(
+        dict, containing={"name": str, "train": int, "fingerprint": str}
+    )
+    data_dir: str = _field(str)
+    # The checksums of each checkpoint by its name, oldest first; None if they are not known.
+    checkpoints: dict[str, Checksums | None] = _field(dict)
+    # By checkpoint: loss and accuracy of the steps before it that no point of the curves shows yet.
+    unfinished_points: dict[str, list[list[float]]] = _field(dict, default_factory=dict)
+    # The checkpoint with the highest validation accuracy.
+    best: dict[str, Any] | None = _field(
+        dict, type(None), containing={"step": int, "validation_accuracy": float}, default=None
+    )
+    # The last step that was evaluated.
+    evaluated_step: int = _field(int, default=0)
+    # The steps at which the loss was not finite and the run went back.
+    rollbacks: list[int] = _field(list, default_factory=list)
+    # What the finished run reached on the test images.
+    result: dict[str, Any] | None = _field(
+        dict,
+        type(None),
+        containing={
+            "dataset": str,
+            "split": str,
+            "accuracy": float,
+            "correct": int,
+            "total": int,
+            "step": int,
+            "checkpoint": str,
+        },
+        default=None,
+    )
+    # When the record was last written, in UTC.
+    updated: str = _field(str, default="")
+    # Versions and processor: with the same ones, the run repeats to the bit.
+    made_with: dict[str, Any] = _field(dict, default_factory=dict)
+
+    def content(self) -> dict[str, Any]:
+        """Returns the fields as JSON has them."""
+        return {field.name: getattr(self, field.name) for field in dataclasses.fields(Record)}
+
+
+def read(path: pathlib.Path) -> Record:
     """Reads a record, and checks that each field is of its type; nothing in it is executed.
 
     Raises:
         InputError: there is none, or it is not one that this suite wrote.
     """
     try:
-        record = json.loads(path.read_text())
+        content = json.loads(path.read_text())
     except FileNotFoundError:
         raise InputError(f"{path.parent}: expected a run of this suite, found no {FILE}") from None
     except (OSError, ValueError, RecursionError) as error:
         raise InputError(f"{path}: expected a run's record in JSON, found: {error}") from None
-    if not isinstance(record, dict) or record.get("format") not in (1, FORMAT):
+    if not isinstance(content, dict) or content.get("format") not in (1, FORMAT):
         raise InputError(f"{path}: expected a run's record of format {FORMAT}, found another")
-    if record["format"] == 1:
+    if content["format"] == 1:
         names = [p.stem for p in path.parent.glob("*.index") if checkpoints.NAME.fullmatch(p.stem)]
-        record |= {"checkpoints": dict.fromkeys(names), "rollbacks": [], "unfinished_points": {}}
-    _check_types(path, record, FIELDS)
-    for name, fields in NESTED_FIELDS.items():
-        if record[name] is not None:
-            _check_types(path, record[name], fields)
-    for name, checksums in record["checkpoints"].items():
+        content |= {"checkpoints": dict.fromkeys(names), "rollbacks": [], "unfinished_points": {}}
+    record = _of_sound_fields(path, content)
+    for name, checksums in record.checkpoints.items():
         _check_names(path, name, checksums)
-    for name, seen in record["unfinished_points"].items():
+    for name, seen in record.unfinished_points.items():
         if not _are_pairs_of_numbers(seen):
             raise InputError(f"{path}: expected losses and accuracies for {name!r}, found others")
     return record
 
 
-def _check_types(
-    path: pathlib.Path, values: dict[str, Any], fields: dict[str, tuple[type, ...]]
-) -> None:
-    for name, types in fields.items():
-        if type(values.get(name, ...)) not in types:
-            raise InputError(f"{path}: expected a run's record, found no sound {name!r} in it")
+def _of_sound_fields(path: pathlib.Path, content: dict[str, Any]) -> Record:
+    fields = {}
+    for field in dataclasses.fields(Record):
+        if field.name not in content and _has_default(field):
+            continue
+        value = fields[field.name] = content.get(field.name, ...)
+        is_sound = type(value) in field.metadata["types"]
+        if is_sound and isinstance(value, dict):
+            is_sound = all(
+                type(value.get(name, ...)) is kind
+                for name, kind in field.metadata["containing"].items()
+            )
+        if not is_sound:
+            raise InputError(
+                f"{path}: expected a run's record, found no sound {field.name!r} in it"
+            )
+    return Record(**fields)
+
+
+def _has_default(field: dataclasses.Field) -> bool:
+    return not (field.default is field.default_factory is dataclasses.MISSING)
 
 
 def _are_pairs_of_numbers(values: Any) -> bool:

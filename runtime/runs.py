@@ -1,5 +1,6 @@
 """A run's folder, and the JSON file in it that explains the checkpoints beside it."""
 
+import dataclasses
 import datetime
 import pathlib
 import platform
@@ -9,9 +10,10 @@ from typing import Any
 
 import numpy as np
 
+from dashboard.event_files import has_events
 from runtime import checkpoints, processor, records
+from runtime.checkpoints import Checkpoint
 from runtime.errors import InputError
-from runtime.event_files import has_events
 from runtime.files import make_folder, write_json
 from runtime.progress import note
 
@@ -21,38 +23,11 @@ FREE_TO_CHANGE = ("eval_every", "save_every", "on_nan")
 UNFINISHED_RECORD = f".{records.FILE}.*.part"
 
 
-class Run:
-    """One training run: a folder, and the record that explains what lies in it.
+@dataclasses.dataclass(kw_only=True)
+class Run(records.Record):
+    """One training run: a folder, and the record that explains the checkpoints in it."""
 
-    Attributes:
-        folder: where the checkpoints are.
-        flags: the flags that the weights and the curves follow from.
-        dataset: name, sizes and fingerprint of the data.
-        data_dir: where the data was found.
-        checkpoints: the checksums of each checkpoint's files, by its name, oldest first; None
-            where they are not known.
-        unfinished_points: of each checkpoint, loss and accuracy of the steps before it that are
-            not in a point of the training curves yet.
-        best: step and validation accuracy of the best checkpoint, or None.
-        evaluated_step: the last step that was evaluated.
-        rollbacks: the steps at which the loss was not finite, and the run went back.
-        result: what the finished run reached on the test set, or None.
-    """
-
-    def __init__(
-        self, folder: pathlib.Path, flags: dict[str, Any], dataset: dict[str, Any], data_dir: str
-    ):
-        """Describes a new run; `save` writes it down."""
-        self.folder = folder
-        self.flags = flags
-        self.dataset = dataset
-        self.data_dir = data_dir
-        self.checkpoints: dict[str, dict[str, str] | None] = {}
-        self.unfinished_points: dict[str, list[list[float]]] = {}
-        self.best: dict[str, Any] | None = None
-        self.evaluated_step = 0
-        self.rollbacks: list[int] = []
-        self.result: dict[str, Any] | None = None
+    folder: pathlib.Path
 
     @property
     def name(self) -> str:
@@ -61,31 +36,18 @@ class Run:
 
     def save(self) -> None:
         """Writes the record; a reader sees the old one or the new one, never a part."""
-        record = {
-            "format": records.FORMAT,
-            "run": self.name,
-            "updated": datetime.datetime.now(datetime.timezone.utc).isoformat(),
-            "flags": self.flags,
-            "dataset": self.dataset,
-            "data_dir": self.data_dir,
-            "checkpoints": self.checkpoints,
-            "unfinished_points": self.unfinished_points,
-            "best": self.best,
-            "evaluated_step": self.evaluated_step,
-            "rollbacks": self.rollbacks,
-            "result": self.result,
-            # A run repeats to the bit where all of these are the same.
-            "made_with": made_with(),
-        }
-        write_json(self.folder / records.FILE, record)
+        self.updated = datetime.datetime.now(datetime.timezone.utc).isoformat()
+        self.made_with = made_with()
+        head = {"format": records.FORMAT, "run": self.name}
+        write_json(self.folder / records.FILE, head | self.content())
 
-    def add_checkpoint(self, checkpoint: str) -> None:
+    def add_checkpoint(self, checkpoint: Checkpoint) -> None:
         """Notes the checksums of a checkpoint, and saves the record.
 
-        Checkpoints that the Saver has deleted since are dropped from it. Of those that are for
-        inference only, older ones of the same kind are deleted afterwards.
+        Checkpoints that the Saver has deleted since are dropped from it. Older checkpoints for
+        inference of the same kind are deleted afterwards.
         """
-        self.checkpoints[pathlib.Path(checkpoint).name] = checkpoints.checksums(checkpoint)
+        self.checkpoints[checkpoint.name] = checkpoint.checksums()
         self.checkpoints = {
             name: sums
             for name, sums in self.checkpoints.items()
@@ -95,39 +57,40 @@ class Run:
             name: seen for name, seen in self.unfinished_points.items() if name in self.checkpoints
         }
         self.save()
-        kind = checkpoints.kind_of(checkpoint)
-        if kind != checkpoints.MODEL:
-            for older in self.newest(kind)[1:]:
-                checkpoints.remove(older)
+        if checkpoint.kind != checkpoints.MODEL:
+            for older in self.newest(checkpoint.kind)[1:]:
+                older.remove()
 
     def remove_strays(self) -> None:
-        """Deletes what a process that was killed has left half-written: checkpoints, the record."""
+        """Deletes what a killed process left half-written: checkpoints and the record."""
         checkpoints.remove_strays(self.folder, self.checkpoints)
         for part in self.folder.glob(UNFINISHED_RECORD):
             part.unlink()
 
-    def newest(self, kind: str = checkpoints.MODEL) -> list[str]:
-        """Returns the paths of the recorded checkpoints of a kind, newest first."""
-        names = [name for name in self.checkpoints if checkpoints.kind_of(name) == kind]
-        names.sort(key=checkpoints.step_of, reverse=True)
-        return [str(self.folder / name) for name in names]
+    def newest(self, *kinds: str) -> list[Checkpoint]:
+        """Returns the recorded checkpoints of these kinds, newest first.
 
-    def problem(self, checkpoint: str) -> str | None:
+        Of the same step, they come in the order of `kinds`.
+        """
+        recorded = [Checkpoint.at(self.folder / name) for name in self.checkpoints]
+        chosen = [checkpoint for checkpoint in recorded if checkpoint.kind in kinds]
+        return sorted(chosen, key=lambda found: (-found.step, kinds.index(found.kind)))
+
+    def problem(self, checkpoint: Checkpoint) -> str | None:
         """Returns what is wrong with one of the run's checkpoints, or None if nothing is."""
-        name = pathlib.Path(checkpoint).name
-        if name not in self.checkpoints:
+        if checkpoint.name not in self.checkpoints:
             return f"{records.FILE} does not know it, so nothing says that it is whole"
-        return checkpoints.problem(checkpoint, self.checkpoints[name])
+        return checkpoint.problem(self.checkpoints[checkpoint.name])
 
-    def newest_sound(self) -> str | None:
+    def newest_sound(self) -> Checkpoint | None:
         """Returns the newest checkpoint to go on from, or None if none was written yet.
 
-        Warns of those that are passed over.
+        Warns of those that it skips.
 
         Raises:
             InputError: there are checkpoints, and all of them are damaged.
         """
-        candidates = self.newest()
+        candidates = self.newest(checkpoints.MODEL)
         for checkpoint in candidates:
             problem = self.problem(checkpoint)
             if problem is None:
@@ -161,15 +124,7 @@ def load_run(folder: pathlib.Path) -> Run:
         InputError: there is no record, or it is not one that this suite wrote.
     """
     checkpoints.check_path(folder)
-    record = records.read(folder / records.FILE)
-    run = Run(folder, record["flags"], record["dataset"], record["data_dir"])
-    run.checkpoints = record["checkpoints"]
-    run.unfinished_points = record["unfinished_points"]
-    run.best = record["best"]
-    run.evaluated_step = record["evaluated_step"]
-    run.rollbacks = record["rollbacks"]
-    run.result = record["result"]
-    return run
+    return Run(folder=folder, **records.read(folder / records.FILE).content())
 
 
 def open_run(
@@ -214,7 +169,7 @@ def open_run(
     if overwrite and not is_unused:
         records.read(folder / records.FILE)
     if overwrite or is_unused:
-        return Run(folder, flags, dataset, data_dir)
+        return Run(folder=folder, flags=flags, dataset=dataset, data_dir=data_dir, checkpoints={})
 
     run = load_run(folder)
     if not resume:
@@ -245,44 +200,39 @@ def open_run(
 
 
 def how_to_go_on(run: Run) -> str:
-    """Returns what makes a finished run longer."""
-    if run.flags["lr_schedule"] == "constant":
-        return "a larger --train_steps or --epochs"
+    """Returns what to do where a run is finished."""
+    schedule = run.flags["lr_schedule"]
+    if schedule == "constant":
+        longer = "a larger --train_steps or --epochs"
+    else:
+        longer = (
+            f"not possible, since the {schedule} schedule has come to its end "
+            "(under --lr_schedule=constant it is)"
+        )
     return (
-        f"not possible, since the {run.flags['lr_schedule']} schedule has come to its end "
-        "(under --lr_schedule=constant it is)"
+        f"{run.folder} is finished at step {run.flags['train_steps']}. To start afresh: "
+        f"--overwrite; to train another: --run=NAME; to go on: {longer}"
     )
 
 
-def find(checkpoint_dir: str, name: str | None, checkpoint: str | None) -> tuple[Run, str]:
+def find(checkpoint_dir: str, name: str | None, path: str | None) -> tuple[Run, Checkpoint]:
     """Finds a checkpoint, and the run that it belongs to.
 
     Args:
         checkpoint_dir: the folder of the runs.
         name: the run whose newest checkpoint is wanted; None is the run that was trained last.
-        checkpoint: the path of one certain checkpoint, which needs no name.
+        path: of one particular checkpoint, which makes the name unnecessary.
 
     Raises:
-        InputError: there is no such run, or it has no checkpoint.
+        InputError: there is no such run, it has no checkpoint, or its checkpoint is damaged.
     """
-    if checkpoint:
-        # What a shell completes is a file of the checkpoint; what TensorFlow wants is its prefix.
-        checkpoint = re.sub(r"\.(index|data-\d+-of-\d+)$", "", checkpoint)
-        checkpoints.step_of(checkpoint)
-        run = load_run(pathlib.Path(checkpoint).parent)
-        is_known = pathlib.Path(checkpoint).name in run.checkpoints
-        if not (is_known or checkpoints.exists(checkpoint)):
-            there = sorted(run.checkpoints, key=checkpoints.step_of, reverse=True)
-            raise InputError(
-                f"{checkpoint}: expected a checkpoint, found none; "
-                f"{run.folder} has {', '.join(there) or 'none'}"
-            )
+    if path:
+        run, checkpoint = _at(path)
     else:
         folder = pathlib.Path(checkpoint_dir)
         run = load_run(folder / name) if name else _newest_run(folder)
-        # Where the run has exact population statistics, these are what it was trained for.
-        candidates = run.newest(checkpoints.EXACT) + run.newest()
-        candidates.sort(key=checkpoints.step_of, reverse=True)
+        # A run that has exact population statistics was meant to be used with them.
+        candidates = run.newest(checkpoints.EXACT, checkpoints.MODEL)
         if not candidates:
             raise InputError(
                 f"{run.folder}: expected a checkpoint, found none: it was stopped too soon"
@@ -292,6 +242,19 @@ def find(checkpoint_dir: str, name: str | None, checkpoint: str | None) -> tuple
     if problem:
         raise InputError(
             f"{checkpoint}: can't be trusted: {problem}; --checkpoint=PATH takes another one"
+        )
+    return run, checkpoint
+
+
+def _at(path: str) -> tuple[Run, Checkpoint]:
+    # A shell completes the name of a file; a checkpoint's path is what its files' names share.
+    checkpoint = Checkpoint.at(re.sub(r"\.(index|data-\d+-of-\d+)$", "", path))
+    run = load_run(checkpoint.folder)
+    if not (checkpoint.name in run.checkpoints or checkpoint.exists()):
+        there = [found.name for found in run.newest(*checkpoints.KINDS)]
+        raise InputError(
+            f"{checkpoint}: expected a checkpoint, found none; "
+            f"{run.folder} has {', '.join(there) or 'none'}"
         )
     return run, checkpoint
 
@@ -317,7 +280,7 @@ def _is_unused(folder: pathlib.Path) -> bool:
 
 def _newest_run(checkpoint_dir: pathlib.Path) -> Run:
     paths = sorted(
-        checkpoint_dir.glob(f"*/{records.FILE}"), key=lambda path: records.read(path)["updated"]
+        checkpoint_dir.glob(f"*/{records.FILE}"), key=lambda path: records.read(path).updated
     )
     if not paths:
         raise InputError(

@@ -3,11 +3,11 @@
 import numpy as np
 import tensorflow.compat.v1 as tf
 
-from runtime import checkpoints
+from runtime.checkpoints import Checkpoint
 from runtime.errors import InputError, reason
 
 
-def restore(saver: tf.train.Saver, session: tf.Session, checkpoint: str) -> None:
+def restore(saver: tf.train.Saver, session: tf.Session, checkpoint: Checkpoint) -> None:
     """Restores the saver's variables.
 
     Raises:
@@ -15,14 +15,14 @@ def restore(saver: tf.train.Saver, session: tf.Session, checkpoint: str) -> None
     """
     _check_existence(checkpoint)
     try:
-        saver.restore(session, checkpoint)
+        saver.restore(session, str(checkpoint))
     except (tf.errors.OpError, ValueError) as error:
         raise InputError(
             f"{checkpoint}: can't be restored into this network: {reason(error)}"
         ) from error
 
 
-def read(checkpoint: str) -> dict[str, np.ndarray]:
+def read(checkpoint: Checkpoint) -> dict[str, np.ndarray]:
     """Returns the values of all variables in a checkpoint, by name.
 
     Raises:
@@ -30,12 +30,12 @@ def read(checkpoint: str) -> dict[str, np.ndarray]:
     """
     _check_existence(checkpoint)
     try:
-        reader = tf.train.load_checkpoint(checkpoint)
+        reader = tf.train.load_checkpoint(str(checkpoint))
         return {name: reader.get_tensor(name) for name in reader.get_variable_to_shape_map()}
     except (tf.errors.OpError, ValueError) as error:
         raise InputError(f"{checkpoint}: can't be read: {reason(error)}") from error
 
 
-def _check_existence(checkpoint: str) -> None:
-    if not checkpoints.exists(checkpoint):
+def _check_existence(checkpoint: Checkpoint) -> None:
+    if not checkpoint.exists():
         raise InputError(f"{checkpoint}: expected a checkpoint, found no such file")

@@ -1,4 +1,4 @@
-"""What `compare.py` trains and plots. A module a study: its grid, its training and its report.
+"""What `compare.py` trains and plots. One module per study: its grid, its training, its report.
 
-Nothing that a single run needs.
+A single run needs none of it.
 """

@@ -1,10 +1,10 @@
-"""What a study trains: the cells of its grid. Without TensorFlow, which takes seconds to import."""
+"""The cells of a study's grid. Does not import TensorFlow, which takes seconds."""
 
 from typing import Any, NamedTuple
 
 FINISHED, DIVERGED = "finished", "diverged"
-# What a study does not choose. The rate is constant, unlike that of `train.py`, since the steps to
-# an accuracy should not depend on how many are still to come.
+# Flags that a study does not set. The rate is constant, unlike in `train.py`, since the number of
+# steps to an accuracy should not depend on how many are still to come.
 DEFAULTS: dict[str, Any] = {
     "model": "small",
     "batch_norm": True,
@@ -28,7 +28,7 @@ class Cell(NamedTuple):
     """One training of a study's grid."""
 
     varied: dict[str, Any]  # flags of `train.py` that differ from cell to cell
-    fixed: dict[str, Any]  # flags that the study chose for this and similar cells
+    fixed: dict[str, Any]  # flags that the study sets for this and similar cells
 
     @property
     def flags(self) -> dict[str, Any]:
@@ -37,5 +37,5 @@ class Cell(NamedTuple):
 
     @property
     def name(self) -> str:
-        """What the cell is called in TensorBoard and in messages."""
+        """The cell's name in TensorBoard and in messages."""
         return ",".join(f"{flag}={value}" for flag, value in self.varied.items())

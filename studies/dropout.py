@@ -14,7 +14,7 @@ EPOCH = 429
 
 
 def cells(full: bool) -> list[Cell]:
-    """Returns the grid: three epochs of `cnn` or, in full, ten with more shares and seeds."""
+    """Returns the grid: three epochs of `cnn` or, in full, ten with more rates and seeds."""
     epochs = 10 if full else 3
     return [
         Cell(

@@ -46,7 +46,7 @@ def train_missing(
         CommandError: a process that trained was killed; the same holds.
     """
     missing = [cell for cell in cells if not results.of(cell)]
-    # In no order of theirs, the time left is foreseen well, and no side has the quiet hours.
+    # Shuffled, so that the time estimate is fair and neither arm gets the quiet hours.
     random.Random(0).shuffle(missing)
     total = sum(cell.flags["train_steps"] for cell in cells)
     done = total - sum(cell.flags["train_steps"] for cell in missing)

@@ -1,4 +1,4 @@
-"""How far the scale of the initial weights may be off."""
+"""How far off the scale of the initial weights can be."""
 
 import functools
 

@@ -1,4 +1,4 @@
-"""How far the learning rate may be off."""
+"""How far off the learning rate can be."""
 
 import functools
 

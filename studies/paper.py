@@ -1,4 +1,4 @@
-"""The MNIST experiment of the batch-norm paper: its section 4.1 and figure 1."""
+"""The MNIST experiment of the batch-norm paper (section 4.1 and figure 1)."""
 
 import pathlib
 
@@ -16,12 +16,12 @@ from studies.trials import learning_curve
 TITLE = "The paper's MNIST experiment"
 POINTS = 100
 PERCENTILES = (15, 50, 85)
-# Chosen before any was looked at.
+# Chosen before looking at any unit.
 UNIT = 0
 
 
 def cells(full: bool) -> list[Cell]:
-    """Returns the grid, in full as long as in the paper. It does not tell its learning rate."""
+    """Returns the grid; in full, as long as the paper's, which does not state its learning rate."""
     return [
         Cell(
             {"batch_norm": batch_norm, "seed": seed},
@@ -41,7 +41,7 @@ def cells(full: bool) -> list[Cell]:
 def train(cell: Cell, dataset: Dataset, folder: pathlib.Path) -> list[Row]:
     """Trains one cell; its curves have a hundred points.
 
-    They show the test images, as the paper's do; no choice is made by them.
+    They show the test images, as the paper's do; nothing is chosen by them.
     """
     layer = "batch_norm" if cell.flags["batch_norm"] else "bias"
 
@@ -93,7 +93,7 @@ def report(rows: list[Row], folder: pathlib.Path) -> str:
 
 
 def _percentile_curves(rows: list[Row], style: plots.Style) -> list[Curve]:
-    """Between which values the input to the unit lies, over the test images, in the first run."""
+    """Returns percentiles of the unit's input over the test images, in the first run."""
     of_seed = [row for row in by_seed(rows)[0] if row["status"] != DIVERGED]
     steps = values(of_seed, "step")
     return [
@@ -103,7 +103,7 @@ def _percentile_curves(rows: list[Row], style: plots.Style) -> list[Curve]:
 
 
 def _movement(rows: list[Row]) -> list[str]:
-    """How far the median of the unit's input goes up and down, and how wide the input is."""
+    """Returns how far the median of the unit's input moves, and the input's final width."""
     sound = [row for row in rows if row["status"] != DIVERGED]
     medians = [[row["p50"] for row in of_seed] for of_seed in by_seed(sound)]
     widths = [row["p85"] - row["p15"] for row in outcomes(sound)]

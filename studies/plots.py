@@ -1,7 +1,7 @@
-"""Plots that are read in print, in grey, and without telling red from green.
+"""Plots that are legible in print, in greyscale, and to readers who can't tell red from green.
 
-Each curve has a colour of Okabe and Ito's set, a dash pattern of its own, and its name at its end
-in place of a legend. A band is from the lowest to the highest seed, the line is their mean.
+Each curve has a colour from Okabe and Ito's set, its own dash pattern, and its name at its end
+instead of a legend. A band spans the lowest to the highest seed; the line is their mean.
 """
 
 import io
@@ -14,7 +14,7 @@ import matplotlib
 import numpy as np
 
 matplotlib.use("Agg")
-# The same figures make the same file, whenever it is drawn.
+# The same data gives the same file, whenever it is drawn.
 matplotlib.rcParams.update(
     {
         "svg.hashsalt": "",
@@ -42,7 +42,7 @@ class Style(NamedTuple):
 
 
 WITH, WITHOUT = Style("#0072B2", "-", "o"), Style("#D55E00", "--", "s")
-# For kinds of more than two.
+# For more than two kinds.
 STYLES = [
     WITH,
     WITHOUT,
@@ -56,7 +56,7 @@ LABEL_HEIGHT = 11  # points from one curve's name to the next
 
 
 class Curve(NamedTuple):
-    """Mean and band of what some seeds reached at each x."""
+    """Mean and band of what the seeds reached at each x."""
 
     name: str
     style: Style
@@ -65,7 +65,7 @@ class Curve(NamedTuple):
 
 
 def panels(count: int, rows: list[Row]) -> tuple[Any, list[Any]]:
-    """Returns a figure that says what data `rows` are of, and `count` axes."""
+    """Returns a figure labelled with the data set of `rows`, and `count` axes."""
     columns = count if count <= 3 else 2
     lines = math.ceil(count / columns)
     size = (PANEL_WIDTH * columns, PANEL_HEIGHT * lines)
@@ -109,18 +109,18 @@ def draw_arms(axes: Any, rows: list[Row], x: str) -> None:
 
 
 def draw_dots(axes: Any, y: float, samples: Sequence[float], style: Style) -> None:
-    """Draws a dot for each seed on a line of its own, and a bar at their mean."""
+    """Draws a dot for each seed along the line at `y`, and a bar at their mean."""
     axes.plot(samples, [y] * len(samples), linestyle="", marker=style.marker, color=style.color)
     axes.plot(np.mean(samples), y, linestyle="", marker="|", markersize=18, color=style.color)
 
 
 def error(row: Row) -> float:
-    """Returns the test error in percent of a cell's last row."""
+    """Returns a cell's test error in percent, from its last row."""
     return 100 * (1 - final_accuracy(row))
 
 
 def _name_ends(axes: Any, curves: Sequence[Curve]) -> None:
-    """Writes each curve's name beside its last point, apart where the ends are together."""
+    """Writes each curve's name beside its last point, moved apart where the ends are close."""
     points_per_pixel = 72 / axes.figure.dpi
     ends = []
     for curve in curves:
@@ -142,7 +142,7 @@ def _name_ends(axes: Any, curves: Sequence[Curve]) -> None:
 
 
 def as_error(axes: Any) -> None:
-    """Makes the y axis one of errors in percent: logarithmic, since the best differ by little."""
+    """Makes the y axis show errors in percent, logarithmic since the best differ by little."""
     axes.set_yscale("log")
     axes.yaxis.set_major_locator(ticker.LogLocator(subs=(1, 2, 5)))
     axes.yaxis.set_major_formatter(ticker.FormatStrFormatter("%g"))

@@ -1,4 +1,4 @@
-"""The figures of a study: rows in a CSV file, from which its report is made."""
+"""A study's results: rows in a CSV file, from which its report is made."""
 
 import csv
 import io
@@ -12,12 +12,12 @@ from runtime.files import write_text
 from studies.cells import DIVERGED, FINISHED, Cell, Row
 
 FILE = "results.csv"
-# A network that answers the same for every image is right for one in ten.
+# A network that gives the same answer for every image is right for one in ten.
 CHANCE = 0.1
 
 
 class Results:
-    """The rows of the cells that are done, in a CSV file that is replaced in one piece."""
+    """The rows of finished cells, in a CSV file that is replaced atomically."""
 
     def __init__(self, path: pathlib.Path):
         """Reads the file, if there is one.
@@ -36,11 +36,11 @@ class Results:
             self.rows = [{name: _parse(text) for name, text in line.items()} for line in lines]
 
     def of(self, cell: Cell) -> list[Row]:
-        """Returns the rows of one cell, in the order of its steps; none if it is still to do."""
+        """Returns the rows of one cell, in the order of its steps; none if it is untrained."""
         return [row for row in self.rows if cell.varied.items() <= row.items()]
 
     def add(self, cell: Cell, rows: list[Row], cells: Sequence[Cell]) -> None:
-        """Adds a cell that is done, and saves all of them, in the order of the grid's `cells`."""
+        """Adds a finished cell, and saves all of them in the order of the grid's `cells`."""
         self.rows += [{**cell.varied, **row} for row in rows]
         self.rows = [row for one in cells for row in self.of(one)]
         names = list(dict.fromkeys(name for row in self.rows for name in row))
@@ -49,7 +49,7 @@ class Results:
         writer.writeheader()
         writer.writerows(self.rows)
         write_text(self._path, table.getvalue())
-        # Every row has every column from here on, as when the file is read.
+        # From here on every row has every column, as when read from the file.
         self.rows = [{name: row.get(name) for name in names} for row in self.rows]
 
 
@@ -59,7 +59,7 @@ def where(rows: list[Row], **conditions: Any) -> list[Row]:
 
 
 def values(rows: list[Row], name: str) -> list[Any]:
-    """Returns the different values of a column, in the order in which they come."""
+    """Returns the distinct values of a column, in order of appearance."""
     return list(dict.fromkeys(row[name] for row in rows))
 
 
@@ -69,14 +69,14 @@ def outcomes(rows: list[Row]) -> list[Row]:
 
 
 def final_accuracy(row: Row) -> float:
-    """Returns the test accuracy of a cell's last row, which is chance where training diverged."""
+    """Returns a cell's test accuracy from its last row, or chance if training diverged."""
     return CHANCE if row["status"] == DIVERGED else row["test_accuracy"]
 
 
 def error_curves(trainings: list[list[Row]]) -> tuple[list[int], list[list[float]]]:
-    """Returns the steps, and at each of them the errors of all trainings in percent.
+    """Returns the steps, and at each of them the errors of all runs in percent.
 
-    A training that diverged has the error of a guess from there on.
+    A run that diverged has the error of a guess from there on.
     """
     steps = [row["step"] for row in max(trainings, key=len)]
     accuracies = [
@@ -110,7 +110,7 @@ def accuracy_of(rows: list[Row]) -> str:
 
 
 def _parse(text: str) -> Any:
-    """Returns what was written as this: nothing, a truth value, a number or a word."""
+    """Parses a field of the CSV file: None, a bool, a number or a string."""
     if text in ("", "True", "False"):
         return {"": None, "True": True, "False": False}[text]
     for number in (int, float):

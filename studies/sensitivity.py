@@ -1,4 +1,4 @@
-"""How far a setting may be off: the final accuracy over its values, with and without batch norm."""
+"""How far off a setting can be: the final accuracy over its values, with and without batch norm."""
 
 import pathlib
 import statistics
@@ -11,7 +11,7 @@ from studies.cells import Cell, Row
 from studies.results import accuracy_of, final_accuracy, outcomes, values, where
 from studies.trials import learning_curve
 
-# A value is good where it costs no more accuracy than this against the best one, in points.
+# A value is good if it loses at most this much accuracy to the best one, in percentage points.
 TOLERANCE = 0.5
 
 
@@ -25,11 +25,11 @@ def report(rows: list[Row], folder: pathlib.Path, by: str, setting: str, name: s
     """Draws the plot, and returns it with the tables in Markdown.
 
     Args:
-        rows: of results.
+        rows: the results.
         folder: for the plot.
-        by: the column that has a panel and a table for each of its values.
+        by: the column that gets a panel and a table for each of its values.
         setting: the column along the x axis.
-        name: of that axis, and of the tables' column.
+        name: label of that axis and of the tables' column.
     """
     ends = outcomes(rows)
     kinds = values(ends, by)
@@ -55,7 +55,7 @@ def _table(rows: list[Row], setting: str, name: str) -> str:
 
 
 def _good_values(rows: list[Row], setting: str) -> str:
-    """Says which values are as good as any."""
+    """Says which values are within `TOLERANCE` of the best."""
     lines = []
     for name, arm in (("With", True), ("Without", False)):
         means = {
@@ -74,7 +74,7 @@ def _good_values(rows: list[Row], setting: str) -> str:
 
 
 def _ranges(chosen: Sequence[float], all_values: Sequence[float]) -> str:
-    """Returns the first and the last of the values; names them one by one where there are gaps."""
+    """Describes the chosen values by the first and last, or one by one if there are gaps."""
     first, last = all_values.index(chosen[0]), all_values.index(chosen[-1])
     if len(chosen) == 1:
         return f"only {chosen[0]:g}"

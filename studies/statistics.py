@@ -1,4 +1,4 @@
-"""How well the statistics of inference serve: moving averages, exact ones, the batch's own."""
+"""How well different statistics serve inference: moving averages, exact ones, the batch's own."""
 
 import contextlib
 import pathlib
@@ -9,10 +9,10 @@ import numpy as np
 import tensorflow.compat.v1 as tf
 
 from bn_wrapper import layers_of
+from dashboard.summaries import EventWriter
 from mnist.datasets import Dataset
 from runtime import markdown
 from runtime.classification import ACCURACY_TAG
-from runtime.summaries import EventWriter
 from studies import plots
 from studies.cells import FINISHED, Cell, Row
 from studies.plots import STYLES, Curve
@@ -23,7 +23,7 @@ TITLE = "Which statistics serve inference"
 BATCH_SIZES = (2, 4, 8, 16, 32, 64, 128, 256)
 STEPS = (50, 100, 200, 500, 1000, 2000, 5000)
 EXACT, OWN = "exact", "the batch's own"
-# Of the tables and panels that look along one of the two axes.
+# Where tables and panels fix one of the two axes.
 USUAL_BATCH_SIZE, LAST_STEP = 64, STEPS[-1]
 
 
@@ -36,7 +36,7 @@ class Kind(NamedTuple):
 
     @property
     def name(self) -> str:
-        """How tables and plots call it."""
+        """Its name in tables and plots."""
         debiased = "" if self.zero_debias else ", not debiased"
         return f"decay {self.decay:g}{debiased}{', unbiased variance' * self.unbiased}"
 
@@ -45,7 +45,7 @@ KINDS = [
     *(Kind(decay, zero_debias) for decay in (0.9, 0.99, 0.999) for zero_debias in (True, False)),
     Kind(0.99, unbiased=True),
 ]
-# The plots show these; the tables have all.
+# The plots show these; the tables show all.
 SHOWN = ["decay 0.9", "decay 0.99", "decay 0.999", "decay 0.999, not debiased", EXACT, OWN]
 
 
@@ -63,9 +63,9 @@ def cells(full: bool) -> list[Cell]:
 
 
 def train(cell: Cell, dataset: Dataset, folder: pathlib.Path) -> list[Row]:
-    """Trains one cell, and evaluates its weights with every kind of statistics on the way.
+    """Trains one cell, and evaluates its weights with every kind of statistics along the way.
 
-    One training does for all: the statistics of inference have no part in it.
+    One run serves all kinds, since training does not use the statistics of inference.
     """
     rows: list[Row] = []
     with Trial(cell.flags, dataset.train) as trial, contextlib.ExitStack() as stack:
@@ -92,16 +92,16 @@ def train(cell: Cell, dataset: Dataset, folder: pathlib.Path) -> list[Row]:
 
 
 class MovingAverages:
-    """One kind of moving averages of all layers' means and variances."""
+    """One kind of moving average, of all layers' means and variances."""
 
     def __init__(self, kind: Kind):
-        """Starts them."""
+        """Starts the averages, without data."""
         self.kind = kind
         self._updates = 0
         self._averages: list[np.ndarray] = []
 
     def update(self, moments: list[tuple[np.ndarray, np.ndarray, float]]) -> None:
-        """Takes mean and biased variance, [channels], and values a channel, of each layer."""
+        """Adds each layer's mean, biased variance ([channels]) and number of values per channel."""
         decay, zero_debias, unbiased = self.kind
         if not self._averages:
             start = (0.0, 0.0) if zero_debias else (0.0, 1.0)
@@ -118,7 +118,7 @@ class MovingAverages:
 
 
 def layer_moments(inputs: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-    """Mean, biased variance, and how many values a channel they are of."""
+    """Returns the mean, the biased variance, and the number of values per channel."""
     mean, var = tf.nn.moments(inputs, list(range(inputs.shape.ndims - 1)))
     return mean, var, tf.size(inputs) / inputs.shape.as_list()[-1]
 
@@ -126,7 +126,7 @@ def layer_moments(inputs: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
 def _accuracies(
     trial: Trial, layers: list, averages: list[MovingAverages], dataset: Dataset
 ) -> Iterator[tuple[str, float]]:
-    """The validation accuracy of the weights of this step with each kind of statistics."""
+    """Yields the validation accuracy of the current weights with each kind of statistics."""
     evaluator, variables = trial.evaluator, trial.variables()
     for moving_averages in averages:
         for layer, (mean, var) in zip(layers, moving_averages.values(), strict=True):
@@ -140,7 +140,7 @@ def _accuracies(
 
 
 def _accuracy_with_own_statistics(trial: Trial, images: np.ndarray, labels: np.ndarray) -> float:
-    """What a graph that was left in training mode makes of batches as large as in training."""
+    """Returns the accuracy of a graph left in training mode, on batches of the training size."""
     size = trial.batches.batch_size
     accuracies = [
         trial.session.run(

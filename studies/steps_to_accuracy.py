@@ -1,4 +1,4 @@
-"""How many steps and seconds batch normalization saves, each side at its own best learning rate."""
+"""How many steps and seconds batch normalization saves, each arm at its own best learning rate."""
 
 import math
 import pathlib
@@ -24,14 +24,14 @@ RATES = {
     ("mlp", "adam"): (1e-3, 3e-3, 1e-2, 3e-2),
 }
 STEPS = {"small": 860, "mlp": 2150, "cnn": 860}
-# Close together while accuracy rises fast: an evaluation takes as long as fifteen steps.
+# Dense only while accuracy rises fast, since an evaluation takes as long as fifteen steps.
 EVALUATED_STEPS = {*range(20, 200, 20), *range(200, max(STEPS.values()), 40)}
-# The rate is chosen with some seeds and judged by others, or luck would be counted twice.
+# Some seeds choose the rate and others judge it; otherwise luck would count twice.
 CHOOSING_SEEDS = (10, 11)
 
 
 def cells(full: bool) -> list[Cell]:
-    """Returns the grid, in full with `cnn` and two more seeds."""
+    """Returns the grid; in full, with `cnn` and two more seeds."""
     return [
         Cell(
             {
@@ -91,12 +91,12 @@ def report(rows: list[Row], folder: pathlib.Path) -> str:
 
 
 class _Arm(NamedTuple):
-    """How soon the trainings of one side were at a target, at the rate that suits them best."""
+    """How soon the runs of one arm reached a target, at the arm's best rate."""
 
     rate: str
     steps: list[int]
     seconds: list[float]
-    missed: int  # trainings that never were
+    missed: int  # runs that never reached it
 
     def figures(self) -> list[str]:
         """Returns the cells of the table."""
@@ -133,13 +133,13 @@ def _judge(rows: list[Row], target: float) -> _Arm:
 
 
 def _judged(rows: list[Row], rate: float) -> list[list[Row]]:
-    """Returns the trainings at a rate that had no part in choosing it."""
+    """Returns the runs at a rate whose seeds had no part in choosing it."""
     trainings = by_seed(where(rows, learning_rate=rate))
     return [training for training in trainings if training[0]["seed"] not in CHOOSING_SEEDS]
 
 
 def _best_rate(rows: list[Row], target: float) -> float:
-    """Returns the rate at which the choosing seeds are at the target soonest."""
+    """Returns the rate at which the choosing seeds reach the target soonest."""
 
     def mean_steps(rate: float) -> tuple[float, float]:
         trainings = [
@@ -147,7 +147,7 @@ def _best_rate(rows: list[Row], target: float) -> float:
         ]
         firsts = [_first_at(training, target) for training in trainings]
         steps = statistics.fmean(row["step"] if row else math.inf for row in firsts)
-        # Where no rate gets there, the one that gets nearest.
+        # If no rate gets there, take the one that gets nearest.
         nearest = statistics.fmean(max(row["accuracy"] or 0 for row in t) for t in trainings)
         return steps, -nearest
 
@@ -159,6 +159,6 @@ def _first_at(training: list[Row], target: float) -> Row | None:
 
 
 def _curve(name: str, style: plots.Style, rows: list[Row]) -> Curve:
-    """The validation error over steps at the rate that is best for the first target."""
+    """Returns the validation error over steps at the best rate for the first target."""
     judged = _judged(rows, _best_rate(rows, TARGETS[0]))
     return Curve(name, style, *error_curves(judged))

@@ -3,7 +3,6 @@
 import contextlib
 import math
 import pathlib
-import statistics
 import time
 from collections.abc import Callable, Collection, Iterator
 from typing import Any
@@ -11,15 +10,15 @@ from typing import Any
 import tensorflow.compat.v1 as tf
 
 import model
+from dashboard import hparams
+from dashboard.event_files import remove_events
+from dashboard.summaries import EventWriter
 from mnist.batches import Batches
 from mnist.datasets import Dataset, Split
-from runtime import hparams
-from runtime.classification import ACCURACY_TAG, LOSS_TAG
-from runtime.errors import CommandError
+from runtime.classification import Outcome
+from runtime.curve import STEPS_PER_POINT, Point
 from runtime.evaluation import Evaluator
-from runtime.event_files import remove_events
-from runtime.summaries import EventWriter
-from runtime.training import STEPS_PER_POINT, take_step
+from runtime.training import take_step
 from studies.cells import DIVERGED, FINISHED, Row
 
 
@@ -42,7 +41,7 @@ class Trial:
         self.session.run(self.graph.initializer)
         self.seconds = 0.0  # spent in steps so far
         self.batches = Batches(*train, flags["batch_size"], flags["seed"])
-        self._train_steps = flags["train_steps"]
+        self.train_steps = flags["train_steps"]
 
     def __enter__(self) -> "Trial":
         return self
@@ -53,7 +52,7 @@ class Trial:
 
     def steps(self) -> Iterator[tuple[int, float, float]]:
         """Takes the steps; yields the number, the loss and the accuracy of each."""
-        for step, batch in enumerate(self.batches.ahead(0, self._train_steps), 1):
+        for step, batch in enumerate(self.batches.ahead(0, self.train_steps), 1):
             started = time.perf_counter()
             loss, accuracy, _ = take_step(self.session, self.graph, *batch)
             self.seconds += time.perf_counter() - started
@@ -65,9 +64,14 @@ class Trial:
         values = self.session.run(variables)
         return {variable.op.name: value for variable, value in zip(variables, values, strict=True)}
 
+    def classify(self, split: Split) -> Outcome:
+        """Classifies images in the inference graph, with the variables as they are now."""
+        self.evaluator.load(self.variables(), "the training graph")
+        return self.evaluator.classify(*split)
+
 
 @contextlib.contextmanager
-def shown_in_tensorboard(folder: pathlib.Path, flags: dict[str, Any]) -> Iterator[None]:
+def shown_in_tensorboard(folder: pathlib.Path, flags: dict[str, Any]) -> Iterator[hparams.Session]:
     """Makes the training in the block a row of TensorBoard's HParams tab.
 
     Args:
@@ -75,12 +79,8 @@ def shown_in_tensorboard(folder: pathlib.Path, flags: dict[str, Any]) -> Iterato
         flags: see `Cell.flags`.
     """
     remove_events(folder)
-    with hparams.session(folder, flags):
-        yield
-
-
-class _Diverged(CommandError):
-    """The loss is not a finite number any more."""
+    with hparams.session(folder, flags) as session:
+        yield session
 
 
 def learning_curve(
@@ -97,7 +97,7 @@ def learning_curve(
     Args:
         flags: see `Cell.flags`.
         dataset: the data.
-        folder: of the events for TensorBoard.
+        folder: of the events for TensorBoard; those of an earlier attempt are deleted.
         evaluate_at: the steps after which to evaluate. The last step is always one of them.
         split: what to evaluate on.
         look: measures something else in the inference graph at the same steps.
@@ -105,43 +105,37 @@ def learning_curve(
     Returns:
         A row for each evaluation: `step`, `seconds` of training so far, `loss` (nats) and
         `accuracy` (a share) on the split, and what `look` returns. The last row also has
-        `test_accuracy` and the `status`; where training diverged it has nothing but that.
+        `test_accuracy` and the `status`. If training diverged, the last row has the `step`, the
+        `seconds` and the `status` only.
     """
     rows: list[Row] = []
-    with contextlib.suppress(_Diverged), shown_in_tensorboard(folder, flags):
-        with Trial(flags, dataset.train) as trial, EventWriter(folder / split, 0) as events:
-            for step in _steps_on_the_record(trial, folder, rows):
-                if step not in evaluate_at and step != flags["train_steps"]:
-                    continue
-                trial.evaluator.load(trial.variables(), "the training graph")
-                outcome = trial.evaluator.classify(*getattr(dataset, split))
-                events.scalars(step, outcome.scalars)
+    point = Point()
+    with (
+        shown_in_tensorboard(folder, flags) as session,
+        Trial(flags, dataset.train) as trial,
+        EventWriter(folder / "train", 0) as train_events,
+        EventWriter(folder / split, 0) as split_events,
+    ):
+        for step, loss, accuracy in trial.steps():
+            if not math.isfinite(loss):
+                session.fail()
+                return [*rows, {"step": step, "seconds": trial.seconds, "status": DIVERGED}]
+            point.add(loss, accuracy)
+            if step % STEPS_PER_POINT == 0:
+                train_events.scalars(step, point.scalars())
+                point = Point()
+            if step in evaluate_at or step == trial.train_steps:
+                outcome = trial.classify(getattr(dataset, split))
+                split_events.scalars(step, outcome.scalars)
                 row = {"step": step, "seconds": trial.seconds}
                 row |= {"loss": outcome.loss, "accuracy": outcome.accuracy}
                 rows.append(row | look(trial.evaluator))
-            if split != "test":
-                outcome = trial.evaluator.classify(*dataset.test)
-                with EventWriter(folder / "test", 0) as test_events:
-                    test_events.scalars(step, outcome.scalars)
-        rows[-1] |= {"test_accuracy": outcome.accuracy, "status": FINISHED}
+        if split == "test":
+            rows[-1]["test_accuracy"] = rows[-1]["accuracy"]
+        else:
+            test = trial.classify(dataset.test)
+            with EventWriter(folder / "test", 0) as test_events:
+                test_events.scalars(trial.train_steps, test.scalars)
+            rows[-1]["test_accuracy"] = test.accuracy
+    rows[-1]["status"] = FINISHED
     return rows
-
-
-def _steps_on_the_record(trial: Trial, folder: pathlib.Path, rows: list[Row]) -> Iterator[int]:
-    """Takes the steps, and writes the training curve.
-
-    Raises:
-        _Diverged: after a last row that says so.
-    """
-    seen = []
-    with EventWriter(folder / "train", 0) as events:
-        for step, loss, accuracy in trial.steps():
-            if not math.isfinite(loss):
-                rows.append({"step": step, "seconds": trial.seconds, "status": DIVERGED})
-                raise _Diverged(f"step {step}: the loss is {loss}")
-            seen.append((loss, accuracy))
-            if step % STEPS_PER_POINT == 0:
-                means = map(statistics.fmean, zip(*seen, strict=True))
-                events.scalars(step, dict(zip((LOSS_TAG, ACCURACY_TAG), means, strict=True)))
-                seen.clear()
-            yield step

@@ -1,4 +1,4 @@
-"""A study's report, and the facts that it begins with."""
+"""A study's report, and the facts it begins with."""
 
 import contextlib
 import datetime
@@ -22,11 +22,11 @@ FACTS_FILE, REPORT_FILE = "study.json", "report.md"
 def begin(
     folder: pathlib.Path, command: str, cells: list[Cell], dataset: dict[str, Any]
 ) -> dict[str, Any]:
-    """Returns the facts of a study, and notes them if it is new.
+    """Returns the facts of a study, and records them if it is new.
 
     Raises:
-        InputError: it was begun with another grid or other data, or on another machine, so that
-            results of both would end up in one table.
+        InputError: it was started with a different grid or different data, or on a different
+            machine, so one table would mix the results of both.
     """
     facts: dict[str, Any] = {
         "command": command,
@@ -51,7 +51,7 @@ def begin(
 
 
 def check(folder: pathlib.Path, cells: list[Cell], dataset: str) -> None:
-    """Finds out whether a finished study is what would be trained now.
+    """Checks that a finished study is what would be trained now.
 
     Args:
         folder: of the study.
@@ -59,7 +59,7 @@ def check(folder: pathlib.Path, cells: list[Cell], dataset: str) -> None:
         dataset: the flag of that name.
 
     Raises:
-        InputError: it was trained with another grid, or on other data than a flag asks for.
+        InputError: it was trained with a different grid, or on other data than the flag says.
     """
     facts = _read(folder)
     name = facts["dataset"]["name"]
@@ -80,7 +80,7 @@ def _checksum(cells: list[Cell]) -> str:
 
 @contextlib.contextmanager
 def on_the_clock(folder: pathlib.Path, facts: dict[str, Any]) -> Iterator[None]:
-    """Adds the time that the block takes, even if it is stopped, to the facts."""
+    """Adds the time that the block takes, even if interrupted, to the facts."""
     started = time.monotonic()
     try:
         yield
@@ -121,7 +121,7 @@ def _introduction(facts: dict[str, Any], rows: list[Row]) -> str:
 
 
 def _recipe(cells: list[Cell]) -> str:
-    """Says what is the same for all cells, or follows from the network."""
+    """Lists the flags that are the same for all cells, or follow from the network."""
     settings = []
     for flag in DEFAULTS:
         given = list(dict.fromkeys(str(cell.flags[flag]) for cell in cells))

@@ -18,14 +18,14 @@ MNIST_DIR = os.environ.get("MNIST_DIR")
 
 
 def pytest_report_header() -> str:
-    """Says whether the tests that real images make different are run."""
+    """Says whether the tests that need real MNIST are run."""
     return f"real MNIST: {MNIST_DIR or 'none; MNIST_DIR names the folder of its four files'}"
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Marks the tests that need real MNIST, for `pytest -m mnist`, and has the longest run first.
+    """Marks the tests that need real MNIST, for `pytest -m mnist`, and runs the longest first.
 
-    At the end, one of pytest's processes would wait for another that has them all.
+    At the end, one of pytest's processes would run all of them while another waits.
     """
     items.sort(key=lambda item: item.path != pathlib.Path(__file__).parent / LONGEST)
     for item in items:
@@ -35,26 +35,26 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(scope="session")
 def digits(tmp_path_factory) -> pathlib.Path:
-    """A folder of a few drawn digits, in the place of MNIST."""
+    """A folder of a few drawn digits, in place of MNIST."""
     made = made_once(tmp_path_factory, "data", lambda folder: write_digits(folder / DIGITS))
     return made / DIGITS
 
 
 @pytest.fixture(scope="session")
 def data_flags(digits) -> list[str]:
-    """Flags that choose them."""
+    """Flags that select these digits."""
     return [f"--data_dir={digits}"]
 
 
 @pytest.fixture(scope="session")
 def dataset(digits) -> datasets.Dataset:
-    """Them, loaded."""
+    """These digits, loaded."""
     return datasets.load("mnist", str(digits))
 
 
 @pytest.fixture(scope="session")
 def real_mnist() -> pathlib.Path:
-    """The folder of real MNIST; without one, the test is skipped, and says so."""
+    """The folder of real MNIST; without one, the test is skipped and says so."""
     if not MNIST_DIR:
         pytest.skip("needs real MNIST: set MNIST_DIR to the folder of its four files")
     if not datasets.is_complete(MNIST_DIR):

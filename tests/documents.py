@@ -1,4 +1,4 @@
-"""The documents of the batch norms, and the programs in them."""
+"""The documents on the batch norms, and the programs in them."""
 
 import re
 

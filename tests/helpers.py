@@ -19,7 +19,7 @@ from tests import processes
 PROJECT = pathlib.Path(__file__).parents[1]
 
 
-# What the results call the digits that most tests train on, after their folder.
+# What results call the digits that most tests train on, after their folder.
 DIGITS = "digits"
 
 
@@ -42,7 +42,7 @@ def write_idx(folder, train, test):
 
 
 def write_noise(folder):
-    """Writes a well-formed set of 120 and 20 images in which there is nothing to learn."""
+    """Writes a well-formed set of 120 training and 20 test images with nothing to learn."""
     random = np.random.default_rng(0)
 
     def noise(count):
@@ -53,19 +53,19 @@ def write_noise(folder):
 
 
 def write_digits(folder):
-    """Writes a set of 1,200 and 300 drawn digits: enough to learn from, and soon read."""
+    """Writes a set of 1,200 and 300 drawn digits: enough to learn from, and quick to read."""
     return write_idx(
         folder, synthetic.draw_digits(1200, seed=1), synthetic.draw_digits(300, seed=2)
     )
 
 
 def run_command(*arguments: object, cwd: pathlib.Path, **environment: str):
-    """Runs a command to its end, in a folder of the test, and returns what it printed."""
+    """Runs a command to completion in a folder of the test; returns what it printed."""
     return processes.run(command(*arguments), cwd, {**os.environ, **environment})
 
 
 def run_from_nothing(*arguments: object, cwd: pathlib.Path, **environment: str):
-    """The same in a process that imports all that it needs by itself."""
+    """The same in a process that does all its own imports."""
     return subprocess.run(
         command(*arguments),
         cwd=cwd,
@@ -77,15 +77,15 @@ def run_from_nothing(*arguments: object, cwd: pathlib.Path, **environment: str):
 
 
 def made_once(tmp_path_factory, name: str, make: Callable[[pathlib.Path], None]) -> pathlib.Path:
-    """Returns a folder that `make` has filled, once for all of pytest's processes."""
+    """Returns a folder that `make` fills, once for all of pytest's processes."""
     base = tmp_path_factory.getbasetemp()
     if "PYTEST_XDIST_WORKER" in os.environ:
-        base = base.parent  # each worker has a folder of its own in there
+        base = base.parent  # each worker has its own folder in there
     folder, unfinished = base / name, base / f"{name}-unfinished"
     with open(base / f"{name}.lock", "w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not folder.exists():
-            # That of a worker that failed, which its own test tells.
+            # Left by a worker that failed, which that worker's test reports.
             shutil.rmtree(unfinished, ignore_errors=True)
             unfinished.mkdir()
             make(unfinished)
@@ -94,13 +94,13 @@ def made_once(tmp_path_factory, name: str, make: Callable[[pathlib.Path], None])
 
 
 def wait_for(path: pathlib.Path, process: subprocess.Popen) -> None:
-    """Waits until a process has written a file, or has ended."""
+    """Waits until a process has written a file or ended."""
     while not path.exists() and process.poll() is None:
         time.sleep(0.005)
 
 
 def last_line(completed: subprocess.CompletedProcess) -> str:
-    """Returns the last line of standard output of a command that has to succeed."""
+    """Returns the last line of standard output of a command that must succeed."""
     assert completed.returncode == 0, completed.stderr
     return completed.stdout.splitlines()[-1]
 
@@ -121,7 +121,7 @@ def assert_same_variables(one, other):
 
 
 def said(stderr):
-    """The lines on standard error, but for what every command says of digits that are not MNIST."""
+    """The lines on standard error, except what every command says of digits that are not MNIST."""
     return [line for line in stderr.splitlines() if "well-formed, but not MNIST" not in line]
 
 
@@ -147,7 +147,7 @@ def scalars(folder):
 
 
 def events(folder):
-    """What the event files in a folder say, up to the records that a kill has cut off."""
+    """The events in a folder's event files, up to any record that a kill has cut off."""
     from tensorboard.backend.event_processing.event_file_loader import LegacyEventFileLoader
 
     for path in sorted(pathlib.Path(folder).glob("events.out.tfevents.*")):
@@ -155,7 +155,7 @@ def events(folder):
 
 
 def sessions(folder):
-    """Flags of every session that a run's folder has for the HParams tab, and how they ended."""
+    """The flags of every HParams session in a run's folder, and how the sessions ended."""
     from tensorboard.plugins.hparams import api_pb2, metadata
 
     started, ended = [], []

@@ -1,8 +1,8 @@
-"""What the process has imported that commands are forked from: see processes.py."""
+"""What the process that commands are forked from has imported: see processes.py."""
 
 import sys
 
-# As runtime/commands.py does, for its reasons.
+# As in runtime/commands.py, for the same reasons.
 sys.modules["keras"] = None
 
 import tensorflow  # noqa: E402

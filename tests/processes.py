@@ -1,8 +1,8 @@
-"""Runs a command in a process of its own that is forked from one which has imported TensorFlow.
+"""Runs a command in its own process, forked from one that has imported TensorFlow.
 
-That import takes longer than all else that most tests ask of a command, so it is shared; what is
-the command's own is imported and run as ever. Tests of the import itself, of what is said while it
-lasts, and of kills start their processes from nothing.
+That import takes longer than everything else that most tests need from a command, so it is shared;
+the command's own modules are imported and run as usual. Tests of the import itself, of what is
+printed during it, and of kills start their processes from scratch.
 """
 
 import multiprocessing
@@ -21,9 +21,9 @@ _forkserver.set_forkserver_preload(["tests.preloaded"])
 
 
 def run(command: list[str], cwd: pathlib.Path, environment: dict[str, str]):
-    """Runs `command`, whose first part is a Python; returns what `subprocess.run` would.
+    """Runs `command`, whose first item is a Python; returns what `subprocess.run` would.
 
-    Variables that Python or TensorFlow reads when it starts have no effect.
+    Environment variables that Python or TensorFlow reads at startup have no effect.
     """
     with tempfile.TemporaryDirectory() as folder:
         outputs = [pathlib.Path(folder, name) for name in ("stdout", "stderr")]

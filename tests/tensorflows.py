@@ -1,11 +1,11 @@
-"""Tries bn_wrapper.py and bn_compat.py on old and new TensorFlow, and prints a table of it.
+"""Tries bn_wrapper.py and bn_compat.py on old and new TensorFlow, and prints a table.
 
 python3 tests/tensorflows.py                  # all that can be installed
 python3 tests/tensorflows.py 1.15.5 2.21.0    # some
 
-Each in an environment of its own, for a minute or two: what must hold everywhere
-(tests/originals/everywhere.py), what programs make of the layers (classes.py), and all cases of the
-options beside what the originals did in them (compare.py). Exits with 1 if a case failed.
+Each takes a minute or two, in its own environment: what must hold everywhere
+(tests/originals/everywhere.py), programs that use the layers (classes.py), and all cases of the
+options against the originals' recorded results (compare.py). Exits with 1 if a case failed.
 """
 
 import json
@@ -18,7 +18,7 @@ import tempfile
 
 import versions
 
-# The newest Python that each was made for and that there may be here, and what it needs pinned.
+# The newest Python that each supports and that may be installed here, and the pins it needs.
 TENSORFLOWS = {
     "1.15.5": ("3.7", ["protobuf<3.21", "numpy<1.19"]),
     "2.0.4": ("3.7", ["protobuf<3.21", "numpy<1.19"]),
@@ -38,7 +38,7 @@ SCRIPTS = {
 
 
 def try_out(tensorflow):
-    """Returns a row of the table, and whether all went well; None where it can't be installed."""
+    """Returns a row of the table, and whether all passed, or None where it can't be installed."""
     version, pinned = TENSORFLOWS[tensorflow]
     python = versions.find_python(version)
     if python is None:

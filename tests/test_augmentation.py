@@ -18,7 +18,7 @@ def distort(kind, images=IMAGES, seed=0, step=0):
 
 
 def middle_of_ink(images):
-    """The place, [n, 2], of each image's centre of mass."""
+    """The centre of mass, [n, 2], of each image."""
     places = np.stack(np.mgrid[:28, :28], axis=-1)
     return np.einsum("nyx,yxi->ni", images, places) / images.sum(axis=(1, 2))[:, None]
 
@@ -52,7 +52,7 @@ def test_a_distorted_digit_keeps_its_ink_and_its_range(kind):
 
 @pytest.fixture
 def only(monkeypatch):
-    """Leaves one kind of distortion, by the name of its amount, and takes the others away."""
+    """Keeps the distortions whose amounts are named, and turns off the others."""
 
     def take_away_all_but(*names):
         for name in {"ROTATION", "SHEAR", "SCALING", "SHIFT", "BEND"} - set(names):
@@ -69,14 +69,14 @@ def spot(count=200, middle=(13.5, 13.5), width=3.0):
 
 
 def covariance_of_ink(images):
-    """How far the ink of each image reaches, [n, 2, 2], in square pixels; y first."""
+    """The spread of each image's ink, [n, 2, 2], in square pixels; y first."""
     places = np.stack(np.mgrid[:28, :28], axis=-1) - middle_of_ink(images)[:, None, None]
     share = images / images.sum(axis=(1, 2), keepdims=True)
     return np.einsum("nyx,nyxi,nyxj->nij", share, places, places)
 
 
 def assert_uniform(values, most):
-    """Within `most` of 0, to both sides alike, as far and as often as 200 uniform numbers are."""
+    """Spread over [-most, most] as 200 uniform numbers would be."""
     assert 0.9 * most < np.abs(values).max() < 1.1 * most
     assert values.std() == pytest.approx(most / np.sqrt(3), rel=0.15)
     assert abs(values.mean()) < 0.25 * most
@@ -97,7 +97,7 @@ def test_shifted_is_elsewhere_and_else_the_same(only):
 
 @pytest.mark.parametrize("name", ["ROTATION", "SHEAR"])
 def test_turned_and_sheared_are_so_about_the_middle(name, only):
-    """An upright bar leans: it is read off how much further right its ink is a row further down."""
+    """Measures the lean of an upright bar: how much further right its ink is, per row down."""
     only(name)
     bar = np.zeros([200, 28, 28], np.float32)
     bar[:, 6:22, 13:15] = 1
@@ -113,7 +113,7 @@ def test_scaled_is_larger_or_smaller_in_each_direction_by_itself(only):
     np.testing.assert_allclose(middle_of_ink(scaled), 13.5, atol=0.05)
     reach = covariance_of_ink(scaled)
     original = covariance_of_ink(spot(1))[0]
-    # The matrix takes places in the result to places in the image: it is the reciprocal.
+    # The matrix maps places in the result to places in the image, hence the reciprocal.
     stretch = [1 - np.sqrt(original[i, i] / reach[:, i, i]) for i in (0, 1)]
     for along in stretch:
         assert_uniform(along, augmentation.SCALING)
@@ -137,7 +137,7 @@ def test_bent_is_moved_otherwise_from_place_to_place_but_smoothly(only):
 
 
 def test_a_bend_does_not_follow_from_the_angles_of_the_run_with_the_next_seed(only):
-    """Both draw from pairs of numbers; equal pairs would give equal random bits."""
+    """Both use pairs of numbers as seeds; equal pairs would give equal random bits."""
     only("BEND")
     keys = []
     for kind, seed in (("elastic", 5), ("affine", 6)):

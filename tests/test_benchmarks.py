@@ -1,4 +1,4 @@
-"""What the benchmarks keep of trainings, and what they report of them."""
+"""What the benchmarks keep of trainings, and what they report about them."""
 
 import numpy as np
 
@@ -40,7 +40,7 @@ def test_tables_of_accuracy_have_the_seeds_that_are_trained_and_their_mean(tmp_p
 
 
 def test_five_runs_are_read_together_from_what_is_kept_of_them(tmp_path):
-    """Runs that are wrong about one digit each are right together; about one all of them err."""
+    """Runs that each misread a different digit are right together; all misread the last one."""
     labels = np.arange(10)
     test = Split(np.zeros([10, 28, 28], np.uint8), labels)
     for seed in SEEDS:

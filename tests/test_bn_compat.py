@@ -1,6 +1,6 @@
-"""What programs written for TF1's batch norms rely on. Where a document cites one, it is here.
+"""What programs written for TF1's batch norms rely on. Where a document cites a test, it is here.
 
-The numbers themselves are compared with those of TF 1.15 in `test_originals.py`.
+`test_originals.py` compares the numbers themselves with those of TF 1.15.
 """
 
 import inspect
@@ -14,8 +14,8 @@ import bn_compat
 from tests.documents import DOCUMENTS, programs
 from tests.helpers import PROJECT
 
-# Argument names and defaults of TF 1.15.5, in their order. A default of None stands for a zeros or
-# ones initializer, or for the ReLU of `conv2d`; other tests tell what the initial values are.
+# Argument names and defaults of TF 1.15.5, in order. A default of None means a zeros or ones
+# initializer, or the ReLU of `conv2d`; other tests check the initial values.
 SIGNATURES = {
     "batch_norm": {
         "decay": 0.999,
@@ -91,7 +91,8 @@ SIGNATURES = {
     },
 }
 
-# Of the two layers that carry it. Initializers and the ReLU are objects, other tests ask for them.
+# Of the two layers that take a normalizer. Other tests check their initializers and the ReLU, which
+# are objects.
 ARGUMENTS_OF_CONTRIB = {
     "conv2d": (
         "inputs num_outputs kernel_size stride padding data_format rate activation_fn "
@@ -106,8 +107,8 @@ ARGUMENTS_OF_CONTRIB = {
     ),
 }
 
-# What a layer does: which statistics normalize, whether the moving averages move once the update
-# ops have run, and whether an optimizer changes gamma and beta.
+# What a layer does: which statistics it normalizes with, whether the moving averages move once the
+# update ops have run, and whether an optimizer changes gamma and beta.
 TRAINING = ("batch", "averages move", "parameters train")
 INFERENCE = ("moving averages", "averages stay", "parameters train")
 FROZEN_TRAINING = ("batch", "averages move", "parameters stay")
@@ -139,7 +140,7 @@ def variable(name):
 
 @pytest.fixture
 def session():
-    """A session with a graph of its own, which is the default one."""
+    """A session with its own graph, which is the default one."""
     with tf.Graph().as_default(), tf.Session() as session:
         yield session
 
@@ -230,10 +231,10 @@ def test_gamma_and_beta_are_trainable_and_contribs_are_model_variables(session):
 
 
 def what_it_does(session, layer, **options):
-    """Runs one training step with the update ops, and tells what it did as in TRAINING."""
+    """Runs one training step with the update ops; describes what it did as in TRAINING."""
     values = batch_of((16, 3))
     outputs = layer(tf.constant(values), **options)
-    # Something besides the layer has to be trainable, or there would be nothing to minimize.
+    # Something besides the layer must be trainable, or there might be nothing to minimize.
     loss = tf.reduce_sum(outputs * batch_of((16, 3), seed=1)) * tf.get_variable("weight", [])
     with tf.control_dependencies(update_ops()):
         train_op = tf.train.GradientDescentOptimizer(1.0).minimize(loss)
@@ -262,7 +263,7 @@ def described(values, outputs, before, after):
 
 
 def with_all_flags(frozen_training):
-    """The rows of the table in docs/batch_norm.md; the APIs differ in one of them."""
+    """The rows of the table in docs/batch_norm.md; the APIs differ in one row."""
     rows = [
         (True, True, TRAINING),
         (True, False, frozen_training),
@@ -384,7 +385,7 @@ def test_is_training_may_be_a_bool_a_constant_or_a_placeholder(session, kind, va
         bn_compat.batch_norm(tf.constant(values), is_training=flag),
         bn_compat.batch_normalization(tf.constant(values), training=flag),
     ]
-    # What a constant says is known when the graph is built, and inference needs no updates.
+    # A constant's value is known when the graph is built, and inference needs no updates.
     assert len(update_ops()) == (0 if not value and kind != "placeholder" else 4)
     session.run(tf.global_variables_initializer())
     mean, var = (values.mean(0), values.var(0)) if value else (0.0, 1.0)
@@ -444,7 +445,7 @@ def test_a_name_taken_is_refused_unless_it_is_reused(session):
 
 
 def inference_of_the_first_example(normalizer_params):
-    """Outputs of an inference graph for one image, which comes with either of two others."""
+    """Outputs of an inference graph for one image, batched with each of two others."""
     with tf.Graph().as_default(), tf.Session() as session:
         images = tf.placeholder(tf.float32, [None, 4, 4, 1])
         outputs = bn_compat.conv2d(
@@ -501,7 +502,7 @@ LEGACY_OPTIONS = {
 
 @pytest.mark.parametrize("options", LEGACY_OPTIONS.values(), ids=LEGACY_OPTIONS)
 def test_regularizers_and_adjustment_go_with_every_option(session, options):
-    """Contrib ignored them in silence, where its own old implementation was at work."""
+    """Contrib silently ignored them wherever it used its own old implementation."""
     values = batch_of((4, 3))
     outputs = bn_compat.batch_norm(
         tf.constant(values),
@@ -618,7 +619,7 @@ def test_channels_first_is_channels_last_transposed(session, fused, rank):
 
 
 def test_the_fused_kernel_honours_a_small_epsilon(session):
-    """TF1 took at least 1.001e-5, so that 0.001 and -0.001 came out as 0.301 and -0.301."""
+    """TF1 used at least 1.001e-5, so 0.001 and -0.001 came out as 0.301 and -0.301."""
     outputs = bn_compat.batch_normalization(
         tf.constant([[[[1e-3]]], [[[-1e-3]]]]), epsilon=1e-7, training=True, fused=True
     )
@@ -743,7 +744,7 @@ def test_inputs_that_cannot_be_normalized_are_refused(session, layer, inputs, er
 
 
 def tensorpack_name(variable):
-    """Tensorpack calls the moving averages otherwise, and all else the same."""
+    """Tensorpack has other names for the moving averages, and the same ones for the rest."""
     scope, _, name = variable.op.name.rpartition("/")
     renamed = {"moving_mean": "mean/EMA", "moving_variance": "variance/EMA"}
     return f"{scope}/{renamed.get(name, name)}"
@@ -801,7 +802,7 @@ def test_an_object_based_checkpoint_is_restored_by_a_mapping_of_names(tmp_path):
 
 @pytest.mark.parametrize("program", programs())
 def test_a_program_in_the_documents_runs(tmp_path, monkeypatch, program):
-    """What a program shows, it asserts by itself."""
+    """Each program asserts what it shows."""
     monkeypatch.chdir(tmp_path)
     if "import keras" in program:
         pytest.importorskip("keras", minversion="3")

@@ -44,7 +44,7 @@ def test_a_graph_that_was_imported_has_gradients_of_its_own(tmp_path, layer):
         tf.train.export_meta_graph(str(tmp_path / "graph.meta"))
 
     with tf.Graph().as_default() as graph, tf.Session() as session:
-        # The layers that are built first would take the numbers of those that are imported.
+        # If gradients were numbered, a layer built first would take the number of an imported one.
         LAYERS["wrapper of moments"](tf.constant(VALUES * VALUES))
         tf.train.import_meta_graph(str(tmp_path / "graph.meta"), import_scope="old")
         inputs = graph.get_tensor_by_name("old/inputs:0")

@@ -1,4 +1,4 @@
-"""Inputs at the edges of what numbers can do, beside the same formula in float64."""
+"""Inputs at numerical extremes, compared with the same formula in float64."""
 
 import numpy as np
 import pytest
@@ -56,7 +56,7 @@ def test_outputs_and_statistics_are_finite_and_right(name, dtype, fused):
 
     for each in (outputs, *gradients):
         assert np.all(np.isfinite(each))
-    # A sum of float32 numbers is off by some units in their last place; all else follows.
+    # A sum of float32 numbers is off by some units in the last place; the rest follows.
     unit = 32 * 2.0**-23 * np.abs(exact).max()
     np.testing.assert_allclose(pop_mean, mean, atol=unit)
     np.testing.assert_allclose(pop_var, var, rtol=1e-5, atol=unit**2 + unit * np.sqrt(var).max())
@@ -67,10 +67,10 @@ def test_outputs_and_statistics_are_finite_and_right(name, dtype, fused):
 
 
 def test_the_moments_keep_a_variance_that_is_small_beside_the_mean():
-    """The mean of squares minus the squared mean would be 0 or below: 1e12 has no room for a 1.
+    """The mean of squares minus the squared mean would be 0 or less: a 1 is lost beside 1e12.
 
-    Nor may the rounding of a sum over many values shift the mean by more than their spread, as
-    that of `tf.nn.moments` did: a variance of 56 in the second of these.
+    Nor may rounding in a sum over many values shift the mean by more than their spread, as it did
+    in `tf.nn.moments`, which gave a variance of 56 in the second case.
     """
     for shape, far in (((8, 5, 5, 3), 1e6), ((128, 28, 28, 3), 1e4)):
         values = (np.random.default_rng(0).normal(size=shape) + far).astype(np.float32)
@@ -83,8 +83,8 @@ def test_the_moments_keep_a_variance_that_is_small_beside_the_mean():
 @pytest.mark.parametrize("far", [0.0, 10.0, 1e3, 1e5])
 @pytest.mark.parametrize("shape", [(64, 4), (16, 8, 8, 4)])
 def test_far_from_zero_the_moments_lose_nothing_of_outputs_and_gradients(shape, far):
-    """They lost all digits but two of the gradient of scale, and two more than the kernel did of
-    the others.
+    """They used to keep only two digits of the gradient of scale, and of the others two fewer than
+    the kernel.
     """
     random = np.random.default_rng(0)
     values = (random.normal(size=shape) + far).astype(np.float32)

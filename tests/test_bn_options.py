@@ -1,4 +1,4 @@
-"""The options of batch_norm_wrapper: what each does, and that they go together."""
+"""The options of batch_norm_wrapper: what each does, and that they combine."""
 
 import numpy as np
 import pytest
@@ -11,7 +11,7 @@ from tests.test_bn_wrapper import batch_of, moments, normalized, variable
 
 
 def run_once(values, fetch_gradients=True, **options):
-    """One training step. Returns outputs, gradients of a cubic loss, and all variables after it."""
+    """Runs one training step; returns outputs, gradients of a cubic loss, and all variables."""
     with tf.Graph().as_default(), tf.Session() as session:
         inputs = tf.constant(values)
         outputs = batch_norm_wrapper(inputs, phase_train=True, name="layer", **options)
@@ -84,9 +84,9 @@ def test_the_fused_kernel_and_the_formula_agree_in_inference(shape, axis, dtype)
 
 @pytest.mark.parametrize("options", [{}, {"renorm": True}, {"scale": False}])
 def test_the_closed_form_is_the_derivative_of_the_moments(options):
-    """First and second derivatives, beside those of the same formula left to TensorFlow.
+    """Compares first and second derivatives with TensorFlow's own for the same formula.
 
-    With weights of one the moments are the same, and their derivatives are TensorFlow's own.
+    With weights of one the moments are the same, but TensorFlow differentiates them.
     """
     values = batch_of((12, 3)).astype(np.float64)
     direction = batch_of((12, 3), seed=1)
@@ -142,7 +142,7 @@ def test_the_kernel_is_taken_where_it_computes_the_same_thing():
         {"virtual_batch_size": 2},
         {"adjustment": lambda shape: (tf.constant(1.5, tf.float64), tf.constant(0.2, tf.float64))},
     ],
-    # Not `str`: of a function it tells the address, and each process of pytest has another.
+    # Not `str`, which gives a function's address: that differs between pytest's processes.
     ids=lambda options: " ".join(options) or "defaults",
 )
 def test_gradients_are_those_of_finite_differences(options):
@@ -397,7 +397,7 @@ def test_variables_and_outputs_go_where_they_are_wanted():
             variables_collections="mine",
             outputs_collections="outputs",
         )
-        # Who saves this collection saves what the averages need to go on from a checkpoint.
+        # Saving this collection saves what the averages need to resume from a checkpoint.
         assert tf.get_collection("mine") == tf.global_variables()
         assert tf.get_collection("outputs") == [outputs]
         session.run(tf.global_variables_initializer())

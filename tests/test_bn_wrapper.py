@@ -51,7 +51,7 @@ def test_training_normalizes_with_the_statistics_of_the_batch(shape):
 @pytest.mark.parametrize("shape", SHAPES.values(), ids=SHAPES)
 @pytest.mark.parametrize("decay", [0.0, 0.5, 0.99, 0.999])
 def test_population_statistics_include_every_step_from_the_first_on(shape, decay):
-    """Known programs average from zero, or copy the average only when someone evaluates."""
+    """Known programs start the average at zero, or copy it only when evaluating."""
     batches = [batch_of(shape, seed) for seed in range(4)]
     with tf.Graph().as_default(), tf.Session() as session:
         inputs = tf.placeholder(tf.float32, shape)
@@ -71,7 +71,7 @@ def test_population_statistics_include_every_step_from_the_first_on(shape, decay
 
 @pytest.mark.parametrize("phase", ["built for training", "placeholder"])
 def test_a_checkpoint_saved_right_after_a_step_serves_inference(tmp_path, phase):
-    """Nobody evaluates between the step and the checkpoint, nobody runs UPDATE_OPS."""
+    """Nothing evaluates between the step and the checkpoint, and nothing runs UPDATE_OPS."""
     batch, other = batch_of((32, 5)), batch_of((3, 5), seed=1)
     with tf.Graph().as_default(), tf.Session() as session:
         phase_train = True if phase == "built for training" else tf.placeholder(tf.bool, [])
@@ -163,7 +163,7 @@ def test_gradients_follow_the_batch_statistics():
 
 
 def test_a_checkpoint_of_either_training_graph_goes_on_in_the_other():
-    """The moving averages must be called the same, with a `tf.cond` around them or without."""
+    """The moving averages must have the same names with and without a `tf.cond` around them."""
     names = []
     for is_placeholder in (False, True):
         with tf.Graph().as_default(), tf.variable_scope("network"):

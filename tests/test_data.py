@@ -23,7 +23,7 @@ def test_mnist_is_split_as_the_tutorial_split_it(real_mnist):
     assert dataset.name == "mnist"
     sizes = [len(split.labels) for split in (dataset.train, dataset.validation, dataset.test)]
     assert sizes == [55_000, 5_000, 10_000]
-    # The set's well-known first labels: validation comes first, test is a file of its own.
+    # The set's well-known first labels: validation comes first, test is a separate file.
     assert dataset.validation.labels[:5].tolist() == [5, 0, 4, 1, 9]
     assert dataset.test.labels[:5].tolist() == [7, 2, 1, 0, 4]
 
@@ -94,7 +94,7 @@ def test_the_fingerprint_tells_data_sets_apart(tmp_path):
 
 
 def numbered(count=103, batch_size=10, seed=0):
-    """Batches of images that are only their own numbers."""
+    """Batches in which each image is just its own number."""
     numbers = np.arange(count)
     return Batches(numbers, numbers % 10, batch_size, seed)
 

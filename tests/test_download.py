@@ -35,7 +35,7 @@ BOMB = gzip.compress(bytes(20_000_000))
 
 
 class Mirror:
-    """A web server with the four files, whose `behave` a test can change, and its requests."""
+    """A web server with the four files; it records requests, and a test can change `behave`."""
 
     def __init__(self):
         self.requests = []
@@ -58,14 +58,14 @@ class Mirror:
         threading.Thread(target=self.server.serve_forever, args=(0.01,), daemon=True).start()
 
     def close(self):
-        """Stop the server, and what still waits in it."""
+        """Stop the server, and whatever still waits in it."""
         self.closing.set()
         self.server.shutdown()
         self.server.server_close()
 
 
 def send(handler, body, status=200, announced=None, **headers):
-    """Answer a request; `announced` is the Content-Length where it is not the true one."""
+    """Answer a request; `announced` is the Content-Length if it is not the true one."""
     handler.send_response(status)
     handler.send_header("Content-Length", str(len(body) if announced is None else announced))
     for key, value in headers.items():
@@ -75,7 +75,7 @@ def send(handler, body, status=200, announced=None, **headers):
 
 
 def good(handler, name, mirror):
-    """Send what is asked for."""
+    """Send the requested file."""
     send(handler, PACKED[name])
 
 
@@ -90,18 +90,18 @@ def overloaded(handler, name, mirror):
 
 
 def html_page(handler, name, mirror):
-    """Send a log-in page in place of the file, as a hotel's network does."""
+    """Send a log-in page instead of the file, as a hotel's network does."""
     send(handler, b"<html>log in</html>")
 
 
 def other_content(handler, name, mirror):
-    """Send an intact gzip file with one other byte in it."""
+    """Send an intact gzip file with one byte changed in its content."""
     *content, last = CONTENTS[name]
     send(handler, gzip.compress(bytes([*content, last ^ 1])))
 
 
 def damaged(handler, name, mirror):
-    """Send a gzip file that lost its end, but announce that length."""
+    """Send a truncated gzip file, and announce its truncated length."""
     send(handler, PACKED[name][:-100])
 
 
@@ -125,13 +125,13 @@ def silent(handler, name, mirror):
 
 
 def stalling(handler, name, mirror):
-    """Send half of the file, and then nothing."""
+    """Send half of the file, then nothing."""
     send(handler, PACKED[name][:75_000], announced=len(PACKED[name]))
     mirror.closing.wait()
 
 
 def dripping(handler, name, mirror):
-    """Send the file byte by byte, too slowly for anyone but never silent."""
+    """Send the file byte by byte, too slowly to be of use but never silent."""
     send(handler, b"", announced=len(PACKED[name]))
     for byte in PACKED[name]:
         handler.wfile.write(bytes([byte]))
@@ -168,14 +168,14 @@ def redirecting_forever(handler, name, mirror):
 
 
 def once(first):
-    """Return a behaviour that is another one at the first request and good from then on."""
+    """Return a behaviour that is `first` at the first request and good from then on."""
     behaviours = itertools.chain([first], itertools.repeat(good))
     return lambda *args: next(behaviours)(*args)
 
 
 @pytest.fixture(autouse=True)
 def small_files(monkeypatch):
-    """Let the four files be small ones, retries quick and the environment without influence."""
+    """Make the four files small and retries quick, and keep the environment out."""
     for name, content in CONTENTS.items():
         digest = hashlib.sha256(content).hexdigest()
         monkeypatch.setitem(download.FILES, name, download.Content(len(content), digest))
@@ -210,7 +210,7 @@ def fetch(data_dir, *mirrors, timeout=5.0):
 
 
 def failure(data_dir, *mirrors, timeout=5.0):
-    """Return the message with which fetching from servers fails, leaving nothing behind."""
+    """Return the message of a failed fetch from servers, which must leave nothing behind."""
     with pytest.raises(download.DownloadError) as caught:
         download.fetch_missing(data_dir, [mirror.url for mirror in mirrors], timeout)
     assert not data_dir.parent.exists()
@@ -220,14 +220,14 @@ def failure(data_dir, *mirrors, timeout=5.0):
 
 
 def unused_url():
-    """Return a URL at which nobody listens."""
+    """Return a URL where nothing listens."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return f"http://127.0.0.1:{probe.getsockname()[1]}/"
 
 
 class TestFind:
-    """Files that the user has already, however they came."""
+    """Files that the user already has, wherever they came from."""
 
     @pytest.mark.parametrize(
         "spelling",
@@ -314,7 +314,7 @@ class TestSuccess:
 
 
 class TestSecondMirror:
-    """What the first mirror does wrong, the second puts right."""
+    """When the first mirror fails, the second steps in."""
 
     @pytest.mark.parametrize("behave", [not_found, html_page, other_content, damaged, bomb])
     def test_permanent_failure_is_not_retried(self, data_dir, mirrors, behave):
@@ -425,7 +425,7 @@ class TestFailure:
 
 
 class TestFolder:
-    """A folder that cannot be used is the user's to put right, and is named."""
+    """A folder that cannot be used is named, for the user to fix."""
 
     @pytest.mark.parametrize("below", ["", "data"])
     def test_file_in_place_of_the_folder(self, tmp_path, mirrors, below):
@@ -452,7 +452,7 @@ class TestFolder:
 
 
 class TestProgress:
-    """A bar for people, a line a file for logs."""
+    """A bar for people, one line per file for logs."""
 
     def test_one_line_a_file_without_a_terminal(self, data_dir, mirrors, capsys):
         mirrors[0].behave = not_found
@@ -464,7 +464,7 @@ class TestProgress:
         fcntl = pytest.importorskip("fcntl", reason="needs pseudo-terminals")
         termios = pytest.importorskip("termios")
         screen, terminal = os.openpty()
-        # A new pseudo-terminal is 0 columns wide, in which no bar has room.
+        # A new pseudo-terminal is 0 columns wide, too narrow for a bar.
         fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("4H", 24, 80, 0, 0))
         with open(screen, "rb", buffering=0) as output, open(terminal, "w") as stderr:
             monkeypatch.setattr(sys, "stderr", stderr)
@@ -484,10 +484,10 @@ download.fetch_missing(sys.argv[1], [sys.argv[2]], timeout=60)
 
 @pytest.mark.skipif(os.name != "posix", reason="sends signals")
 class TestInterrupted:
-    """Nothing half-made bears the name of a data file."""
+    """No incomplete file ever has the name of a data file."""
 
     def interrupt(self, data_dir, mirror, signal_number):
-        """Send a signal to a process whose download stalls half-way; return the process."""
+        """Send a signal to a process whose download stalls halfway; return it and its stderr."""
         mirror.behave = stalling
         child = subprocess.Popen(
             [sys.executable, "-c", CHILD, data_dir, mirror.url],

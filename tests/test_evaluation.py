@@ -1,4 +1,4 @@
-"""What several runs or several looks say together, and how sure it is."""
+"""Several runs or several looks combined, and the confidence interval of an accuracy."""
 
 import numpy as np
 import pytest
@@ -37,7 +37,7 @@ def test_the_mean_of_probabilities_and_the_vote_may_differ():
 
 @pytest.mark.parametrize(
     ("correct", "total", "low", "high"),
-    # Of the R package `binom`, and of Wilson's formula by hand at the ends.
+    # From the R package `binom`, and from Wilson's formula by hand at the ends.
     [(5, 10, 0.2366, 0.7634), (0, 10, 0.0, 0.2775), (10, 10, 0.7225, 1.0)],
 )
 def test_wilson_interval(correct, total, low, high):

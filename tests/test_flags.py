@@ -1,4 +1,4 @@
-"""The flags' edges: which values are refused, and what is said of them."""
+"""Edge cases of the flags: which values are refused, and with what message."""
 
 import pytest
 from absl import flags as absl_flags
@@ -10,7 +10,7 @@ from runtime import commands
 
 @pytest.fixture(scope="module")
 def training_flags():
-    """The flags of train.py, for as long as these tests last."""
+    """Defines the flags of train.py for the duration of these tests."""
     before = set(absl_flags.FLAGS)
     flags.define_training()
     yield

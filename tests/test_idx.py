@@ -1,4 +1,4 @@
-"""IDX files: whatever is wrong with one is told in one line, and never yields a part of it."""
+"""IDX files: any fault in one is reported in one line, and never yields partial data."""
 
 import gzip
 import os
@@ -34,7 +34,7 @@ def write(tmp_path):
 
 
 def error_of(read, *paths):
-    """Return the message of the InputError that reading raises; it has one line and the file."""
+    """Return the message of the InputError that reading raises: one line that names the file."""
     with pytest.raises(InputError) as caught:
         read(*paths)
     message = str(caught.value)
@@ -45,7 +45,7 @@ def error_of(read, *paths):
 
 
 class TestGoodFiles:
-    """What is right is read, however it is compressed and named."""
+    """Valid files are read, however they are compressed and named."""
 
     @pytest.mark.parametrize("name", ["data", "data.gz"])
     @pytest.mark.parametrize("pack", [bytes, gzip.compress], ids=["raw", "gzip"])
@@ -79,7 +79,7 @@ class TestGoodFiles:
 
 
 class TestWrongContent:
-    """A file that is complete, but not the one that is wanted."""
+    """A file that is complete, but not the one wanted."""
 
     def test_labels_where_images_are_expected(self, write):
         message = error_of(idx.read_images, write(LABELS_FILE))
@@ -122,7 +122,7 @@ class TestWrongContent:
 
 
 class TestDamagedFiles:
-    """A file that is not what it was when it was written."""
+    """A file that has changed since it was written."""
 
     @pytest.mark.parametrize("pack", [bytes, gzip.compress], ids=["raw", "gzip"])
     @pytest.mark.parametrize("read", [idx.read_images, idx.read_labels])
@@ -171,7 +171,7 @@ class TestDamagedFiles:
 
 
 class TestLyingHeader:
-    """Sizes that a header only claims cost nothing."""
+    """Sizes that a header merely claims cost no memory."""
 
     def peak_while_failing(self, path):
         """Return the peak of allocated bytes, numpy's included, while a file is refused."""
@@ -199,7 +199,7 @@ class TestLyingHeader:
 
 
 class TestUnreadableFiles:
-    """What cannot be read as a file at all."""
+    """Paths that cannot be read as a file at all."""
 
     def test_missing(self, tmp_path):
         message = error_of(idx.read_images, tmp_path / "none.gz")
@@ -223,7 +223,7 @@ class TestUnreadableFiles:
 
 
 def read_or_refuse(read, path):
-    """Return what a file holds, or None if it is refused as it should be."""
+    """Return what a file holds, or None if it is properly refused."""
     try:
         return read(path)
     except InputError as error:
@@ -249,7 +249,7 @@ ANY_CONTENT = st.binary(max_size=64) | st.builds(
 
 @pytest.fixture(scope="module")
 def path(tmp_path_factory):
-    """Return one path for all the examples of a property, written anew for each of them."""
+    """Return one path for all examples of a property, each of which overwrites it."""
     return tmp_path_factory.mktemp("any") / "data"
 
 

@@ -42,7 +42,7 @@ def test_the_inference_graph_holds_nothing_that_only_training_needs(network):
     nodes = [*nodes, *(n for f in graph.as_graph_def().library.function for n in f.node_def)]
 
     assert {n.name for n in nodes if n.op == "Placeholder"} == {"images", "labels"}
-    # Means and variances; control flow, which a phase switch would need; a kernel in training.
+    # Means and variances; control flow, which a phase switch would need; a kernel in training mode.
     batch_statistics = {"Mean", "SquaredDifference", "Var"}
     control_flow = {"If", "StatelessIf", "Switch", "Merge"}
     assert not [n.name for n in nodes if n.op in batch_statistics | control_flow]
@@ -72,7 +72,7 @@ def test_cnn_is_the_network_of_the_tutorial():
         "dense/weights": [7 * 7 * 64, 1024],
         "logits/weights": [1024, 10],
     }
-    # No bias where batch norm follows, which has its own in beta.
+    # No bias where batch norm follows: its beta is one.
     assert [name for name in variables if name.endswith("bias")] == ["logits/bias"]
 
 
@@ -122,7 +122,7 @@ def test_initial_weights_of_a_given_deviation():
 
 
 def losses(network, steps, **settings):
-    """The loss of the first steps on one and the same batch, with weights that do not move."""
+    """The loss of the first steps, all on the same batch, with weights that do not move."""
     graph = training_graph(network, optimizer="sgd", learning_rate=1e-30, **settings)
     feed = {graph.images: BATCH["images"], graph.labels: BATCH["labels"]}
     with tf.Session(graph=graph.graph) as session:
@@ -149,7 +149,7 @@ def test_what_is_random_is_a_function_of_seed_and_step(name, settings):
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
 @pytest.mark.parametrize("share", [0.3, 0.004])
 def test_dropout_keeps_the_expected_value_and_is_gone_from_inference(precision, share):
-    """In bfloat16 too, whose own random numbers are multiples of 1/128."""
+    """In bfloat16 too, in which random numbers would be multiples of 1/128."""
     network = CNN._replace(name="small", precision=precision)
     graph = training_graph(network, dropout=share)
     dropped = graph.graph.get_tensor_by_name("dense/stateless_dropout/SelectV2:0")
@@ -181,7 +181,7 @@ def test_layers_and_seeds_leave_out_other_units():
 
 
 def steps_of(graph, count):
-    """The variables after each of some steps, by name."""
+    """The initial variables, and those after each step, by name."""
     feed = {graph.images: BATCH["images"], graph.labels: BATCH["labels"]}
     variables = {v.op.name: v for v in graph.graph.get_collection(tf.GraphKeys.GLOBAL_VARIABLES)}
     with tf.Session(graph=graph.graph) as session:
@@ -194,7 +194,7 @@ def steps_of(graph, count):
 
 
 def test_weight_decay_is_decoupled_and_only_of_weights():
-    """A step with it is the step without it, and then the weights are a share smaller."""
+    """A step with it is the step without it, after which the weights shrink by a fraction."""
     network = CNN._replace(name="mlp")
     settings = {"optimizer": "adam", "learning_rate": 0.01}
     (_, without) = steps_of(training_graph(network, **settings), 1)
@@ -218,7 +218,7 @@ def test_the_average_of_the_weights_is_that_of_all_steps():
 
 
 def test_smooth_labels_are_for_training_only():
-    """The step goes by smooth labels; the loss in the curves is that of the labels themselves."""
+    """The step uses smoothed labels; the loss in the curves uses the labels themselves."""
     feed = {"images:0": BATCH["images"], "labels:0": BATCH["labels"]}
     graph = training_graph(
         CNN._replace(name="mlp"), label_smoothing=0.2, optimizer="sgd", learning_rate=1.0
@@ -231,13 +231,13 @@ def test_smooth_labels_are_for_training_only():
     labels = np.eye(10)[BATCH["labels"]]
     sharp = -np.log((probabilities * labels).sum(axis=1))
     np.testing.assert_allclose(loss, sharp.mean(), rtol=1e-5)
-    # The gradient of cross-entropy by the logits; the bias was 0.
+    # The gradient of cross-entropy with respect to the logits; the bias was 0.
     expected = (0.8 * labels + 0.2 / 10 - probabilities).mean(axis=0)
     np.testing.assert_allclose(bias, expected, rtol=1e-4, atol=1e-6)
 
 
 def test_a_session_that_begins_again_begins_with_averages_of_the_initial_weights():
-    """A rollback before the first checkpoint does so, when the weights are no numbers any more."""
+    """A rollback before the first checkpoint does this, when the weights are already NaN."""
     graph = training_graph(CNN._replace(name="mlp"), weight_average=0.9)
     variables = {v.op.name: v for v in graph.graph.get_collection(tf.GraphKeys.GLOBAL_VARIABLES)}
     averages = [name for name in variables if name.endswith("/ExponentialMovingAverage")]
@@ -301,7 +301,7 @@ def test_the_loss_is_finite_where_log_of_softmax_is_not():
 
 
 def test_bfloat16_leaves_statistics_and_weights_in_float32():
-    """In the graph that really runs, after Grappler has rewritten it."""
+    """In the graph that actually runs, after Grappler has rewritten it."""
     graph = training_graph(CNN._replace(precision="bfloat16"))
     with tf.Session(graph=graph.graph) as session:
         session.run(graph.initializer)

@@ -1,4 +1,4 @@
-"""The faces of `bn_compat.py` against what TF1's batch norms did, as far as that is soon told."""
+"""Quick comparisons of the faces of `bn_compat.py` with what TF1's batch norms did."""
 
 import numpy as np
 
@@ -7,7 +7,7 @@ from tests.originals import cases, checkpoints, classes, compare, golden, implem
 
 
 def test_the_faces_do_what_the_originals_did_in_some_cases():
-    """For a quick answer: tests/system asks for all of them, and in TF1's behaviour too."""
+    """For a quick answer: tests/system covers all of them, and TF1's behaviour too."""
     summary = compare.with_recorded(cases.all_cases()[::20])
     assert not summary.failures, "\n".join(summary.failures)
 
@@ -23,6 +23,6 @@ def test_checkpoints_of_the_originals_go_on_under_the_faces():
 
 
 def test_programs_make_of_the_layers_what_they_made_of_the_originals():
-    """In TF2's behaviour; tests/system asks in TF1's."""
+    """In TF2's behaviour; tests/system covers TF1's."""
     found = classes.differences(classes.recorded(), classes.results(bn_compat))
     assert not found, "\n".join(found)

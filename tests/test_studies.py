@@ -1,4 +1,4 @@
-"""The studies: grids that are sound, figures that are right."""
+"""The studies: that their grids are sound and their figures right."""
 
 import numpy as np
 import pytest
@@ -25,7 +25,7 @@ def test_the_grids_are_sound(name, full):
 
 
 def test_a_training_that_diverges_is_a_result(tmp_path, dataset):
-    """And it stays one in the table, in the mean, and in the plot."""
+    """It stays one in the table, in the mean, and in the plot."""
     table = results.Results(tmp_path / results.FILE)
     cells = [
         Cell(

@@ -7,7 +7,7 @@ from PIL import Image
 from tensorboard.plugins import projector as plugin
 
 import model
-from runtime import hparams, pictures, projector
+from dashboard import hparams, pictures, projector
 from runtime.errors import CommandError
 from runtime.interruption import Interrupted
 from runtime.training import take_step
@@ -25,7 +25,7 @@ def test_the_confusion_picture_has_the_true_digit_down_and_the_predicted_one_acr
     rows, columns = np.nonzero(darkness(matrix) - darkness(empty))
     cell = np.ptp(columns)
     assert cell == np.ptp(rows) > 40
-    # From the middle of this cell to that of one on the diagonal it is five cells.
+    # The middle of this cell is five cells away from that of a cell on the diagonal.
     assert columns.mean() - rows.mean() == pytest.approx(5 * cell, rel=0.05)
 
 
@@ -136,7 +136,7 @@ def test_each_point_has_its_digit_and_its_labels(tmp_path):
 
 
 def test_a_tensor_that_reads_like_text_is_not_taken_for_text(tmp_path):
-    """TensorBoard would try to read numbers from the first line, and fail for all runs."""
+    """TensorBoard would try to parse numbers in the first line, and fail for all runs."""
     _, images, labels, predictions = points(2)
     embedding = np.frombuffer(b"1\t2\nABCD", np.float32).reshape(2, 1)
     projector.write(tmp_path, "points", embedding, images, labels, predictions)

@@ -1,11 +1,11 @@
-"""The drawn digits: what training and its users rely on when they replace MNIST."""
+"""The drawn digits: what training and users rely on when these replace MNIST."""
 
 import numpy as np
 import pytest
 
 from mnist import synthetic
 
-# Measured on the 60,000 training images of MNIST; the share is of pixels above zero.
+# Measured on the 60,000 training images of MNIST; the share is that of pixels above zero.
 MNIST_MEAN_INTENSITY = 33.3
 MNIST_INK_SHARE = 0.191
 
@@ -73,7 +73,7 @@ def test_center_of_mass_is_the_center(drawn):
 
 
 def test_border_is_black(drawn):
-    """Almost no ink comes to the edge, which 1.4 % of the images of MNIST touch."""
+    """Almost no ink reaches the edge, which 1.4 % of MNIST's images touch."""
     border = np.ones((28, 28), bool)
     border[1:-1, 1:-1] = False
     assert (drawn[0][:, border] > 0).any(axis=1).mean() < 0.03

@@ -1,11 +1,11 @@
-"""Runs the README's two commands with every Python that is found, and prints a table of it.
+"""Runs the README's two commands on every Python found, and prints a table of the results.
 
 make test-versions                        # all
 python3 tests/versions.py 3.12 lowest     # some
 
-Each in a fresh clone and a fresh environment, without MNIST, and with the tests in another random
-order: the newest versions of all that requirements.txt allows, and once, with the oldest of these
-Pythons, the lowest. Takes ten minutes a row on two cores. Exits with 1 if a command failed.
+Each runs in a fresh clone and a fresh environment, without MNIST, and with the tests in a different
+random order, on the newest versions that requirements.txt allows; the oldest of these Pythons also
+runs on the lowest. Takes ten minutes per row on two cores. Exits with 1 if a command failed.
 """
 
 import os
@@ -47,7 +47,7 @@ def try_out(python, seed, constraints=None):
             "MNIST_MIRROR": "http://127.0.0.1:9/",
             "PYTEST_ADDOPTS": f"--random-order-seed={seed}",
         }
-        # Neither MNIST, nor what this program's own `make` was told.
+        # Neither MNIST, nor the settings of the `make` that runs this program.
         for name in ("MNIST_DIR", "MAKEFLAGS", "MFLAGS", "MAKEOVERRIDES", "MAKELEVEL"):
             environment.pop(name, None)
         if constraints:

@@ -1,7 +1,7 @@
 """The cases in which the batch norms of `bn_compat.py` are compared with TF1's originals.
 
-What can be chosen is crossed where options could meddle with each other, and is tried by itself
-where they can't. Runs on Python 3.7 and TF 1.15, as everything in this folder.
+Options that could interact are crossed; the others are tried one at a time. Runs on Python 3.7 and
+TF 1.15, like everything in this folder.
 """
 
 import collections
@@ -20,7 +20,7 @@ UPDATES_COLLECTION = "updates of the case"
 OUTPUTS_COLLECTION = "outputs of the case"
 
 # `api` is "contrib" for tf.contrib.layers.batch_norm or "layers" for
-# tf.layers.batch_normalization, `phase` is one of PHASES: a placeholder decides where it is EITHER.
+# tf.layers.batch_normalization. `phase` is one of PHASES; for EITHER, a placeholder decides.
 Case = collections.namedtuple("Case", "name api shape phase dtype options")
 
 
@@ -32,10 +32,11 @@ def all_cases():
 
 
 def is_as_in_later_versions(case):
-    """Whether tf_keras still does in this case of tf.layers what TF 1.15 did.
+    """Whether this is a case of tf.layers in which tf_keras still does what TF 1.15 did.
 
-    It took up the fused kernel, with its unbiased variance, for rank 5. And it makes one ghost
-    batch of what it gets in inference, but then finds others where a placeholder says training.
+    tf_keras also uses the fused kernel, with its unbiased variance, for rank 5. And it treats
+    inference inputs as one ghost batch, so its ghost batches differ where a placeholder says
+    training.
     """
     options = case.options
     keeps_from_kernel = (
@@ -206,7 +207,7 @@ def _case(api, rank, phase, dtype="float32", **options):
 
 
 def _text(value):
-    """Returns a text for an option's value that is the same in every version of Python."""
+    """Returns a text for an option's value that does not depend on the version of Python."""
     if isinstance(value, dict):
         items = " ".join(f"{key}:{_text(value[key])}" for key in sorted(value))
         return f"{{{items}}}"

@@ -3,9 +3,9 @@
     python -m tests.originals.checkpoints write original FOLDER        # in the project's root
     python -m tests.originals.checkpoints read face FOLDER
 
-To write is to train a layer of each kind for some steps, to save it, and to train it for one step
-more. To read is to restore it, to do that one step, and to find the same outputs and statistics.
-Prints a line of JSON as `compare` does, and likewise exits with 1 where something differs.
+`write` trains a layer of each kind for some steps, saves it, and trains it for one more step.
+`read` restores it, repeats that step, and expects the same outputs and statistics; it prints a line
+of JSON as `compare` does, and likewise exits with 1 if anything differs.
 """
 
 import collections
@@ -20,7 +20,7 @@ from tests.originals import cases, implementations, runner
 
 STEPS_BEFORE = 5
 
-# What a layer has in its checkpoint is a matter of these options.
+# These options determine what a layer's checkpoint contains.
 LAYERS = {
     "contrib": {"scale": True, "decay": 0.8},
     "contrib-in-place": {"scale": True, "decay": 0.8, "updates_collections": None},
@@ -37,7 +37,7 @@ Network = collections.namedtuple("Network", "inputs train inferred")
 
 
 def write(functions, folder):
-    """Writes, for each layer, a checkpoint and what the layer did after it."""
+    """Writes, for each layer, a checkpoint and what the layer did afterwards."""
     for name in LAYERS:
         (folder / name).mkdir(parents=True, exist_ok=True)
         with tf.Graph().as_default(), tf.Session() as session:
@@ -66,7 +66,7 @@ def read(functions, folder):
 
 
 def _build(name, functions):
-    """Builds the network of a layer alone, to be trained, and once more for inference."""
+    """Builds a network of just this layer, for training and once more for inference."""
     batch_norm, options = functions[name.split("-")[0]], LAYERS[name]
     inputs = tf.placeholder(tf.float32, SHAPE)
     with tf.variable_scope("network"):

@@ -1,11 +1,11 @@
-"""What programs do with the layer itself: its class, its names, its places in a larger program.
+"""What programs do with the layer itself: its class, its names, its place in a larger program.
 
     python -m tests.originals.classes live          # TF 1.15, in the project's root
     python -m tests.originals.classes recorded      # any TensorFlow
 
-Each function here is a small program. It is given the batch norms of TF1, and returns what came of
-it, which is compared with what the originals make of it, or made when make_golden.py was run. Exits
-with 1 where there is a difference. Runs on Python 3.7 and TF 1.15, as everything in this folder.
+Each function here is a small program: it takes TF1's batch norms and returns its results, which are
+compared with those from the originals, run live or recorded by make_golden.py. Exits with 1 if any
+differ. Runs on Python 3.7 and TF 1.15, like everything in this folder.
 """
 
 import json
@@ -47,17 +47,17 @@ def main():
 
 
 def record():
-    """Keeps what the originals make of the programs; for TF 1.15."""
+    """Records the programs' results with the originals; needs TF 1.15."""
     RECORD.write_text(json.dumps(results(originals()), sort_keys=True) + "\n")
 
 
 def recorded():
-    """Returns what the originals made of the programs on TF 1.15."""
+    """Returns the programs' recorded results with the originals on TF 1.15."""
     return json.loads(RECORD.read_text())
 
 
 def differences(expected, found, path=""):
-    """Compares two results; returns lines. Numbers may differ by a thousandth of them, or 0.001."""
+    """Compares two results; returns lines. Numbers may differ by 0.001, or 0.1 % if above 1."""
     if isinstance(expected, dict) and isinstance(found, dict) and set(expected) == set(found):
         pairs = [(f"{path} {key}", expected[key], found[key]) for key in sorted(expected)]
     elif isinstance(expected, list) and isinstance(found, list) and len(expected) == len(found):
@@ -71,7 +71,7 @@ def differences(expected, found, path=""):
 
 
 def results(api, programs=None):
-    """Runs all programs, each in a graph of its own; returns a dict by their names."""
+    """Runs each program in its own graph; returns a dict of the results by name."""
     found = {}
     for name, program in sorted((programs or PROGRAMS).items()):
         with tf.Graph().as_default():
@@ -92,7 +92,7 @@ def rounded(value):
 
 
 def ran(fetches, feed=None):
-    """Initial values, then all updates that there are, then `fetches`."""
+    """Runs the initializers, then all updates, then `fetches`."""
     with tf.Session() as session:
         session.run(tf.global_variables_initializer())
         session.run(tf.get_collection(tf.GraphKeys.UPDATE_OPS), feed)
@@ -100,7 +100,7 @@ def ran(fetches, feed=None):
 
 
 def error(function):
-    """Whether it is refused."""
+    """Whether the call is refused."""
     try:
         function()
     except (TypeError, ValueError):
@@ -261,7 +261,7 @@ def order_of_the_variables(api):
 
 def subclass_with_its_own_moments(api):
     class SyncNorm(api.BatchNormalization):
-        """As TPUs average over replicas; here there is one, and the others saw zeros."""
+        """Averages over two replicas, as on TPUs; the other one saw zeros."""
 
         def _moments(self, inputs, reduction_axes, keep_dims):
             mean, var = super()._moments(inputs, reduction_axes, keep_dims=keep_dims)
@@ -328,7 +328,7 @@ def frozen_after_it_was_built(api):
 
 
 def owned_by_keras(api):
-    """On TF 1.15, whose Keras is the one that the layer's base class is of."""
+    """For TF 1.15, whose Keras is the one that the layer's base class belongs to."""
 
     class Model(tf.keras.Model):
         def __init__(self):
@@ -342,7 +342,7 @@ def owned_by_keras(api):
     outputs = model(tf.constant(VALUES), training=True)
     return [
         [v.name for v in model.trainable_variables + model.non_trainable_variables],
-        # Those of resource variables have a last part that tells.
+        # The updates of resource variables have an additional last part.
         [update.name.replace("/AssignSubVariableOp", "") for update in model.updates],
         outputs.op.name,
     ]
@@ -360,7 +360,7 @@ def names_of_second_calls(api):
 
 
 def tutorial_discriminator(api):
-    """As the tutorials of DCGAN have it."""
+    """As in the DCGAN tutorials."""
     params = {"is_training": True, "decay": 0.5, "scale": True, "updates_collections": None}
     net = api.conv2d(
         VALUES,

@@ -4,9 +4,9 @@
     python -m tests.originals.compare recorded  # with what TF 1.15 did, on any TensorFlow
     python -m tests.originals.compare recorded --tf1_behaviour --every=5    # one case in five
 
-Live, on TF 1.15, that is all cases; later, with tf_keras and TF_USE_LEGACY_KERAS=1, those of
-tf.layers. The line has the number of cases and the largest difference by kind of case. Where a
-difference is above its limit, says so before, and exits with 1.
+`live` compares all cases on TF 1.15; on later versions, with tf_keras and TF_USE_LEGACY_KERAS=1,
+those of tf.layers. The line has the number of cases and the largest difference by kind of case.
+Differences above their limit are printed first, and make it exit with 1.
 """
 
 import argparse
@@ -33,7 +33,7 @@ def main():
 
 
 def with_live(table):
-    """Compares with the originals that this TensorFlow has; only TF 1's ops are called as ours."""
+    """Compares with the originals of this TensorFlow; only TF 1's ops are named like ours."""
     if not implementations.is_tf1():
         table = [case for case in table if cases.is_as_in_later_versions(case)]
     pair = {"original": implementations.originals(), "face": implementations.faces()}

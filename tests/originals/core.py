@@ -1,10 +1,10 @@
-"""Trains a layer of `bn_wrapper.batch_norm_wrapper` for two steps, by each path and kind of phase.
+"""Trains a `bn_wrapper.batch_norm_wrapper` layer for two steps, on each path and kind of phase.
 
     python -m tests.originals.core          # any TensorFlow, in the project's root
 
-Prints a line of JSON: by configuration, the names of the variables, and after the two steps the
-outputs in inference, the gradient of the inputs and all variables. It has to be the same on every
-TensorFlow. Runs on Python 3.7 and TF 1.15, as everything in this folder.
+Prints a line of JSON with, for each configuration, the names of the variables and, after the two
+steps, the inference outputs, the gradient of the inputs and all variables. It must be the same on
+every TensorFlow. Runs on Python 3.7 and TF 1.15, like everything in this folder.
 """
 
 import itertools
@@ -19,7 +19,7 @@ SHAPE = (8, 2, 2, 3)
 
 
 def main():
-    # As TF1 programs do on TF 2, where `tf.cond` can't assign to reference variables otherwise.
+    # As TF1 programs do on TF 2, where `tf.cond` otherwise can't assign to reference variables.
     tf.disable_v2_behavior()
     results = {}
     for fused, is_placeholder, use_resource in itertools.product((False, True), repeat=3):

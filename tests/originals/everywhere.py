@@ -1,12 +1,14 @@
-"""What has to hold on every TensorFlow, in its behaviour of TF1: no step forgets its batch, and
-what is below a layer gets a gradient.
+"""What must hold on every TensorFlow, in TF1 behaviour.
+
+No step forgets its batch, and whatever is below a layer gets a gradient.
 
     python -m tests.originals.everywhere              # on any TensorFlow, in the project's root
     python -m tests.originals.everywhere --every=5    # one case in five
 
-TensorFlow's graph optimizer may find that nothing that is run needs what updates the averages; a
-`tf.cond` may have no gradient for a dtype; a kernel may be missing. Prints the cases that fail, and
-last a line of JSON with their number. Runs on Python 3.7 and TF 1.15, as everything in this folder.
+TensorFlow's graph optimizer may prune the updates of the averages, since nothing in the step needs
+them; a `tf.cond` may have no gradient for a dtype; a kernel may be missing. Prints the cases that
+fail, then a line of JSON with their number. Runs on Python 3.7 and TF 1.15, like everything in this
+folder.
 """
 
 import argparse
@@ -73,7 +75,7 @@ def main():
 
 
 def choose_control_flow(phase):
-    """Returns the phase."""
+    """Sets the kind of control flow; returns the phase."""
     if phase.endswith("v2"):
         tf.enable_control_flow_v2()
     else:
@@ -82,7 +84,7 @@ def choose_control_flow(phase):
 
 
 def what_is_wrong(layer, rank, phase, fused, dtype):
-    """Trains a scale below the layer for one step, with a decay of 0; returns None or a text."""
+    """Runs a training step, with a scale below the layer and decay 0; returns None or a text."""
     values = np.random.RandomState(0).normal(1.0, 2.0, SHAPES[rank]).astype(np.float32)
     with tf.Graph().as_default(), tf.Session() as session:
         phase_train = choose_control_flow(phase)
@@ -114,14 +116,14 @@ def what_is_wrong(layer, rank, phase, fused, dtype):
 
 
 def moves(layer, loss, rank, phase, fused, use_resource):
-    """Whether one step moves the averages; returns a dict by what is fetched in the step."""
+    """Whether one step moves the averages; returns a dict by what the step fetches."""
     with tf.Graph().as_default():
         phase_train = choose_control_flow(phase)
         inputs = tf.placeholder(tf.float32, SHAPES[rank])
         with tf.variable_scope("net", use_resource=use_resource):
             outputs = LAYERS[layer](inputs, phase_train, fused)
         loss = LOSSES[loss](tf.reshape(outputs, [8, 3]))
-        # As `minimize`: TensorFlow gates the gradients of each op, which an optimizer sees.
+        # As in `minimize`: TensorFlow gates each op's gradients, which the graph optimizer sees.
         optimizer = tf.train.GradientDescentOptimizer(0.1)
         gradients = optimizer.compute_gradients(loss)
         train_op = optimizer.apply_gradients(gradients)

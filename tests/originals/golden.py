@@ -1,4 +1,4 @@
-"""The results of the originals, kept in a file for where there is no TF 1.15 to ask."""
+"""The results of the originals, kept in a file for machines without TF 1.15."""
 
 import json
 import pathlib
@@ -15,8 +15,8 @@ PROGRAMS = FOLDER / "programs.json"
 def save(results):
     """Writes a dict of `Result`s by the name of the case.
 
-    All values are one vector: equal stretches, of which there are many, take no room in a
-    compressed file, but thousands of small arrays would.
+    All values form one vector: its many equal stretches take no room in a compressed file, but
+    thousands of small arrays would.
     """
     contents = {
         name: {
@@ -52,7 +52,7 @@ def load():
 
 
 def inputs():
-    """Returns what all cases are given, as one vector."""
+    """Returns the inputs of all cases as one vector."""
     return np.concatenate(
         [
             cases.batch(shape, dtype, step).ravel()
@@ -64,7 +64,7 @@ def inputs():
 
 
 def saved_inputs():
-    """Returns what `inputs` was when the file was written."""
+    """Returns what `inputs` returned when the file was written."""
     with np.load(str(RESULTS)) as stored:
         return stored["inputs"]
 

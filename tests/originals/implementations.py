@@ -1,4 +1,4 @@
-"""The functions to compare: the faces of this project, and the originals where there are any."""
+"""The functions to compare: the faces of this project, and the originals where available."""
 
 import tensorflow.compat.v1 as tf
 
@@ -6,7 +6,7 @@ import bn_compat
 
 
 def faces():
-    """Returns this project's functions, by the API that they take the place of."""
+    """Returns this project's functions, by the API that they replace."""
     return {
         "contrib": _contrib_style(bn_compat.batch_norm),
         "layers": _layers_style(bn_compat.batch_normalization),
@@ -16,8 +16,8 @@ def faces():
 def originals():
     """Returns the functions that TensorFlow itself has.
 
-    Those are both on TF 1. Later there is no contrib, and tf.layers only with tf_keras installed
-    and the environment variable TF_USE_LEGACY_KERAS=1.
+    TF 1 has both. Later versions have no contrib, and tf.layers only with tf_keras installed and
+    the environment variable TF_USE_LEGACY_KERAS=1.
     """
     functions = {"layers": _layers_style(tf.layers.batch_normalization)}
     if is_tf1():

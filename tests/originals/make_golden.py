@@ -25,7 +25,7 @@ def main():
 
 
 def printed(program):
-    """Returns what a program prints in its last line."""
+    """Returns what a program prints on its last line."""
     output = subprocess.check_output([sys.executable, str(program)], universal_newlines=True)
     return json.loads(output.splitlines()[-1])
 

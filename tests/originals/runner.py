@@ -1,7 +1,7 @@
 """Computes what an implementation of batch norm does in each of the cases.
 
-What it did is a `Result`: `facts`, which two implementations have in common or not, such as the
-names of variables, and `values`, which may differ a little, such as outputs and gradients.
+A `Result` holds `facts`, which must be equal, such as the names of variables, and `values`, which
+may differ slightly, such as outputs and gradients.
 """
 
 import collections
@@ -16,19 +16,19 @@ STEPS = 10
 RECORDED_STEPS = (1, 2, STEPS)
 INFERENCE_STEP = STEPS + 1
 
-# One graph of all cases would be slow to run, and a graph for each slow to start.
+# A single graph of all cases would be slow to run, and one per case slow to start.
 CASES_IN_A_GRAPH = 20
 
-# Largest differences that count as none, see `kind`. Float64 gradients of gamma differ by up to
-# 2.3e-6 from those of the originals, whose sums lose digits where the mean is not 0, and by 0.7e-6
-# from ours.
+# The largest differences that are tolerated, see `kind`. From float64 gradients of gamma, those of
+# the originals, whose sums lose digits where the mean is not 0, differ by up to 2.3e-6, and ours by
+# 0.7e-6.
 LIMITS = {"moments": 1e-6, "gradient of gamma": 3e-6, "fused": 1e-5, "float16": 5e-3}
 
 Result = collections.namedtuple("Result", "facts values")
-# A layer that was built: what to run and to read are dicts by name, but `updates` are a list.
+# A built layer. What to run or read is a dict by name, except `updates`, which is a list.
 Layer = collections.namedtuple("Layer", "case facts variables losses updates training inference")
 
-# First and last of the values that take the place of the initial ones, so that channels differ.
+# First and last of the values that replace the initial ones, so that channels differ.
 _LOADED = {"gamma": (0.4, 0.8), "beta": (-0.3, 0.3)}
 _LOADED_FOR_INFERENCE = {"moving_mean": (-0.5, 0.5), "moving_variance": (0.5, 2.0)}
 
@@ -73,7 +73,7 @@ def results(table, implementations):
 
 
 def kind(case, facts, name):
-    """Returns which of the LIMITS is meant for a value of a case, given the original's facts."""
+    """Returns which of the LIMITS applies to a value of a case, given the original's facts."""
     if case.dtype == "float16":
         return "float16"
     if facts["is fused"]:
@@ -83,7 +83,7 @@ def kind(case, facts, name):
 
 
 def differing_facts(expected, actual):
-    """Compares two dicts of facts; `is fused` is how a result comes about, not part of it."""
+    """Compares two dicts of facts; `is fused` is how a result is computed, not part of it."""
     names = (set(expected) | set(actual)) - {"is fused"}
     return {
         name: [expected.get(name), actual.get(name)]
@@ -103,7 +103,7 @@ def differences(expected, actual):
 
 
 def _difference(expected, actual, is_relative):
-    """Gradients grow with the number of examples, so theirs is relative where they are above 1."""
+    """Gradients grow with the number of examples, so above 1 their difference is relative."""
     expected, actual = np.asarray(expected, np.float64), np.asarray(actual, np.float64)
     if expected.shape != actual.shape or not np.all(np.isfinite(actual)):
         return float("inf")
@@ -112,7 +112,7 @@ def _difference(expected, actual, is_relative):
 
 
 def _unoptimized():
-    """Each graph is run a dozen times, so optimizing it takes longer than running it."""
+    """Each graph runs only a dozen times, so optimizing it takes longer than running it."""
     config = tf.ConfigProto()
     config.graph_options.rewrite_options.disable_meta_optimizer = True
     return config
@@ -145,7 +145,7 @@ def _build_all(table, implementations):
 
 
 def _build(case, batch_norm, scope, inputs, is_training):
-    """Builds a case's layer; if it can only train, also one on the same variables that infers."""
+    """Builds a case's layer; if it can only train, also one for inference on the same variables."""
     sizes = {key: len(tf.get_collection(key)) for key in _OF_VARIABLES + _OF_OTHERS}
 
     def added(key):
@@ -195,9 +195,9 @@ def _build(case, batch_norm, scope, inputs, is_training):
 
 
 def _relative_name(found, scope):
-    """Of an op, a tensor or a variable.
+    """Returns the name of an op, a tensor or a variable without its scope.
 
-    Also where the scope is in the name twice, as TF1 names what it zero-debiases with.
+    TF1's zero-debiasing variables have the scope in their name twice.
     """
     return getattr(found, "op", found).name.replace(scope + "/", "")
 
@@ -219,7 +219,7 @@ def _outputs_and_gradients(outputs, inputs, variables):
 
 
 def loaded(case, name, shape):
-    """Returns what a variable is set to before anything is run, or None to leave it as it is."""
+    """Returns what to set a variable to before anything runs, or None to leave it as it is."""
     ranges = dict(_LOADED)
     if case.phase == cases.INFERENCE:
         ranges.update(_LOADED_FOR_INFERENCE)
@@ -267,7 +267,7 @@ def _run_all(session, layers, feeds):
 
 
 class Summary:
-    """The number of cases that were compared, their largest differences, and what is wrong."""
+    """The number of cases compared, their largest differences, and what is wrong."""
 
     def __init__(self, is_about_names=True):
         self.is_about_names = is_about_names
@@ -288,7 +288,7 @@ class Summary:
                 self.failures.append(f"{case.name}: {name}: differs by {difference:g}")
 
     def as_json(self):
-        """Returns the line that says it all."""
+        """Returns the summary as one line."""
         return json.dumps(
             {
                 "cases": self.count,

@@ -1,4 +1,4 @@
-"""A program of 2017, as it was: a conv net of tf.contrib.slim. Prints JSON of what came of it."""
+"""A program of 2017, as it was: a conv net of tf.contrib.slim. Prints its results as JSON."""
 
 import json
 import tempfile

@@ -1,4 +1,4 @@
-"""What the tests share that start commands: a few trained runs, and TF 1.15."""
+"""Shared by the tests that start commands: a few trained runs, and TF 1.15."""
 
 import fcntl
 import json
@@ -17,7 +17,7 @@ TF115_REQUIREMENTS = ("tensorflow==1.15.5", "protobuf<3.21", "numpy<1.19")
 
 @pytest.fixture(scope="session")
 def trained_once(tmp_path_factory, data_flags) -> pathlib.Path:
-    """A folder in which two networks were trained for a few steps, with and without batch norm."""
+    """A folder with two networks trained for a few steps, with and without batch norm."""
 
     def train(folder: pathlib.Path) -> None:
         lines = {}
@@ -41,7 +41,7 @@ def trained_runs(trained_once, tmp_path_factory) -> tuple[pathlib.Path, dict[str
 
 @pytest.fixture(scope="session")
 def tf115_python():
-    """Path of a Python with TF 1.15; where there can be none, the test is skipped."""
+    """Path of a Python with TF 1.15; where it can't be installed, the test is skipped."""
     installed = TF115_VENV / "installed"
     with open(PROJECT / ".venv-tf115.lock", "w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
@@ -58,7 +58,7 @@ def install_tf115():
     shutil.rmtree(TF115_VENV, ignore_errors=True)
     subprocess.run([python37, "-m", "venv", TF115_VENV], check=True)
     pip = [TF115_VENV / "bin" / "pip", "install", "--quiet", "--retries=1"]
-    # What is required of this Python's packages does not go for those.
+    # Constraints on this Python's packages do not apply to that one's.
     environment = {**os.environ, "PIP_CONSTRAINT": ""}
     made = subprocess.run(
         [*pip, *TF115_REQUIREMENTS], env=environment, capture_output=True, text=True

@@ -2,8 +2,8 @@
 
 python -m tests.system.fuzz_idx CORPUS -max_total_time=60
 
-A file that is read or refused in one line is no find; any other error is, and atheris writes down
-the bytes that led to it: they make the next case of test_idx.py.
+A file that is read, or refused in one line, is not a finding; any other error is. atheris saves the
+bytes that caused it, which become the next case in test_idx.py.
 """
 
 import pathlib
@@ -26,7 +26,7 @@ def read(path: pathlib.Path, content: bytes) -> None:
     """Reads the bytes as images and as labels.
 
     Raises:
-        Exception: the reader did something else than to return or to refuse.
+        Exception: the reader neither returned nor refused properly.
     """
     path.write_bytes(content)
     for reader in (idx.read_images, idx.read_labels):
@@ -42,7 +42,7 @@ def read(path: pathlib.Path, content: bytes) -> None:
 
 
 def main() -> None:
-    """Fuzzes until the time that libFuzzer's flags give is over."""
+    """Fuzzes for as long as libFuzzer's flags say."""
     with tempfile.TemporaryDirectory() as folder:
         path = pathlib.Path(folder, "file")
         atheris.Setup(sys.argv, lambda content: read(path, content))

@@ -1,6 +1,6 @@
-"""`train.py` whose last weights are no numbers in step 12, until the rate is down to a quarter.
+"""`train.py` whose last weights turn NaN in step 12, until the rate is down to a quarter.
 
-A learning rate that is too high does so on some data and some processors only.
+Too high a learning rate has this effect only on some data and some processors.
 """
 
 import numpy as np

@@ -1,4 +1,4 @@
-"""`compare.py` with two cells in place of the study `paper`: one is done soon, one takes long."""
+"""`compare.py` with two cells in place of the study `paper`: one is quick, one takes long."""
 
 import functools
 import types
@@ -14,7 +14,7 @@ CELLS = [
 ]
 
 if __name__ == "__main__":
-    # Not at the top of the file, since its flags are those of one command.
+    # Not at the top of the file, since importing it defines the flags of one command.
     import compare
     from runtime import commands
 

@@ -1,6 +1,6 @@
 """The moving averages: a weighted mean of what was seen, whatever happens to a layer.
 
-In every face, kind of variables, control flow and phase: too many for `make check`.
+For every face, kind of variables, control flow and phase: too many for `make check`.
 """
 
 import contextlib
@@ -35,7 +35,7 @@ FACES = {
     ),
 }
 DEBIASED = ("wrapper", "renorm")
-# Where each is asked at length: contrib stands for what has no weight.
+# For the longer tests: contrib represents the faces without a weight.
 MOST_FACES = ("wrapper", "renorm", "contrib")
 of_every_face = pytest.mark.parametrize("face", FACES)
 of_both_kinds = pytest.mark.parametrize("use_resource", [False, True], ids=["ref", "resource"])
@@ -51,12 +51,12 @@ def of_statistics(session):
 
 
 def batch_with(mean, var):
-    """Two values of one channel, whose mean and variance these are."""
+    """Two values of one channel, with this mean and variance."""
     return np.float32([[mean - var**0.5], [mean + var**0.5]])
 
 
 class Reference:
-    """The average in float64: what the weights of all batches so far come to."""
+    """The average in float64, computed from the total weight of the batches so far."""
 
     def __init__(self, values, weight):
         self.values, self.weight = np.float64(values), weight
@@ -86,7 +86,7 @@ def test_a_decay_may_change_at_every_step(decays, use_resource):
 @of_both_kinds
 @pytest.mark.parametrize("first, then", [(0.9, 0.999), (0.5, 0.99999)])
 def test_a_run_may_resume_with_another_decay(tmp_path, first, then, use_resource):
-    """500 steps at 0.9 and one at 0.999 made 7.61 and 10.15 of a mean of 3 and a variance of 4."""
+    """500 steps at 0.9 and one at 0.999 gave 7.61 and 10.15 for a mean of 3 and a variance of 4."""
     checkpoint = str(tmp_path / "model.ckpt")
     for decay in (first, then):
         with tf.Graph().as_default(), tf.Session() as session:
@@ -108,7 +108,7 @@ def as_loaded(session, mean, var):
 
 
 def as_restored(session, mean, var, folder):
-    """By a Saver of what an inference graph has, or a program without debiasing."""
+    """Restores the variables that an inference graph has, or a program without debiasing."""
     saver = tf.train.Saver([v for v in tf.global_variables() if "pop_weight" not in v.op.name])
     as_loaded(session, mean, var)
     saver.save(session, str(folder / "model.ckpt"))
@@ -118,7 +118,7 @@ def as_restored(session, mean, var, folder):
 
 @pytest.mark.parametrize("how", ["loaded", "restored", "initializers"])
 def test_given_statistics_move_by_the_share_of_a_batch(tmp_path, how):
-    """The first batch replaced them."""
+    """The first batch used to replace them."""
     layers = list(itertools.product(FACES, (0.5, 0.999), (False, True)))
     with tf.Graph().as_default(), tf.Session() as session:
         outputs = []
@@ -170,7 +170,7 @@ def test_a_collection_of_the_layers_variables_has_all_that_a_checkpoint_needs(tm
 @of_every_face
 @pytest.mark.parametrize("decay", [0.999, 0.99999])
 def test_the_share_of_a_batch_is_the_float32_nearest_to_it(decay, face):
-    """In float32, 1 - 0.99999 is 1.4e-3 off."""
+    """In float32, 1 - 0.99999 has a relative error of 1.4e-3."""
     with tf.Graph().as_default(), tf.Session() as session:
         outputs = FACES[face](tf.constant(batch_with(1.0, 1.0)), decay)
         session.run(tf.global_variables_initializer())
@@ -184,7 +184,7 @@ def test_the_share_of_a_batch_is_the_float32_nearest_to_it(decay, face):
 @pytest.mark.parametrize("face", DEBIASED)
 @pytest.mark.parametrize("var", [1e-12, 1e-8, 1e8])
 def test_a_first_batch_leaves_nothing_of_the_initial_values(var, face):
-    """A difference to them would: 1 - (1 - 1e-8) is 0 in float32."""
+    """Moving by the difference from them would: 1 - (1 - 1e-8) is 0 in float32."""
     with tf.Graph().as_default(), tf.Session() as session:
         outputs = FACES[face](tf.constant(batch_with(0.0, var)), 0.999)
         session.run(tf.global_variables_initializer())
@@ -195,7 +195,7 @@ def test_a_first_batch_leaves_nothing_of_the_initial_values(var, face):
 @pytest.mark.parametrize("face", ["wrapper", "contrib"])
 @pytest.mark.parametrize("far, shape", [(1e6, (16, 2, 3, 1)), (1e9, (16, 1)), (3e38, (16, 1))])
 def test_padding_that_weighs_nothing_takes_no_part_whatever_it_is(face, far, shape):
-    """-1e9 beside 16 values around 5 made a mean and a variance of 0, and outputs of 200."""
+    """-1e9 beside 16 values around 5 used to give a mean and variance of 0, and outputs of 200."""
     real = np.random.default_rng(0).normal(5.0, 1.0, shape).astype(np.float32)
     padded = np.concatenate([real, np.full(shape, -far, np.float32)])
     weights = np.float32([1.0] * 16 + [0.0] * 16)
@@ -247,7 +247,7 @@ def test_nothing_is_learned_from_an_empty_batch(face, options):
 
 @pytest.mark.parametrize("options", [{"unbiased": True}, {"renorm": True, "unbiased": True}])
 def test_weights_of_zero_leave_an_unbiased_variance_alone(options):
-    """It was multiplied by 0 / 0."""
+    """It used to be multiplied by 0 / 0."""
     with tf.Graph().as_default(), tf.Session() as session:
         outputs = batch_norm_wrapper(
             tf.constant(batch_with(3, 4)), True, name="bn", batch_weights=[0.0, 0.0], **options
@@ -258,7 +258,7 @@ def test_weights_of_zero_leave_an_unbiased_variance_alone(options):
 
 
 def test_a_batch_that_another_worker_took_in_meanwhile_is_no_given_average():
-    """It found averages that were not initial, and a weight that was: one batch counted in full."""
+    """Beside averages no longer initial, a weight still initial used to count one batch in full."""
     with tf.Graph().as_default(), tf.Session() as session:
         outputs = FACES["wrapper"](tf.constant(batch_with(3, 4)), 0.99)
         session.run(tf.global_variables_initializer())
@@ -269,7 +269,7 @@ def test_a_batch_that_another_worker_took_in_meanwhile_is_no_given_average():
 
 
 def test_renorm_corrects_each_round_of_a_loop_with_what_the_one_before_left():
-    """It read its averages when the loop began a round, not when it knew the batch."""
+    """It used to read its averages at the start of an iteration, not once it had the batch."""
     batches = np.random.default_rng(0).normal(10.0, 0.5, [6, 16, 2]).astype(np.float32)
     results = []
     for is_loop in (True, False):
@@ -322,7 +322,7 @@ def test_one_value_a_channel_is_no_reason_for_nan(face, fused):
 
 @contextlib.contextmanager
 def control_flow(version):
-    """TF1's kind, 1, or TF2's, 2, of what `tf.cond` and `tf.while_loop` build."""
+    """Makes `tf.cond` and `tf.while_loop` build TF1's control flow, 1, or TF2's, 2."""
     was_v2 = tf.control_flow_v2_enabled()
     (tf.enable_control_flow_v2 if version == 2 else tf.disable_control_flow_v2)()
     try:
@@ -409,7 +409,7 @@ def with_a_caching_device(layer, batches):
 @pytest.mark.parametrize("version", [1, 2])
 @pytest.mark.parametrize("loop", [in_a_map, with_a_caching_device])
 def test_a_loop_that_caches_variables_averages_as_it_would_unrolled(loop, version):
-    """Each round read what the variable was before the loop: a mean of 30, a variance of -1.3."""
+    """Iterations used to read the value before the loop: a mean of 30, a variance of -1.3."""
     batches = np.random.default_rng(0).normal(10.0, 0.5, [6, 16, 2]).astype(np.float32)
     layers = list(itertools.product(MOST_FACES, (False, True)))
     with control_flow(version), tf.Graph().as_default(), tf.Session() as session:
@@ -487,7 +487,7 @@ DECAYS = (0.0, 0.9, 0.999)
 
 @functools.lru_cache(None)
 def playground(use_resource):
-    """A graph, made once: a step for each decay, and two calls that nothing orders."""
+    """A graph, made once: for each decay, a step and two calls in no order."""
     graph = tf.Graph()
     with graph.as_default():
         inputs = tf.placeholder(tf.float32, [2, None, 1])

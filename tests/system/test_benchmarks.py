@@ -1,4 +1,4 @@
-"""The benchmarks' processes, of those that need nothing beyond what the suite needs."""
+"""The benchmarks' processes, as far as they need nothing beyond what the suite needs."""
 
 import json
 import subprocess

@@ -21,7 +21,7 @@ EPSILON = 1e-3
 
 
 def build_all(phase_train):
-    """A layer of each name; they see batches of [None, 3, 4, 3], whose width equals channels."""
+    """A layer of each name, for batches of [None, 3, 4, 3], whose axes 1 and 3 are equally long."""
     inputs = tf.placeholder(tf.float32, [None, 3, 4, 3], name="inputs")
     outputs = [
         batch_norm_wrapper(inputs, phase_train, name="last"),
@@ -91,7 +91,7 @@ def test_population_statistics_of_any_axis_count_as_data_when_training_goes_on(k
                 session.run(tf.global_variables_initializer())
             other = data[:7] + 100
             session.run(step, {inputs: other, phase_train: True})
-            # An empty batch adds nothing, and one of a single example has no variance of its own.
+            # An empty batch adds nothing, and a single example has no variance of its own.
             batches = [data[:1], data[1:18], data[:0], data[18:]]
             feeds = [{inputs: batch} for batch in batches]
             population_statistics(session, layers, lambda: feeds, moments)
@@ -130,7 +130,7 @@ def test_population_statistics_of_more_values_than_an_int32_counts():
         inputs = tf.placeholder(tf.float32, [None, 1])
         batch_norm_wrapper(inputs)
         session.run(tf.global_variables_initializer())
-        # As of 2 ** 30 values in each feed: more would take hours.
+        # As if each feed had 2 ** 30 values; actually feeding them would take hours.
         moments = [((inputs[0], tf.ones([1], tf.float64)), tf.constant(2**30))]
         feeds = [{inputs: [[float(i)]]} for i in range(3)]
         population_statistics(session, layers_of(graph), lambda: feeds, moments)
@@ -169,7 +169,7 @@ def separable(inputs, weights):
 
 
 # Kind, shape of the inputs, shape of the weights with six output channels, and the layer. A square
-# filter fits whichever way it is folded.
+# filter has the right shape whichever axis is folded.
 LINEAR_LAYERS = {
     "dense": ("dense", [2, 4], [4, 6], dense),
     "square": ("dense", [2, 6], [6, 6], dense),

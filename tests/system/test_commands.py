@@ -188,7 +188,7 @@ def test_overwrite_starts_afresh(tmp_path, data_flags):
 
 
 def test_overwrite_deletes_nothing_before_the_new_run_begins(tmp_path, trained_runs, data_flags):
-    """Stopped before that, it has cost nothing."""
+    """Stopped before that, it costs nothing."""
     folder, _ = trained_runs
     before = {path: path.stat().st_mtime_ns for path in folder.glob("*/mlp-bn/**/*")}
     (tmp_path / "tensorflow.py").write_text("raise KeyboardInterrupt")
@@ -263,7 +263,7 @@ def test_exact_population_statistics_are_those_of_all_training_images(
 
 
 def test_offline_the_first_command_works_and_is_honest(tmp_path):
-    """No MNIST, no network: drawn digits, said loudly, and on every result line."""
+    """No MNIST, no network: drawn digits, announced loudly and on every result line."""
     trained = run_command("train.py", *SHORT, cwd=tmp_path, MNIST_MIRROR=UNREACHABLE)
     assert last_line(trained).startswith("synthetic test accuracy")
     assert "SYNTHETIC" in trained.stderr
@@ -291,7 +291,7 @@ def test_a_set_of_ones_own_that_is_not_there_any_more_is_asked_for(tmp_path):
 
 
 def test_drawn_digits_teach_to_read_real_ones(tmp_path, real_mnist):
-    """The drawn digits are a credible stand-in: what is learned from them holds for MNIST."""
+    """The drawn digits are a credible stand-in: what is learned from them carries over to MNIST."""
     trained = run_command("train.py", "--dataset=synthetic", "--epochs=2", cwd=tmp_path)
     assert last_line(trained).startswith("synthetic test accuracy")
     evaluated = run_command("evaluate.py", f"--data_dir={real_mnist}", cwd=tmp_path)
@@ -308,7 +308,7 @@ def test_one_epoch_of_mnist_is_labelled_so_and_learned(tmp_path, real_mnist):
 
 
 def test_wrong_flags_get_one_line(tmp_path):
-    """Which are wrong is asked in test_flags.py."""
+    """test_flags.py covers which are wrong."""
     cases = {
         "--epoch=3": "epochs",
         "train": "'train'",
@@ -431,7 +431,7 @@ def test_help_lists_every_flag(tmp_path):
 )
 def test_presets_are_accepted(tmp_path, data_flags, preset):
     short = "--epochs=1" if "--epochs" in preset.read_text() else "--train_steps=2"
-    # Not in bfloat16, which some processors emulate in minutes.
+    # Not in bfloat16, which some processors emulate: that takes minutes.
     flags = [f"--flagfile={preset}", short, "--precision=float32", *data_flags]
     trained = run_command("train.py", *flags, cwd=tmp_path)
     assert f"{DIGITS} test accuracy" in last_line(trained)

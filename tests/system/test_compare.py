@@ -1,4 +1,4 @@
-"""compare.py: a grid that is stopped and goes on, and what it refuses."""
+"""compare.py: a grid that is stopped and resumed, and what is refused."""
 
 import os
 import pathlib
@@ -20,7 +20,7 @@ RESULTS = PROJECT / "docs" / "results"
 
 @pytest.fixture
 def start_grid(tmp_path, data_flags):
-    """A function that starts the grid of two cells, in a process group of its own."""
+    """A function that starts the grid of two cells, in its own process group."""
 
     def start():
         return subprocess.Popen(
@@ -50,7 +50,7 @@ def test_a_grid_that_was_stopped_goes_on_where_it_was(tmp_path, start_grid, stop
     process = start_grid()
     wait_for(folder / results.FILE, process)
     if stop == signal.SIGINT:
-        os.killpg(process.pid, stop)  # as a terminal does: to the workers as well
+        os.killpg(process.pid, stop)  # like a terminal, which signals the workers as well
     else:
         process.send_signal(stop)
     _, stderr = process.communicate(timeout=60)
@@ -94,7 +94,7 @@ def test_a_worker_that_was_killed_ends_the_grid_with_one_line(tmp_path, start_gr
     wait_for(tmp_path / "paper" / results.FILE, process)
     children = pathlib.Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
     for child in children:
-        # Besides the workers there is a process that keeps track of what they share.
+        # Besides the workers there is a process that tracks what they share.
         if b"spawn_main" in pathlib.Path(f"/proc/{child}/cmdline").read_bytes():
             os.kill(int(child), signal.SIGKILL)
             break

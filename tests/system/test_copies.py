@@ -1,4 +1,4 @@
-"""The two files installed and copied into a package; graphs that one copy saves, another reads."""
+"""The two files installed, or copied into a package; graphs that one copy saves, another reads."""
 
 import os
 import shutil
@@ -66,7 +66,7 @@ def run(script, folder):
 
 
 def test_a_graph_that_was_saved_has_its_gradients_wherever_the_file_lies(tmp_path):
-    """The names of gradients had the module's: `No gradient defined for operation IdentityN`."""
+    """Gradient names used to include the module: `No gradient defined for operation IdentityN`."""
     (tmp_path / "mypkg").mkdir()
     (tmp_path / "mypkg" / "__init__.py").touch()
     for folder in (tmp_path, tmp_path / "mypkg"):
@@ -97,7 +97,7 @@ print(bn_wrapper.__version__, bn_wrapper.__file__)
 
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory):
-    """Built as `pip install .` does it, of what a clone has."""
+    """Built as `pip install .` does, from the files of a clone."""
     folder = tmp_path_factory.mktemp("wheel")
     for name in ("pyproject.toml", "README.md", "LICENSE", "bn_wrapper.py", "bn_compat.py"):
         shutil.copy(PROJECT / name, folder)
@@ -132,7 +132,7 @@ def run_on(python, script, folder):
 
 @pytest.mark.parametrize("tensorflow", ["today", "1.15"])
 def test_copied_into_a_package_they_are_its_modules(tmp_path, tensorflow, request):
-    """`import mypkg.bn_compat` looked for a `bn_wrapper` outside."""
+    """`import mypkg.bn_compat` used to look for a `bn_wrapper` outside the package."""
     python = sys.executable if tensorflow == "today" else request.getfixturevalue("tf115_python")
     package = tmp_path / "installed" / "mypkg"
     package.mkdir(parents=True)

@@ -1,4 +1,4 @@
-"""Several runs together, several looks at an image, weights that are averages."""
+"""Several runs together, several looks at an image, averaged weights."""
 
 import json
 import math
@@ -13,6 +13,7 @@ import tensorflow.compat.v1 as tf
 import model
 from mnist import datasets
 from runtime import checkpoints, classification, evaluation, runs, variables
+from runtime.checkpoints import Checkpoint
 from runtime.evaluation import Evaluator
 from tests.helpers import (
     DIGITS,
@@ -48,7 +49,7 @@ def test_runs_together(trained_runs, dataset, flags):
 
 
 def look(folder, name, test, distortion=None):
-    """What a run makes of test images."""
+    """The outcome of a run on test images."""
     run, checkpoint = runs.find(str(folder / "checkpoints"), name, None)
     augment = "none" if distortion is None else "affine"
     with Evaluator(model.inference_graph(model.network_of(run.flags), augment)) as evaluator:
@@ -58,7 +59,7 @@ def look(folder, name, test, distortion=None):
 
 @pytest.mark.parametrize("flags", [[], ["--fold_batch_norm"]])
 def test_a_checkpoint_of_another_network_is_named(trained_runs, tmp_path, flags):
-    """As that of a network which an earlier version built with other layers."""
+    """Such as that of a network which an earlier version built with other layers."""
     shutil.copytree(trained_runs[0] / "checkpoints/mlp-bn", tmp_path / "checkpoints/mlp-bn")
     path = tmp_path / "checkpoints/mlp-bn/run.json"
     record = json.loads(path.read_text())
@@ -114,9 +115,9 @@ def test_averaged_weights_need_statistics_of_their_own_on_mnist(tmp_path, real_m
 
 
 def assert_averages_need_their_own_statistics(tmp_path, folder, dataset):
-    """Batch norm's trap: weights in training are their average and noise (Polyak and Juditsky), and
-    noise makes activations larger. So the statistics of the weights themselves are too large for
-    their average.
+    """Batch norm's trap: weights in training are their average plus noise (Polyak and Juditsky),
+    and noise makes activations larger. So the statistics of the weights themselves are too large
+    for their average.
     """
     run, checkpoint = runs.find(str(folder / "checkpoints"), "small-bn", None)
     random = np.random.default_rng(0)
@@ -137,7 +138,7 @@ def assert_averages_need_their_own_statistics(tmp_path, folder, dataset):
             for name in in_training
             if not name.rpartition("/")[2].startswith("pop_")
         }
-        saved = save(tmp_path / "model.ckpt-40", in_training | averages)
+        saved = Checkpoint.at(save(tmp_path / "model.ckpt-40", in_training | averages))
 
         statistics = {name: in_training[name] for name in in_training if "/pop_" in name}
         evaluator.load(average | statistics, "the average, with statistics of the noisy weights")
@@ -150,7 +151,7 @@ def assert_averages_need_their_own_statistics(tmp_path, folder, dataset):
 
 
 def save(path, values):
-    """Writes variables of these values to a checkpoint."""
+    """Writes variables with these values to a checkpoint."""
     with tf.Graph().as_default(), tf.Session() as session:
         variables = {name: tf.Variable(value) for name, value in values.items()}
         session.run(tf.global_variables_initializer())
@@ -165,7 +166,7 @@ def test_a_run_with_averaged_weights_ends_with_their_statistics(tmp_path, datase
 
     run = runs.load_run(tmp_path / "checkpoints/mlp-bn")
     with Evaluator(model.inference_graph(model.network_of(run.flags))) as evaluator:
-        evaluator.restore_average(str(run.folder / "model.ckpt-40"), *dataset.train)
+        evaluator.restore_average(Checkpoint.at(run.folder / "model.ckpt-40"), *dataset.train)
         assert f"({evaluator.classify(*dataset.test).correct}/" in last_line(trained)
 
 
@@ -199,9 +200,9 @@ def test_killed_and_resumed_with_all_that_makes_a_run_accurate(tmp_path, data_fl
 
 
 def test_checkpoints_for_inference_are_the_newest_of_their_kind(tmp_path, data_flags):
-    """Longer and longer, and stopped before its end: what is evaluated is what was trained last."""
+    """A run made longer twice, then stopped early: what was trained last is what is evaluated."""
     flags = ["--model=mlp", "--lr_schedule=constant", "--save_every=5", "--eval_every=5"]
-    # Without batch norm there is an average of the weights too, but nothing to compute for it.
+    # Without batch norm there is an average of the weights too, but no statistics to compute.
     flags += ["--weight_average=0.9", "--nobatch_norm", *data_flags]
     for steps in (10, 20):
         run_command("train.py", *flags, f"--train_steps={steps}", cwd=tmp_path)

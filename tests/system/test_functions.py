@@ -1,4 +1,4 @@
-"""Batch norm in functions of TF2 and what XLA compiles: what works, and what says why it can't."""
+"""Batch norm in TF2 functions and compiled by XLA: what works, and what says why it can't."""
 
 import functools
 
@@ -67,7 +67,7 @@ def test_a_function_in_a_graph_updates_resources_but_no_references():
 
 @pytest.mark.parametrize("name", ["wrapper", "contrib", "tf.layers"])
 def test_a_gradient_may_be_recomputed_if_the_second_time_finds_the_variables(name):
-    """The batch counts twice then, which does not change the average of a first one."""
+    """The batch then counts twice, which does not change the average if it is the first."""
     with tf.Graph().as_default(), tf.Session() as session:
         inputs = tf.placeholder_with_default(VALUES, VALUES.shape)
         with tf.variable_scope("net", use_resource=True):
@@ -82,7 +82,7 @@ def test_a_gradient_may_be_recomputed_if_the_second_time_finds_the_variables(nam
 
 @pytest.mark.parametrize("compiled", ["jit_scope", "compile"])
 def test_what_xla_compiles_is_not_the_kernel_whose_variance_is_below_zero(compiled):
-    """XLA has a kernel of its own: of a variance of 1 it made -16, and NaN of the outputs."""
+    """XLA has its own kernel, which turned a variance of 1 into -16 and the outputs into NaN."""
     values = (1e4 + np.random.default_rng(0).normal(size=[64, 8, 8, 4])).astype(np.float32)
     with tf.Graph().as_default(), tf.Session() as session:
         inputs = tf.placeholder_with_default(values, values.shape)

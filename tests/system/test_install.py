@@ -16,7 +16,7 @@ PROGRAMS = PROJECT / "tests" / "programs"
 
 
 def launch(*arguments, cwd, **environment):
-    """Runs an old program by the launcher."""
+    """Runs an old program with the launcher."""
     return run_python("-m", "bn_compat", *arguments, cwd=cwd, **environment)
 
 
@@ -32,7 +32,7 @@ def run_python(*arguments, cwd, **environment):
 
 
 def run_program(text, cwd, **environment):
-    """Runs a few lines to their end; returns what they printed."""
+    """Runs a few lines to completion; returns what they printed."""
     completed = run_python("-c", textwrap.dedent(text), cwd=cwd, **environment)
     assert completed.returncode == 0, completed.stderr[-3000:]
     return completed.stdout
@@ -47,7 +47,7 @@ def write_program(folder, text):
 def assert_as_on_tf_1_15(name, completed):
     assert completed.returncode == 0, completed.stderr[-3000:]
     found, expected = json.loads(completed.stdout.splitlines()[-1]), golden.programs()[name]
-    # A bias before a batch norm has no gradient but rounding errors, which Adam makes steps of.
+    # The gradient of a bias before batch norm is only rounding error, which Adam turns into steps.
     np.testing.assert_allclose(found.pop("losses"), expected.pop("losses"), atol=1e-4)
     np.testing.assert_allclose(found.pop("evaluated"), expected.pop("evaluated"), atol=0.05)
     assert found == expected
@@ -116,7 +116,7 @@ def test_the_launched_program_is_the_program(tmp_path):
 def test_what_can_not_be_launched_gets_one_line(tmp_path, arguments, message):
     refused = launch(*arguments, cwd=tmp_path)
     assert refused.returncode == 2
-    # TensorFlow has its say before.
+    # TensorFlow prints its own messages first.
     assert message in refused.stderr.splitlines()[-1] and refused.stdout == ""
 
 

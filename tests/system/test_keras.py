@@ -1,4 +1,4 @@
-"""The faces of `bn_compat.py` against Keras 3, whose import takes its time."""
+"""The faces of `bn_compat.py` against Keras 3, whose import is slow."""
 
 import keras
 import numpy as np
@@ -8,12 +8,12 @@ import tensorflow.compat.v1 as tf
 import bn_compat
 from tests.originals import cases, implementations, runner
 
-# What Keras 3's layer knows of the options of tf.layers.
+# The options of tf.layers that Keras 3's layer has too.
 KERAS_OPTIONS = {"axis", "momentum", "epsilon", "center", "scale"}
 
 
 def known_to_keras(case):
-    """Keras 3 has no kernel that averages an unbiased variance, and decides about each call."""
+    """Keras 3 has no kernel that averages an unbiased variance, and is told the phase per call."""
     return (
         case.api == "layers"
         and case.phase == cases.TRAINING
@@ -25,7 +25,7 @@ def known_to_keras(case):
 
 
 def results_of_keras(case):
-    """What Keras 3's layer does eagerly, by the names that the results of the cases have."""
+    """What Keras 3's layer does eagerly, under the names that the results of the cases use."""
     options = {key: value for key, value in case.options.items() if key in KERAS_OPTIONS}
     layer = keras.layers.BatchNormalization(**options)
     layer.build(case.shape)
@@ -54,15 +54,15 @@ def test_the_faces_do_what_keras_3_does_eagerly():
         assert max(differences.values()) <= runner.LIMITS["moments"], (case.name, differences)
 
 
-# The published figures: what Keras's documentation and its users report of a layer that gets one
-# input, 100, again and again. Near 100, float32 is good for five decimals, and rounding adds up
-# over a thousand calls; the inference output then shows thirty times the mean's error.
+# The published figures: what Keras's documentation and its users report for a layer that repeatedly
+# gets one input, 100. Near 100, float32 is good to five decimals, and rounding adds up over a
+# thousand calls; the inference output then shows thirty times the mean's error.
 
 INPUT = [[100.0]]
 
 
 class FaceOnOneInput:
-    """The face of tf.layers, to be called as an eager layer is."""
+    """The face of tf.layers, callable like an eager layer."""
 
     def __init__(self, **options):
         with tf.Graph().as_default() as graph:
@@ -84,7 +84,7 @@ class FaceOnOneInput:
 
 
 class KerasOnOneInput:
-    """Keras 3's layer, to be called the same way."""
+    """Keras 3's layer, callable the same way."""
 
     def __init__(self, **options):
         self.layer = keras.layers.BatchNormalization(**options)

@@ -1,8 +1,8 @@
-"""The faces of `bn_compat.py` against TF1's batch norms, in processes of their own.
+"""The faces of `bn_compat.py` against TF1's batch norms, in separate processes.
 
-TF 1.15 runs on Python 3.7 at most. What its batch norms do is kept in tests/golden, made by
-tests/originals/make_golden.py, and compared with always. Where there is a Python 3.7, they are
-asked themselves as well: `.venv-tf115` is made for that, once.
+TF 1.15 needs Python 3.7 or older. What its batch norms do is recorded in tests/golden by
+tests/originals/make_golden.py, and always compared. Where there is a Python 3.7, they are run live
+as well, in `.venv-tf115`, which is made once.
 """
 
 import importlib.util
@@ -17,18 +17,18 @@ import pytest
 from tests.helpers import PROJECT
 from tests.originals import checkpoints, implementations
 
-# For what compares with more originals, or in another behaviour, than the record of all cases.
+# For comparisons with other originals, or in another behaviour, than the record of all cases.
 SOME = "--every=8"
 
 
 def say(capsys, heading, line):
-    """Prints a line that pytest shows for tests that pass, too."""
+    """Prints a line that pytest shows even if the test passes."""
     with capsys.disabled():
         print(f"\n{heading}: {line}")
 
 
 def run_module(python, module, *arguments, **environment):
-    """Runs a script of tests/originals to its end; returns the JSON line that it printed."""
+    """Runs a script of tests/originals to completion; returns the JSON line that it printed."""
     completed = subprocess.run(
         [python, "-m", f"tests.originals.{module}", *map(str, arguments)],
         cwd=PROJECT,
@@ -43,7 +43,7 @@ def run_module(python, module, *arguments, **environment):
 
 
 def run_on_tf115(python, module, *arguments):
-    # TF 2 sets this variable when it is imported, and TF 1.15 would obey it.
+    # TF 2 sets this variable on import, and TF 1.15 would obey it.
     return run_module(python, module, *arguments, TF2_BEHAVIOR="0")
 
 
@@ -74,7 +74,7 @@ def test_what_has_to_hold_everywhere_does_on_this_tensorflow(capsys):
 
 
 def test_what_has_to_hold_everywhere_does_on_the_oldest(tf115_python, capsys):
-    """Those between are asked by tests/tensorflows.py."""
+    """tests/tensorflows.py covers the versions in between."""
     say(capsys, "what holds everywhere, on TF 1.15", run_on_tf115(tf115_python, "everywhere", SOME))
 
 
@@ -85,7 +85,7 @@ def test_checkpoints_of_the_faces_go_on_under_the_originals(tf115_python, tmp_pa
 
 
 def test_the_core_does_on_tf_1_15_what_it_does_today(tf115_python):
-    """With either kernel, kind of phase and kind of variables, names of variables included."""
+    """With either kernel, kind of phase and kind of variables; compares names of variables too."""
     then = json.loads(run_on_tf115(tf115_python, "core"))
     today = json.loads(run_module(sys.executable, "core"))
     assert then.keys() == today.keys()

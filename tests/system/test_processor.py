@@ -1,4 +1,4 @@
-"""What a command makes of the processor that it runs on."""
+"""How a command uses the processor that it runs on."""
 
 import pytest
 

@@ -34,7 +34,7 @@ from tests.helpers import (
     variables,
 )
 
-# Saves often enough for a kill to hit a checkpoint as it is written.
+# Saves often enough for a kill to hit a checkpoint while it is being written.
 OFTEN = ("--model=small", "--batch_size=10", "--train_steps=40", "--eval_every=20")
 OFTEN += ("--save_every=2",)
 MLP = ("--model=mlp", "--train_steps=40", "--eval_every=20", "--save_every=10")
@@ -44,7 +44,7 @@ def start(*arguments, cwd):
     return subprocess.Popen(
         command(*arguments),
         cwd=cwd,
-        # Which lines run is lost with a process that is killed, and slows it down until then.
+        # A killed process loses its coverage data; until then, measuring it slows the process.
         env={**os.environ, "COVERAGE_PROCESS_CONFIG": ""},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -58,7 +58,7 @@ def is_writing(folder):
 
 
 def kill_in_a_write(process, folder):
-    """Kills a process while it writes a checkpoint, if it does not end before."""
+    """Kills a process while it writes a checkpoint, unless it ends first."""
     while process.poll() is None:
         if is_writing(folder):
             process.send_signal(signal.SIGSTOP)
@@ -71,7 +71,7 @@ def kill_in_a_write(process, folder):
 
 
 def kill_at_a_random_moment(process, folder, generator):
-    """Kills a process when it has started, or some checkpoints later, if it does not end before."""
+    """Kills a process once it has started, or some checkpoints later, unless it ends first."""
     before, seen = set(os.listdir(folder)), set()
     wanted = generator.randrange(7)
     while len(seen - before) < wanted and process.poll() is None:
@@ -116,7 +116,7 @@ def test_killed_at_any_moment_and_resumed_is_never_killed(tmp_path, never_killed
             break
         record = folder / "run.json"
         if record.exists() and json.loads(record.read_text())["result"]:
-            # It was done: the next rounds kill another run.
+            # The run was finished: the next rounds kill another one.
             assert_same_runs(tmp_path, "killed", "whole", step=40)
             shutil.rmtree(folder)
             shutil.rmtree(tmp_path / "summaries/killed")
@@ -131,7 +131,7 @@ def test_killed_at_any_moment_and_resumed_is_never_killed(tmp_path, never_killed
 
 
 def assert_same_runs(folder, one, other, step):
-    """Weights, optimizer, statistics, and every curve without a gap or a double."""
+    """Weights, optimizer, statistics, and every curve, with no gaps or duplicates."""
     for kind in (f"model.ckpt-{step}",):
         assert_same_variables(
             folder / "checkpoints" / one / kind, folder / "checkpoints" / other / kind
@@ -151,7 +151,7 @@ def assert_same_runs(folder, one, other, step):
 
 @pytest.mark.parametrize(
     "kind",
-    # Few images a step in bfloat16, since most processors emulate it.
+    # Few images per step in bfloat16, since most processors emulate it.
     [("--model=cnn",), ("--model=small", "--batch_size=32", "--precision=bfloat16")],
     ids=" ".join,
 )
@@ -181,12 +181,12 @@ def run_of_40_steps(tmp_path_factory, data_flags):
 
 @pytest.fixture
 def run_with_two_checkpoints(tmp_path, run_of_40_steps):
-    """A finished run of 40 steps, and one that was stopped after 30 with checkpoints 10, 20, 30."""
+    """A finished run of 40 steps, and one that was stopped after 30 with checkpoints 20 and 30."""
     whole, line = run_of_40_steps
     shutil.copytree(whole, tmp_path, dirs_exist_ok=True)
     source = tmp_path / "checkpoints/whole"
     record = json.loads((source / "run.json").read_text())
-    # The third of the checkpoints that are kept is the last one, so this is the run at step 30.
+    # Of the three checkpoints kept, the last is the final one: without it, the run is at step 30.
     folder = tmp_path / "checkpoints/stopped"
     folder.mkdir()
     kept = {name: sums for name, sums in record["checkpoints"].items() if not name.endswith("-40")}
@@ -245,8 +245,8 @@ def test_every_damage_is_noticed(run_with_two_checkpoints, capsys, damage, part)
     ):
         runs.find(str(folder / "checkpoints"), "stopped", None)
     earlier = str(folder / "checkpoints/stopped/model.ckpt-20")
-    assert runs.find("", None, earlier)[1] == earlier
-    assert runs.load_run(folder / "checkpoints/stopped").newest_sound() == earlier
+    assert str(runs.find("", None, earlier)[1]) == earlier
+    assert str(runs.load_run(folder / "checkpoints/stopped").newest_sound()) == earlier
     assert f"warning: {damaged} is passed over: {damaged.name}.{part}" in capsys.readouterr().err
 
 
@@ -275,7 +275,7 @@ def test_a_checkpoint_that_the_record_does_not_know_is_refused(run_with_two_chec
 def test_a_run_of_an_earlier_version_is_evaluated_and_taken_up(
     run_with_two_checkpoints, data_flags
 ):
-    """Format 1 had no checksums, no rollbacks, and fewer flags; its rhythm was another."""
+    """Format 1 had no checksums, no rollbacks, and fewer flags; it saved at another interval."""
     folder, whole = run_with_two_checkpoints
     path = folder / "checkpoints/stopped/run.json"
     record = json.loads(path.read_text())
@@ -368,7 +368,7 @@ def test_the_second_of_two_on_one_run_stops_at_once_and_says_who_has_it(tmp_path
     finally:
         first.kill()
         first.communicate()
-    # The lock of a process that was killed stops nobody.
+    # The lock of a killed process stops no one.
     afresh = run_command("train.py", *flags, "--train_steps=10", "--overwrite", cwd=tmp_path)
     assert "at step 10" in last_line(afresh)
 
@@ -415,7 +415,7 @@ def run_poisoned(*flags, cwd):
 
 
 def test_rollback_goes_on_from_the_last_checkpoint_with_half_the_rate(tmp_path, data_flags):
-    """The weights turn into numbers that are none in step 12, until the rate is a quarter."""
+    """The weights turn NaN in step 12, until the rate is down to a quarter."""
     flags = ["--model=mlp", "--lr_schedule=constant", "--learning_rate=0.01", "--train_steps=30"]
     flags += ["--save_every=5", "--on_nan=rollback", *data_flags]
     trained = run_poisoned(*flags, "--run=one", cwd=tmp_path)
@@ -431,7 +431,7 @@ def test_rollback_goes_on_from_the_last_checkpoint_with_half_the_rate(tmp_path, 
     assert_same_variables(
         tmp_path / "checkpoints/one/model.ckpt-30", tmp_path / "checkpoints/two/model.ckpt-30"
     )
-    # Who lets it stop first, and asks for the rollback then, gets there as well.
+    # Stopping first and asking for the rollback later gets there as well.
     stopped = run_poisoned(*flags, "--on_nan=stop", "--run=three", cwd=tmp_path)
     assert stopped.returncode == 1
     taken_up = run_poisoned(*flags, "--run=three", cwd=tmp_path)
@@ -530,7 +530,7 @@ def test_flags_in_a_record_are_checked_like_those_of_the_command_line(
 
 
 def test_a_state_file_that_points_outside_is_not_followed(tmp_path, trained_runs, data_flags):
-    """The Saver's `checkpoint` is a text file that anybody can write."""
+    """The Saver's `checkpoint` is a text file that anyone can write."""
     folder, lines = trained_runs
     precious = tmp_path / "precious"
     shutil.copytree(folder / "checkpoints/mlp-nobn", precious)
@@ -601,7 +601,7 @@ def test_what_tensorflow_has_to_say_is_kept_back_unless_asked_for(tmp_path, data
 
 
 def test_one_image_a_batch_trains(tmp_path, data_flags):
-    """Dense layers then have one value a channel: variance 0, and no gradient through it."""
+    """Dense layers then have one value per channel: variance 0, and no gradient through it."""
     flags = ["--batch_size=1", "--train_steps=20", "--save_every=20", *data_flags]
     for network in ("small", "mlp"):
         trained = run_command("train.py", *flags, f"--model={network}", cwd=tmp_path)

@@ -24,7 +24,7 @@ RUNS = ["mlp-bn", "mlp-nobn", "small-bn", "small-nobn"]
 
 @pytest.fixture(scope="module")
 def tensorboard(trained_runs, tmp_path_factory):
-    """A function that asks the data endpoints of a TensorBoard over all trained runs."""
+    """A function that queries the data endpoints of a TensorBoard that shows all trained runs."""
     trained, lines = trained_runs
     folder = tmp_path_factory.mktemp("shown")
     shutil.copytree(trained / "summaries", folder / "summaries")
@@ -174,7 +174,7 @@ def test_every_digit_has_a_precision_recall_curve(tensorboard, trained_runs):
             "plugin/pr_curves/pr_curves", run="small-bn/test", tag=tag
         ).values()
         assert curve["step"] == 40
-        # Whoever calls everything a 3 finds every 3.
+        # Calling everything a 3 finds every 3.
         assert curve["recall"][0] == 1
         assert all(np.diff(curve["recall"]) <= 0)
         assert max(curve["precision"]) > 0.9

@@ -11,9 +11,9 @@ import tensorflow.compat.v1 as tf
 from PIL import Image
 from tensorboard.plugins import projector
 
-from runtime.event_files import has_events
+from dashboard.event_files import has_events
+from dashboard.summaries import EventWriter
 from runtime.files import make_folder, writing
-from runtime.summaries import EventWriter
 
 FOLDER = "projector"
 TENSOR, METADATA, SPRITE = "tensor.bytes", "metadata.tsv", "sprite.png"

@@ -5,14 +5,15 @@ import pathlib
 import time
 from typing import Any
 
-import numpy as np
 import tensorflow.compat.v1 as tf
 from PIL import Image
 from tensorboard.plugins.pr_curve import summary as pr_curve
 
-from runtime import pictures
-from runtime.classification import Outcome, confusion_matrix
-from runtime.event_files import new_event_file
+from dashboard import pictures
+from dashboard.event_files import new_event_file
+from mnist.datasets import Split
+from runtime import classification
+from runtime.classification import Outcome
 from runtime.files import writing
 
 
@@ -109,16 +110,26 @@ class EventWriter:
 
 
 def write_test_outcome(
-    folder: pathlib.Path, step: int, images: np.ndarray, outcome: Outcome, result: str
+    folder: pathlib.Path, test: Split, outcome: Outcome, result: dict[str, Any], again: str
 ) -> None:
-    """Writes what a run reaches on the test set: numbers, pictures, and `result` in Markdown."""
+    """Writes what a run reaches on the test images.
+
+    Args:
+        folder: of the events.
+        test: the images.
+        outcome: what was made of them.
+        result: see `classification.result`.
+        again: the command that evaluates the checkpoint again.
+    """
+    step = result["step"]
     with EventWriter(folder, first_step=0) as events:
         events.scalars(step, outcome.scalars)
-        grid = pictures.misclassified_grid(images, outcome.labels, outcome.predictions)
+        grid = pictures.misclassified_grid(test.images, outcome.labels, outcome.predictions)
         events.image(step, "misclassified digits, predicted and true", grid)
-        confusion = pictures.confusion_picture(confusion_matrix(outcome))
+        confusion = pictures.confusion_picture(classification.confusion_matrix(outcome))
         events.image(step, "confusion matrix", confusion)
         for digit, probabilities in enumerate(outcome.probabilities.T):
             curve = pr_curve.pb(f"pr_curve/digit_{digit}", outcome.labels == digit, probabilities)
             events.serialized(step, curve.SerializeToString())
-        events.text(step, "result", result)
+        line = classification.result_line(result)
+        events.text(step, "result", f"{line}\n\nAgain: `{again}`")

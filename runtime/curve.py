@@ -1,0 +1,66 @@
+"""The training curve in the making: means over the last few steps, and the speed of training."""
+
+import collections
+import contextlib
+import statistics
+import time
+from collections.abc import Iterable, Iterator
+
+from runtime.classification import ACCURACY_TAG, LOSS_TAG
+
+# Each point of the training curve is the mean over this many steps.
+STEPS_PER_POINT = 10
+
+
+class Point:
+    """The next point of the training curve.
+
+    Attributes:
+        seen: loss and accuracy of the steps since the last point.
+    """
+
+    def __init__(self, seen: Iterable[list[float]] = (), began: float = 0.0):
+        """Starts with steps from before a checkpoint, and at this time of a `Clock`."""
+        self.seen = list(seen)
+        self._began = began
+        self._images = 0
+
+    def add(self, loss: float, accuracy: float, images: int = 0) -> None:
+        """Adds a step; `images` counts towards the speed."""
+        self.seen.append([float(loss), float(accuracy)])
+        self._images += images
+
+    def scalars(self) -> dict[str, float]:
+        """Returns the means by the tags of their curves."""
+        losses, accuracies = zip(*self.seen, strict=True)
+        return {LOSS_TAG: statistics.fmean(losses), ACCURACY_TAG: statistics.fmean(accuracies)}
+
+    def images_per_second(self, now: float) -> float:
+        """Returns the speed since the point began, at this time of the same `Clock`."""
+        return self._images / (now - self._began)
+
+
+class Clock:
+    """Measures the time that goes into training, apart from the activities that interrupt it."""
+
+    def __init__(self) -> None:
+        """Starts the clock."""
+        self._started = time.monotonic()
+        self._interruptions: dict[str, float] = collections.defaultdict(float)
+
+    @contextlib.contextmanager
+    def stopped(self, activity: str) -> Iterator[None]:
+        """Stops the clock while the block runs."""
+        began = time.monotonic()
+        yield
+        self._interruptions[activity] += time.monotonic() - began
+
+    def seconds(self) -> float:
+        """Returns the seconds of training so far."""
+        return time.monotonic() - self._started - sum(self._interruptions.values())
+
+    def report(self) -> str:
+        """Returns the seconds since the start, and which shares of them the interruptions took."""
+        total = time.monotonic() - self._started
+        shares = [f", {100 * s / total:.1f} % {name}" for name, s in self._interruptions.items()]
+        return f"{total:.1f} s of training{''.join(shares)}"

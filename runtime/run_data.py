@@ -1,0 +1,62 @@
+"""The images to evaluate a run on: those it was trained on, unless others are asked for."""
+
+from collections.abc import Sequence
+
+from mnist import datasets
+from mnist.datasets import Dataset
+from runtime.errors import InputError
+from runtime.progress import note
+from runtime.runs import Run
+
+
+def load(runs: Sequence[Run], split: str, dataset: str | None, data_dir: str | None) -> Dataset:
+    """Loads data with the validation images that the runs had, if they were trained on it.
+
+    Notes which runs were trained on other data.
+
+    Args:
+        runs: one or more.
+        split: the part that is wanted.
+        dataset: see `mnist.datasets.load`; None is the set that the first run was trained on.
+        data_dir: folder of the IDX files; None is where the first run had them, or else `data`.
+
+    Raises:
+        InputError: the images are not there, the split is empty, or a training image of one run
+            would be in the validation split of another.
+    """
+    first = runs[0]
+    for run in runs:
+        if split != "test" and run.dataset != first.dataset:
+            raise InputError(
+                f"--split: expected runs that were trained on the same images, but {run.folder} "
+                f"was not on those of {first.folder}"
+            )
+    loaded = _split_as_for(first, _load(first, dataset, data_dir))
+    if not len(getattr(loaded, split).labels):
+        raise InputError(f"--split: {first.folder} was trained on the validation images as well")
+    for run in runs:
+        if _split_as_for(run, loaded).description() != run.dataset:
+            note(
+                f"{run.folder} was trained on {run.dataset['name']}, is evaluated on {loaded.name}"
+            )
+    return loaded
+
+
+def _load(run: Run, dataset: str | None, data_dir: str | None) -> Dataset:
+    name = run.dataset["name"]
+    is_synthetic = name == "synthetic" and not data_dir
+    # Files may be read from a folder that a record names, but are never downloaded into it.
+    is_there = datasets.is_complete(run.data_dir)
+    if name not in ("mnist", "synthetic") and not (is_there or data_dir or dataset):
+        raise InputError(f"--data_dir: expected the images of {name}, found none in {run.data_dir}")
+    return datasets.load(
+        dataset or ("synthetic" if is_synthetic else "mnist"),
+        data_dir or (run.data_dir if is_there else "data"),
+    )
+
+
+def _split_as_for(run: Run, dataset: Dataset) -> Dataset:
+    validation_size = run.dataset.get("validation")
+    if dataset.name == run.dataset["name"] and isinstance(validation_size, int):
+        return dataset.with_validation(validation_size)
+    return dataset
