@@ -45,7 +45,6 @@ _FIELDS = {
 }
 TRAINABLE_SEMANTICS = ("tf1.15", "tf1", "tf2")
 _KERNEL = "FusedBatchNormV3"
-_ZEROS = tf.zeros_initializer()
 # What programs could override in the original to change what it computes, and can't here.
 _HOOKS_OF_THE_ORIGINAL = (
     "_assign_moving_average",
@@ -54,6 +53,232 @@ _HOOKS_OF_THE_ORIGINAL = (
     "_get_training_value",
     "_renorm_correction_and_moments",
 )
+
+
+def batch_norm(
+    inputs,
+    decay=0.999,
+    center=True,
+    scale=False,
+    epsilon=0.001,
+    activation_fn=None,
+    param_initializers=None,
+    param_regularizers=None,
+    updates_collections=tf.GraphKeys.UPDATE_OPS,
+    is_training=True,
+    reuse=None,
+    variables_collections=None,
+    outputs_collections=None,
+    trainable=True,
+    batch_weights=None,
+    fused=None,
+    data_format="NHWC",
+    zero_debias_moving_mean=False,
+    scope=None,
+    renorm=False,
+    renorm_clipping=None,
+    renorm_decay=0.99,
+    adjustment=None,
+):
+    """Batch normalization as `tf.contrib.layers.batch_norm` of TF 1.15.
+
+    Note its defaults: no `gamma`, a decay of 0.999, and training unless told otherwise. By default
+    THE UPDATE OPS ARE YOURS TO RUN, from `updates_collections`; None makes them part of the output.
+
+    Args:
+        inputs: float tensor of rank 2 to 5.
+        decay: weight of the OLD value in the moving averages.
+        center, scale: whether there is a `beta`, a `gamma`.
+        epsilon: added to the variance.
+        activation_fn: applied to the output.
+        param_initializers, param_regularizers: dicts by variable name.
+        updates_collections: collection of the update ops, or None.
+        is_training: bool or bool scalar tensor: statistics of the batch, or the moving averages.
+        reuse: share the variables of the layer `scope`.
+        variables_collections: list of collections for the variables, or dict of lists by name.
+        outputs_collections: collections for the output.
+        trainable: False freezes `gamma` and `beta`; and the moving averages, where contrib left the
+            work to the layer of tf.layers: with the usual `updates_collections` and neither
+            `batch_weights` nor `zero_debias_moving_mean`, unless a fused kernel of its own took
+            inputs of rank 2.
+        batch_weights: [batch], weight of each example in the statistics.
+        fused: None or True takes the fused kernel where it can be used; False never does.
+        data_format: "NHWC" or "NCHW".
+        zero_debias_moving_mean: start `moving_mean` at the first batch.
+        scope: variable scope; by default a unique one beginning `BatchNorm`.
+        renorm, renorm_clipping, renorm_decay: Batch Renormalization.
+        adjustment: function of the inputs' shape that returns a (scale, bias) for training.
+
+    Returns:
+        A tensor like `inputs`.
+
+    Raises:
+        ValueError, TypeError: as `BatchNormalization`; or `data_format` is unknown, or renorm goes
+            with an option that excludes it.
+    """
+    if data_format not in ("NHWC", "NCHW"):
+        raise ValueError("data_format has to be either NCHW or NHWC, not %r" % (data_format,))
+    is_usual = updates_collections == tf.GraphKeys.UPDATE_OPS
+    is_left_to_layers = is_usual and batch_weights is None and not zero_debias_moving_mean
+    if renorm and not is_left_to_layers:
+        raise ValueError(
+            "renorm does not go with batch_weights, updates_collections or zero_debias_moving_mean"
+        )
+    _check_numbers(epsilon, decay=decay, renorm_decay=renorm_decay)
+    phase_train = _phase("is_training", is_training)
+    inputs = tf.convert_to_tensor(inputs)
+    rank, axis = inputs.shape.ndims, 1 if data_format == "NCHW" else -1
+    bn_wrapper.check_inputs(inputs, axis)
+    param_initializers = _by_field("param_initializers", param_initializers)
+    param_regularizers = _by_field("param_regularizers", param_regularizers, ("beta", "gamma"))
+    variables_collections = _collections_by_field(variables_collections)
+    dtype = bn_wrapper.statistics_dtype(inputs.dtype)
+    others = renorm or None, batch_weights, adjustment
+    is_fused = rank in (2, 4) and _allow_fused_kernel(fused, dtype, epsilon, *others)
+    outer_getter = tf.get_variable_scope().custom_getter
+    with tf.variable_scope(
+        scope, "BatchNorm", [inputs], reuse=reuse, custom_getter=_get_model_variable
+    ) as layer_scope:
+        if is_left_to_layers and not (is_fused and rank == 2):
+            layer = BatchNormalization(
+                axis=axis,
+                momentum=decay,
+                epsilon=epsilon,
+                center=center,
+                scale=scale,
+                beta_initializer=param_initializers.get("beta"),
+                gamma_initializer=param_initializers.get("scale"),
+                moving_mean_initializer=param_initializers.get("pop_mean"),
+                moving_variance_initializer=param_initializers.get("pop_var"),
+                beta_regularizer=param_regularizers.get("beta"),
+                gamma_regularizer=param_regularizers.get("scale"),
+                trainable=trainable,
+                renorm=renorm,
+                renorm_clipping=renorm_clipping,
+                renorm_momentum=renorm_decay,
+                adjustment=adjustment,
+                name=layer_scope.name,
+                dtype=inputs.dtype.base_dtype,
+                fused=fused,
+                _scope=layer_scope,
+                _reuse=reuse,
+            )
+            outputs = layer(inputs, training=phase_train)
+            _collect_variables(layer, variables_collections)
+        else:
+            # Entering the scope again takes a name in it, as it did in contrib: in a scope called
+            # BatchNorm, `batchnorm/add_1` then becomes `batchnorm_1/add_1`.
+            with tf.variable_scope(layer_scope):
+                fields = bn_wrapper.fields_of(center, scale)
+                variables = bn_wrapper.create_variables(
+                    sorted(fields, key=lambda field: field != "beta"),  # Contrib made it first.
+                    bn_wrapper.parameter_shape(inputs.shape, axis),
+                    dtype,
+                    trainable=trainable,
+                    initializers=param_initializers,
+                    regularizers=param_regularizers,
+                    collections=variables_collections,
+                    names=_TF1_NAMES,
+                )
+            averages = _averages_apart(decay, variables)
+            if zero_debias_moving_mean:
+                averages[0] = _ZeroDebiasedMean(decay, variables, layer_scope.name, outer_getter)
+            outputs, updates = _normalize(
+                inputs,
+                phase_train,
+                variables,
+                averages,
+                epsilon,
+                axis,
+                is_fused,
+                # The kernel's variance is the unbiased one, and TF1 averaged what it got.
+                unbiased=is_fused,
+                batch_weights=batch_weights,
+                adjustment=adjustment,
+            )
+            if zero_debias_moving_mean and not is_fused:
+                _add_debiasing_to_model_variables(variables.pop_mean)
+            is_in_place = bool(updates) and updates_collections is None
+            outputs_name, updates_names = _names_in_contrib(
+                tf.is_tensor(phase_train), bool(updates), is_fused, rank, is_in_place
+            )
+            if updates_collections is not None:
+                updates = [_with_name(name, update) for name, update in zip(updates_names, updates)]
+            outputs = bn_wrapper.place_updates(outputs, updates, updates_collections)
+            outputs = _name_and_record(outputs_name, inputs, outputs, variables, axis, epsilon)
+        return _finish(outputs, activation_fn, outputs_collections, layer_scope)
+
+
+def batch_normalization(
+    inputs,
+    axis=-1,
+    momentum=0.99,
+    epsilon=1e-3,
+    center=True,
+    scale=True,
+    beta_initializer=None,
+    gamma_initializer=None,
+    moving_mean_initializer=None,
+    moving_variance_initializer=None,
+    beta_regularizer=None,
+    gamma_regularizer=None,
+    beta_constraint=None,
+    gamma_constraint=None,
+    training=False,
+    trainable=True,
+    name=None,
+    reuse=None,
+    renorm=False,
+    renorm_clipping=None,
+    renorm_momentum=0.99,
+    fused=None,
+    virtual_batch_size=None,
+    adjustment=None,
+    trainable_semantics="tf1.15",
+):
+    """Batch normalization as a function: `tf.layers.batch_normalization` of TF 1.15.
+
+    Args:
+        inputs: float tensor of rank 2 to 5.
+        training: bool, or bool scalar tensor: statistics of the batch, or the moving averages.
+            The default is inference; forgetting `training` trains a network with statistics that
+            stay at 0 and 1.
+        reuse: share the variables of an earlier layer called `name`.
+        The others are those of `BatchNormalization`.
+
+    Returns:
+        A tensor like `inputs`. The update ops are in `tf.GraphKeys.UPDATE_OPS`.
+    """
+    inputs = tf.convert_to_tensor(inputs)
+    bn_wrapper.check_inputs(inputs, axis)
+    layer = BatchNormalization(
+        axis=axis,
+        momentum=momentum,
+        epsilon=epsilon,
+        center=center,
+        scale=scale,
+        beta_initializer=beta_initializer,
+        gamma_initializer=gamma_initializer,
+        moving_mean_initializer=moving_mean_initializer,
+        moving_variance_initializer=moving_variance_initializer,
+        beta_regularizer=beta_regularizer,
+        gamma_regularizer=gamma_regularizer,
+        beta_constraint=beta_constraint,
+        gamma_constraint=gamma_constraint,
+        renorm=renorm,
+        renorm_clipping=renorm_clipping,
+        renorm_momentum=renorm_momentum,
+        fused=fused,
+        trainable=trainable,
+        virtual_batch_size=virtual_batch_size,
+        adjustment=adjustment,
+        name=name,
+        trainable_semantics=trainable_semantics,
+        dtype=inputs.dtype.base_dtype,
+        _reuse=reuse,
+        _scope=name,
+    )
+    return layer(inputs, training=training)
 
 
 class BatchNormalization(base.Layer):
@@ -242,22 +467,21 @@ class BatchNormalization(base.Layer):
         if self.renorm:
             averages[1] = _AverageOfDeviations(self.momentum, variables, self.epsilon)
         has_own_moments = getattr(self._moments, "__func__", None) is not _MOMENTS
-        with tf.name_scope("normalize"):
-            outputs, updates = bn_wrapper.normalize(
-                inputs,
-                phase_train,
-                variables,
-                averages,
-                epsilon=self.epsilon,
-                axis=self.axis,
-                fused=self.fused and bn_wrapper.has_fused_kernel(inputs.dtype),
-                unbiased=self.fused and self._bessels_correction_test_only,
-                virtual_batch_size=self.virtual_batch_size,
-                renorm_clipping=self.renorm_clipping,
-                renorm_decay=self.renorm_momentum,
-                adjustment=self.adjustment,
-                moments=self._moments if has_own_moments else None,
-            )
+        outputs, updates = _normalize(
+            inputs,
+            phase_train,
+            variables,
+            averages,
+            self.epsilon,
+            self.axis,
+            is_fused=self.fused,
+            unbiased=self.fused and self._bessels_correction_test_only,
+            virtual_batch_size=self.virtual_batch_size,
+            renorm_clipping=self.renorm_clipping,
+            renorm_decay=self.renorm_momentum,
+            adjustment=self.adjustment,
+            moments=self._moments if has_own_moments else None,
+        )
         outputs_name, updates_names = _names_in_layers(
             tf.is_tensor(phase_train),
             is_updated=bool(updates),
@@ -268,9 +492,7 @@ class BatchNormalization(base.Layer):
         )
         for update, name in zip(updates, updates_names):
             self.add_update(_with_name(name, update).op)
-        outputs = _with_name(outputs_name, outputs)
-        bn_wrapper.record_layer(inputs, outputs, variables, self.axis, self.epsilon)
-        return outputs
+        return _name_and_record(outputs_name, inputs, outputs, variables, self.axis, self.epsilon)
 
     @property
     def updates(self):
@@ -304,15 +526,10 @@ class BatchNormalization(base.Layer):
 
     def _takes_fused_kernel(self, shape):
         """Where TF 1.15 took it."""
-        return (
-            self.fused is not False
-            and shape.ndims == 4
-            and self.axis in ([1], [3])
-            and self._param_dtype == tf.float32
-            and not tf.is_tensor(self.epsilon)
-            and not self.renorm
-            and self.virtual_batch_size is None
-            and self.adjustment is None
+        has_layout = shape.ndims == 4 and self.axis in ([1], [3])
+        others = self.renorm or None, self.virtual_batch_size, self.adjustment
+        return has_layout and _allow_fused_kernel(
+            self.fused, self._param_dtype, self.epsilon, *others
         )
 
     def _parameter_shape(self, shape):
@@ -357,238 +574,39 @@ class BatchNormalization(base.Layer):
 _MOMENTS = BatchNormalization._moments
 
 
-def batch_normalization(
-    inputs,
-    axis=-1,
-    momentum=0.99,
-    epsilon=1e-3,
-    center=True,
-    scale=True,
-    beta_initializer=None,
-    gamma_initializer=None,
-    moving_mean_initializer=None,
-    moving_variance_initializer=None,
-    beta_regularizer=None,
-    gamma_regularizer=None,
-    beta_constraint=None,
-    gamma_constraint=None,
-    training=False,
-    trainable=True,
-    name=None,
-    reuse=None,
-    renorm=False,
-    renorm_clipping=None,
-    renorm_momentum=0.99,
-    fused=None,
-    virtual_batch_size=None,
-    adjustment=None,
-    trainable_semantics="tf1.15",
-):
-    """Batch normalization as a function: `tf.layers.batch_normalization` of TF 1.15.
-
-    Args:
-        inputs: float tensor of rank 2 to 5.
-        training: bool, or bool scalar tensor: statistics of the batch, or the moving averages.
-            The default is inference; forgetting `training` trains a network with statistics that
-            stay at 0 and 1.
-        reuse: share the variables of an earlier layer called `name`.
-        The others are those of `BatchNormalization`.
-
-    Returns:
-        A tensor like `inputs`. The update ops are in `tf.GraphKeys.UPDATE_OPS`.
-    """
-    inputs = tf.convert_to_tensor(inputs)
-    bn_wrapper.check_inputs(inputs, axis)
-    layer = BatchNormalization(
-        axis=axis,
-        momentum=momentum,
-        epsilon=epsilon,
-        center=center,
-        scale=scale,
-        beta_initializer=beta_initializer,
-        gamma_initializer=gamma_initializer,
-        moving_mean_initializer=moving_mean_initializer,
-        moving_variance_initializer=moving_variance_initializer,
-        beta_regularizer=beta_regularizer,
-        gamma_regularizer=gamma_regularizer,
-        beta_constraint=beta_constraint,
-        gamma_constraint=gamma_constraint,
-        renorm=renorm,
-        renorm_clipping=renorm_clipping,
-        renorm_momentum=renorm_momentum,
-        fused=fused,
-        trainable=trainable,
-        virtual_batch_size=virtual_batch_size,
-        adjustment=adjustment,
-        name=name,
-        trainable_semantics=trainable_semantics,
-        dtype=inputs.dtype.base_dtype,
-        _reuse=reuse,
-        _scope=name,
-    )
-    return layer(inputs, training=training)
+# ---- What the function and the layer share ----
 
 
-def batch_norm(
-    inputs,
-    decay=0.999,
-    center=True,
-    scale=False,
-    epsilon=0.001,
-    activation_fn=None,
-    param_initializers=None,
-    param_regularizers=None,
-    updates_collections=tf.GraphKeys.UPDATE_OPS,
-    is_training=True,
-    reuse=None,
-    variables_collections=None,
-    outputs_collections=None,
-    trainable=True,
-    batch_weights=None,
-    fused=None,
-    data_format="NHWC",
-    zero_debias_moving_mean=False,
-    scope=None,
-    renorm=False,
-    renorm_clipping=None,
-    renorm_decay=0.99,
-    adjustment=None,
-):
-    """Batch normalization as `tf.contrib.layers.batch_norm` of TF 1.15.
-
-    Note its defaults: no `gamma`, a decay of 0.999, and training unless told otherwise. By default
-    THE UPDATE OPS ARE YOURS TO RUN, from `updates_collections`; None makes them part of the output.
-
-    Args:
-        inputs: float tensor of rank 2 to 5.
-        decay: weight of the OLD value in the moving averages.
-        center, scale: whether there is a `beta`, a `gamma`.
-        epsilon: added to the variance.
-        activation_fn: applied to the output.
-        param_initializers, param_regularizers: dicts by variable name.
-        updates_collections: collection of the update ops, or None.
-        is_training: bool or bool scalar tensor: statistics of the batch, or the moving averages.
-        reuse: share the variables of the layer `scope`.
-        variables_collections: list of collections for the variables, or dict of lists by name.
-        outputs_collections: collections for the output.
-        trainable: False freezes `gamma` and `beta`; and the moving averages, where contrib left the
-            work to the layer of tf.layers: with the usual `updates_collections` and neither
-            `batch_weights` nor `zero_debias_moving_mean`, unless a fused kernel of its own took
-            inputs of rank 2.
-        batch_weights: [batch], weight of each example in the statistics.
-        fused: None or True takes the fused kernel where it can be used; False never does.
-        data_format: "NHWC" or "NCHW".
-        zero_debias_moving_mean: start `moving_mean` at the first batch.
-        scope: variable scope; by default a unique one beginning `BatchNorm`.
-        renorm, renorm_clipping, renorm_decay: Batch Renormalization.
-        adjustment: function of the inputs' shape that returns a (scale, bias) for training.
-
-    Returns:
-        A tensor like `inputs`.
-
-    Raises:
-        ValueError, TypeError: as `BatchNormalization`; or `data_format` is unknown, or renorm goes
-            with an option that excludes it.
-    """
-    if data_format not in ("NHWC", "NCHW"):
-        raise ValueError("data_format has to be either NCHW or NHWC, not %r" % (data_format,))
-    is_usual = updates_collections == tf.GraphKeys.UPDATE_OPS
-    is_left_to_layers = is_usual and batch_weights is None and not zero_debias_moving_mean
-    if renorm and not is_left_to_layers:
-        raise ValueError(
-            "renorm does not go with batch_weights, updates_collections or zero_debias_moving_mean"
+def _normalize(inputs, phase_train, variables, averages, epsilon, axis, is_fused, **options):
+    """Normalizes in the name scope that the originals had; returns outputs and updates."""
+    with tf.name_scope("normalize"):
+        return bn_wrapper.normalize(
+            inputs,
+            phase_train,
+            variables,
+            averages,
+            epsilon=epsilon,
+            axis=axis,
+            fused=is_fused and bn_wrapper.has_fused_kernel(inputs.dtype),
+            **options,
         )
-    _check_numbers(epsilon, decay=decay, renorm_decay=renorm_decay)
-    phase_train = _phase("is_training", is_training)
-    inputs = tf.convert_to_tensor(inputs)
-    rank, axis = inputs.shape.ndims, 1 if data_format == "NCHW" else -1
-    bn_wrapper.check_inputs(inputs, axis)
-    param_initializers = _by_field("param_initializers", param_initializers)
-    param_regularizers = _by_field("param_regularizers", param_regularizers, ("beta", "gamma"))
-    variables_collections = _collections_by_field(variables_collections)
-    is_fused = (
+
+
+def _allow_fused_kernel(fused, dtype, epsilon, *others):
+    """Returns whether TF 1.15 took the fused kernel with these options, if the layout allowed it.
+
+    Args:
+        fused: the argument of this name.
+        dtype: of the statistics.
+        epsilon: a number or a tensor.
+        *others: options that the kernel does not know, None where they are not used.
+    """
+    return (
         fused is not False
-        and rank in (2, 4)
-        and bn_wrapper.statistics_dtype(inputs.dtype) == tf.float32
+        and dtype == tf.float32
         and not tf.is_tensor(epsilon)
-        and batch_weights is None
-        and not renorm
-        and adjustment is None
+        and all(option is None for option in others)
     )
-    outer_getter = tf.get_variable_scope().custom_getter
-    with tf.variable_scope(
-        scope, "BatchNorm", [inputs], reuse=reuse, custom_getter=_get_model_variable
-    ) as layer_scope:
-        if is_left_to_layers and not (is_fused and rank == 2):
-            layer = BatchNormalization(
-                axis=axis,
-                momentum=decay,
-                epsilon=epsilon,
-                center=center,
-                scale=scale,
-                beta_initializer=param_initializers.get("beta"),
-                gamma_initializer=param_initializers.get("scale"),
-                moving_mean_initializer=param_initializers.get("pop_mean"),
-                moving_variance_initializer=param_initializers.get("pop_var"),
-                beta_regularizer=param_regularizers.get("beta"),
-                gamma_regularizer=param_regularizers.get("scale"),
-                trainable=trainable,
-                renorm=renorm,
-                renorm_clipping=renorm_clipping,
-                renorm_momentum=renorm_decay,
-                adjustment=adjustment,
-                name=layer_scope.name,
-                dtype=inputs.dtype.base_dtype,
-                fused=fused,
-                _scope=layer_scope,
-                _reuse=reuse,
-            )
-            outputs = layer(inputs, training=phase_train)
-            _collect_variables(layer, variables_collections)
-        else:
-            # Entering the scope again takes a name in it, as it did in contrib: in a scope called
-            # BatchNorm, `batchnorm/add_1` then becomes `batchnorm_1/add_1`.
-            with tf.variable_scope(layer_scope):
-                fields = bn_wrapper.fields_of(center, scale)
-                variables = bn_wrapper.create_variables(
-                    sorted(fields, key=lambda field: field != "beta"),  # Contrib made it first.
-                    bn_wrapper.parameter_shape(inputs.shape, axis),
-                    bn_wrapper.statistics_dtype(inputs.dtype),
-                    trainable=trainable,
-                    initializers=param_initializers,
-                    regularizers=param_regularizers,
-                    collections=variables_collections,
-                    names=_TF1_NAMES,
-                )
-            averages = _averages_apart(decay, variables)
-            if zero_debias_moving_mean:
-                averages[0] = _ZeroDebiasedMean(decay, variables, layer_scope.name, outer_getter)
-            with tf.name_scope("normalize"):
-                outputs, updates = bn_wrapper.normalize(
-                    inputs,
-                    phase_train,
-                    variables,
-                    averages,
-                    epsilon=epsilon,
-                    axis=axis,
-                    fused=is_fused and bn_wrapper.has_fused_kernel(inputs.dtype),
-                    # The kernel's variance is the unbiased one, and TF1 averaged what it got.
-                    unbiased=is_fused,
-                    batch_weights=batch_weights,
-                    adjustment=adjustment,
-                )
-            if zero_debias_moving_mean and not is_fused:
-                _add_debiasing_to_model_variables(variables.pop_mean)
-            is_in_place = bool(updates) and updates_collections is None
-            outputs_name, updates_names = _names_in_contrib(
-                tf.is_tensor(phase_train), bool(updates), is_fused, rank, is_in_place
-            )
-            if updates_collections is not None:
-                updates = [_with_name(name, update) for name, update in zip(updates_names, updates)]
-            outputs = bn_wrapper.place_updates(outputs, updates, updates_collections)
-            outputs = _with_name(outputs_name, outputs)
-            bn_wrapper.record_layer(inputs, outputs, variables, axis, epsilon)
-        return _finish(outputs, activation_fn, outputs_collections, layer_scope)
 
 
 def _averages_apart(decay, variables):
@@ -661,6 +679,132 @@ class _AverageOfDeviations(bn_wrapper.MovingAverage):
         # Rounding may take a variance of 0 below 0. An empty batch changes nothing.
         var = tf.where_v2(count > 0, tf.nn.relu(var), pop_var.read_value())
         return tf.group(pop_var.assign(var, read_value=False))
+
+
+def _name_and_record(name, inputs, outputs, variables, axis, epsilon):
+    """Gives the outputs the original's name; `bn_wrapper.layers_of` then finds the call."""
+    outputs = _with_name(name, outputs)
+    bn_wrapper.record_layer(inputs, outputs, variables, axis, epsilon)
+    return outputs
+
+
+def _with_name(name, tensor):
+    """Returns `tensor` as the output of an op of this name, which is a whole one."""
+    return tf.identity(tensor, name=name + "/")
+
+
+def _take_names(name, count=1):
+    """Returns the next names of this kind in the current scope, as TF1 would have numbered them."""
+    return [tf.get_default_graph().unique_name(name) for _ in range(count)]
+
+
+def _names_in_contrib(is_phase_tensor, is_updated, is_fused, rank, is_in_place):
+    """Returns what they are called in contrib, where it does not leave the work to tf.layers."""
+    conds, updates = [], []
+    if is_phase_tensor:
+        conds = _take_names("cond", 2)
+        of_updates = conds[1] if is_fused else conds[0]
+        updates = [of_updates + "/Merge", of_updates + "/Merge_1"]
+    elif is_updated:
+        updates = _take_names("AssignMovingAvg", 2)
+
+    if not is_fused:
+        return _take_names("batchnorm")[0] + "/add_1", updates
+    if rank == 2:
+        return _take_names("Reshape", 2)[1], updates
+    if is_phase_tensor:
+        return (conds[1] if is_in_place else conds[0]) + "/Merge", updates
+    return _take_names("Identity" if is_in_place else _KERNEL)[0], updates
+
+
+def _names_in_layers(is_phase_tensor, is_updated, is_fused, is_ghost, is_adjusted, is_renorm):
+    """Returns what the outputs and the two updates are called in tf.layers.
+
+    Programs fetch and freeze by these names. The original made several ops by each of them in a
+    call, of which not all are here; but they are counted.
+    """
+    updates = []
+    if is_phase_tensor and not is_fused:
+        # Those before are for mean and variance, the adjustment, and renorm's correction.
+        conds = _take_names("cond", 4 + 2 * is_adjusted + 4 * is_renorm)
+        updates = [cond + "/Merge" for cond in conds[-2:]]
+    elif is_updated and is_renorm:
+        updates = [_take_names("AssignMovingAvg", 4)[2]] + _take_names("AssignNewValue")
+    elif is_updated:
+        updates = _take_names("AssignMovingAvg", 2)
+
+    if is_fused and is_phase_tensor:
+        return _take_names("cond", 2)[0] + "/Merge", updates
+    if is_fused:
+        return _take_names(_KERNEL)[0], updates
+    if is_ghost:
+        return _take_names("Reshape", 2)[1], updates
+    return _take_names("batchnorm")[0] + "/add_1", updates
+
+
+def _phase(name, training):
+    """Decides when the graph is built what can be decided then; a tensor decides at every run."""
+    if training is None:
+        raise TypeError("%s must be a bool or a bool tensor, not None" % name)
+    if tf.is_tensor(training) and training.shape.ndims == 0:
+        static = tf.get_static_value(training)
+        training = training if static is None else static
+    return bn_wrapper.check_phase(training, name)
+
+
+def _check_numbers(epsilon, **decays):
+    """Refuses what TF 1.15 took, but only a mistake can be; tensors it took are taken."""
+    ranges = [("epsilon", epsilon, float("inf"))]
+    ranges += [(name, decay, 1) for name, decay in sorted(decays.items())]
+    for name, value, highest in ranges:
+        if tf.is_tensor(value):
+            continue
+        bn_wrapper.check_number(name, value)
+        if not 0 <= value <= highest:
+            raise ValueError("%s must be from 0 to %s, not %r" % (name, highest, value))
+
+
+def _initializer(variable, given, default):
+    return _of_keras(initializers, variable + "_initializer", default if given is None else given)
+
+
+def _of_keras(module, argument, given):
+    """Returns the function that is given, or that Keras has by the name that is given."""
+    try:
+        return module.get(given)
+    except ValueError:
+        raise TypeError(
+            "%s must be a function or Keras's name of one, not %r" % (argument, given)
+        ) from None
+
+
+# Owners that would not know of a layer's variables and updates, by the module that tells whether
+# one of them is being called.
+_KERAS_CALLS = {
+    "keras.src.backend.common.global_state": lambda module: (
+        module.get_global_attribute("current_call_ctx") is not None
+    ),
+    "keras.engine.base_layer_utils": lambda module: module.call_context().in_call,
+    "keras.src.engine.base_layer_utils": lambda module: module.call_context().in_call,
+    "tf_keras.src.engine.base_layer_utils": lambda module: module.call_context().in_call,
+}
+
+
+def _check_owner():
+    """Raises RuntimeError where a layer of a Keras is calling that is not TensorFlow's own."""
+    for name, is_calling in _KERAS_CALLS.items():
+        if name in sys.modules and is_calling(sys.modules[name]):
+            raise RuntimeError(
+                "a layer or model of %s can't own bn_compat.BatchNormalization: it would find "
+                "neither its variables nor its updates. Call it outside of Keras, or take Keras's "
+                "own BatchNormalization with the legacy Keras (TF_USE_LEGACY_KERAS=1)"
+                % name.split(".")[0]
+            )
+
+
+# ---- contrib's layers that carry a normalizer: the only ones here that are not batch norm ----
+
+_ZEROS = tf.zeros_initializer()
 
 
 def conv2d(
@@ -810,6 +954,13 @@ def _variable(name, shape, dtype, initializer, regularizer, trainable, variables
     )
 
 
+def _pair(size):
+    return list(size) if isinstance(size, (list, tuple)) else [size, size]
+
+
+# ---- What contrib's layers have in common ----
+
+
 def _get_model_variable(getter, *args, **kwargs):
     """Makes each variable a model variable, as contrib and slim do.
 
@@ -838,70 +989,6 @@ def _finish(outputs, activation_fn, outputs_collections, layer_scope):
         outputs.aliases = getattr(outputs, "aliases", []) + [layer_scope.name]
         tf.add_to_collections(outputs_collections, outputs)
     return outputs
-
-
-def _pair(size):
-    return list(size) if isinstance(size, (list, tuple)) else [size, size]
-
-
-def _phase(name, training):
-    """Decides when the graph is built what can be decided then; a tensor decides at every run."""
-    if training is None:
-        raise TypeError("%s must be a bool or a bool tensor, not None" % name)
-    if tf.is_tensor(training) and training.shape.ndims == 0:
-        static = tf.get_static_value(training)
-        training = training if static is None else static
-    return bn_wrapper.check_phase(training, name)
-
-
-def _check_numbers(epsilon, **decays):
-    """Refuses what TF 1.15 took, but only a mistake can be; tensors it took are taken."""
-    ranges = [("epsilon", epsilon, float("inf"))]
-    ranges += [(name, decay, 1) for name, decay in sorted(decays.items())]
-    for name, value, highest in ranges:
-        if tf.is_tensor(value):
-            continue
-        bn_wrapper.check_number(name, value)
-        if not 0 <= value <= highest:
-            raise ValueError("%s must be from 0 to %s, not %r" % (name, highest, value))
-
-
-def _initializer(variable, given, default):
-    return _of_keras(initializers, variable + "_initializer", default if given is None else given)
-
-
-def _of_keras(module, argument, given):
-    """Returns the function that is given, or that Keras has by the name that is given."""
-    try:
-        return module.get(given)
-    except ValueError:
-        raise TypeError(
-            "%s must be a function or Keras's name of one, not %r" % (argument, given)
-        ) from None
-
-
-# Owners that would not know of a layer's variables and updates, by the module that tells whether
-# one of them is being called.
-_KERAS_CALLS = {
-    "keras.src.backend.common.global_state": lambda module: (
-        module.get_global_attribute("current_call_ctx") is not None
-    ),
-    "keras.engine.base_layer_utils": lambda module: module.call_context().in_call,
-    "keras.src.engine.base_layer_utils": lambda module: module.call_context().in_call,
-    "tf_keras.src.engine.base_layer_utils": lambda module: module.call_context().in_call,
-}
-
-
-def _check_owner():
-    """Raises RuntimeError where a layer of a Keras is calling that is not TensorFlow's own."""
-    for name, is_calling in _KERAS_CALLS.items():
-        if name in sys.modules and is_calling(sys.modules[name]):
-            raise RuntimeError(
-                "a layer or model of %s can't own bn_compat.BatchNormalization: it would find "
-                "neither its variables nor its updates. Call it outside of Keras, or take Keras's "
-                "own BatchNormalization with the legacy Keras (TF_USE_LEGACY_KERAS=1)"
-                % name.split(".")[0]
-            )
 
 
 def _by_field(argument, given, known=("beta", "gamma", "moving_mean", "moving_variance")):
@@ -938,59 +1025,7 @@ def _add_debiasing_to_model_variables(moving_mean):
             tf.add_to_collection(tf.GraphKeys.MODEL_VARIABLES, variable)
 
 
-def _with_name(name, tensor):
-    """Returns `tensor` as the output of an op of this name, which is a whole one."""
-    return tf.identity(tensor, name=name + "/")
-
-
-def _take_names(name, count=1):
-    """Returns the next names of this kind in the current scope, as TF1 would have numbered them."""
-    return [tf.get_default_graph().unique_name(name) for _ in range(count)]
-
-
-def _names_in_layers(is_phase_tensor, is_updated, is_fused, is_ghost, is_adjusted, is_renorm):
-    """Returns what the outputs and the two updates are called in tf.layers.
-
-    Programs fetch and freeze by these names. The original made several ops by each of them in a
-    call, of which not all are here; but they are counted.
-    """
-    updates = []
-    if is_phase_tensor and not is_fused:
-        # Those before are for mean and variance, the adjustment, and renorm's correction.
-        conds = _take_names("cond", 4 + 2 * is_adjusted + 4 * is_renorm)
-        updates = [cond + "/Merge" for cond in conds[-2:]]
-    elif is_updated and is_renorm:
-        updates = [_take_names("AssignMovingAvg", 4)[2]] + _take_names("AssignNewValue")
-    elif is_updated:
-        updates = _take_names("AssignMovingAvg", 2)
-
-    if is_fused and is_phase_tensor:
-        return _take_names("cond", 2)[0] + "/Merge", updates
-    if is_fused:
-        return _take_names(_KERNEL)[0], updates
-    if is_ghost:
-        return _take_names("Reshape", 2)[1], updates
-    return _take_names("batchnorm")[0] + "/add_1", updates
-
-
-def _names_in_contrib(is_phase_tensor, is_updated, is_fused, rank, is_in_place):
-    """Returns what they are called in contrib, where it does not leave the work to tf.layers."""
-    conds, updates = [], []
-    if is_phase_tensor:
-        conds = _take_names("cond", 2)
-        of_updates = conds[1] if is_fused else conds[0]
-        updates = [of_updates + "/Merge", of_updates + "/Merge_1"]
-    elif is_updated:
-        updates = _take_names("AssignMovingAvg", 2)
-
-    if not is_fused:
-        return _take_names("batchnorm")[0] + "/add_1", updates
-    if rank == 2:
-        return _take_names("Reshape", 2)[1], updates
-    if is_phase_tensor:
-        return (conds[1] if is_in_place else conds[0]) + "/Merge", updates
-    return _take_names("Identity" if is_in_place else _KERNEL)[0], updates
-
+# ---- Old programs as they are: `install` and `python -m bn_compat` ----
 
 # Where slim has what was in contrib, by the path below `tensorflow.contrib`. What is below these,
 # such as `slim.python.slim.nets.resnet_v1`, is below those.
