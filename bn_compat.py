@@ -1,14 +1,14 @@
-"""The batch norms that TF1 code calls by other names, on top of `bn_wrapper.py`.
+"""TF1's own batch-norm functions and layers, on top of `bn_wrapper.py`.
 
-Same arguments, same variable names, same behaviour as in TF 1.15, so a program needs a new import
-and its old checkpoints go on working:
+Same arguments, same variable names and same behaviour as in TF 1.15, so a program only needs a new
+import, and its old checkpoints keep working:
 
     tf.contrib.layers.batch_norm             -> bn_compat.batch_norm
     tf.layers.batch_normalization            -> bn_compat.batch_normalization
     tf.layers.BatchNormalization             -> bn_compat.BatchNormalization
-    programs that nobody wants to edit       -> bn_compat.install(), or python -m bn_compat
+    programs to run unedited                 -> bn_compat.install(), or python -m bn_compat
 
-Like `bn_wrapper.py` it runs on TF 1.15 (Python 3.7) up to current TensorFlow; copy both files.
+Like `bn_wrapper.py`, it runs on TF 1.15 (Python 3.7) and on current TensorFlow; copy both files.
 """
 
 import functools
@@ -26,7 +26,7 @@ import tensorflow.compat.v1 as tf
 from tensorflow.python.keras import constraints, initializers, regularizers
 from tensorflow.python.layers import base
 
-# Of the package that the two files were copied into, if they were.
+# Relative if the two files were copied into a package.
 _NAME = ".bn_wrapper" if __package__ else "bn_wrapper"
 bn_wrapper: Any = importlib.import_module(_NAME, __package__)
 
@@ -36,7 +36,7 @@ _TF1_NAMES = {
     "pop_var": "moving_variance",
     "pop_stddev": "moving_stddev",
 }
-# Of contrib's dicts of parameters.
+# Fields of `Variables` by the keys of contrib's dicts of parameters.
 _FIELDS = {
     "beta": "beta",
     "gamma": "scale",
@@ -45,7 +45,7 @@ _FIELDS = {
 }
 TRAINABLE_SEMANTICS = ("tf1.15", "tf1", "tf2")
 _KERNEL = "FusedBatchNormV3"
-# What programs could override in the original to change what it computes, and can't here.
+# Methods that programs could override in the original to change what it computes, but not here.
 _HOOKS_OF_THE_ORIGINAL = (
     "_assign_moving_average",
     "_assign_new_value",
@@ -82,39 +82,40 @@ def batch_norm(
 ):
     """Batch normalization as `tf.contrib.layers.batch_norm` of TF 1.15.
 
-    Note its defaults: no `gamma`, a decay of 0.999, and training unless told otherwise. By default
-    THE UPDATE OPS ARE YOURS TO RUN, from `updates_collections`; None makes them part of the output.
+    Note the defaults: no `gamma`, a decay of 0.999, and training mode. By default, RUNNING THE
+    UPDATE OPS in `updates_collections` IS UP TO YOU; None makes them part of the output.
 
     Args:
         inputs: float tensor of rank 2 to 5.
         decay: weight of the OLD value in the moving averages.
-        center, scale: whether there is a `beta`, a `gamma`.
+        center, scale: whether the layer has `beta`, `gamma`.
         epsilon: added to the variance.
         activation_fn: applied to the output.
         param_initializers, param_regularizers: dicts by variable name.
         updates_collections: collection of the update ops, or None.
-        is_training: bool or bool scalar tensor: statistics of the batch, or the moving averages.
-        reuse: share the variables of the layer `scope`.
+        is_training: bool or bool scalar tensor: whether to use the statistics of the batch or the
+            moving averages.
+        reuse: share the variables of the layer called `scope`.
         variables_collections: list of collections for the variables, or dict of lists by name.
         outputs_collections: collections for the output.
-        trainable: False freezes `gamma` and `beta`; and the moving averages, where contrib left the
-            work to the layer of tf.layers: with the usual `updates_collections` and neither
-            `batch_weights` nor `zero_debias_moving_mean`, unless a fused kernel of its own took
-            inputs of rank 2.
+        trainable: False freezes `gamma` and `beta`. It also freezes the moving averages where
+            contrib delegated to tf.layers: with the default `updates_collections` and without
+            `batch_weights` and `zero_debias_moving_mean`, except for inputs of rank 2 that used
+            contrib's own fused path.
         batch_weights: [batch], weight of each example in the statistics.
-        fused: None or True takes the fused kernel where it can be used; False never does.
+        fused: None or True uses the fused kernel where possible; False never does.
         data_format: "NHWC" or "NCHW".
         zero_debias_moving_mean: start `moving_mean` at the first batch.
-        scope: variable scope; by default a unique one beginning `BatchNorm`.
+        scope: variable scope; by default a unique one starting with `BatchNorm`.
         renorm, renorm_clipping, renorm_decay: Batch Renormalization.
-        adjustment: function of the inputs' shape that returns a (scale, bias) for training.
+        adjustment: function of the inputs' shape that returns a pair (scale, bias) for training.
 
     Returns:
         A tensor like `inputs`.
 
     Raises:
-        ValueError, TypeError: as `BatchNormalization`; or `data_format` is unknown, or renorm goes
-            with an option that excludes it.
+        ValueError, TypeError: as in `BatchNormalization`; or `data_format` is unknown, or renorm is
+            combined with an option that excludes it.
     """
     if data_format not in ("NHWC", "NCHW"):
         raise ValueError("data_format has to be either NCHW or NHWC, not %r" % (data_format,))
@@ -166,12 +167,12 @@ def batch_norm(
             outputs = layer(inputs, training=phase_train)
             _collect_variables(layer, variables_collections)
         else:
-            # Entering the scope again takes a name in it, as it did in contrib: in a scope called
+            # Re-entering the scope uses up a name in it, as in contrib: in a scope called
             # BatchNorm, `batchnorm/add_1` then becomes `batchnorm_1/add_1`.
             with tf.variable_scope(layer_scope):
                 fields = bn_wrapper.fields_of(center, scale)
                 variables = bn_wrapper.create_variables(
-                    sorted(fields, key=lambda field: field != "beta"),  # Contrib made it first.
+                    sorted(fields, key=lambda field: field != "beta"),  # Contrib created it first.
                     bn_wrapper.parameter_shape(inputs.shape, axis),
                     dtype,
                     trainable=trainable,
@@ -191,7 +192,7 @@ def batch_norm(
                 epsilon,
                 axis,
                 is_fused,
-                # The kernel's variance is the unbiased one, and TF1 averaged what it got.
+                # The kernel returns the unbiased variance, which TF1 averaged as is.
                 unbiased=is_fused,
                 batch_weights=batch_weights,
                 adjustment=adjustment,
@@ -240,11 +241,11 @@ def batch_normalization(
 
     Args:
         inputs: float tensor of rank 2 to 5.
-        training: bool, or bool scalar tensor: statistics of the batch, or the moving averages.
-            The default is inference; forgetting `training` trains a network with statistics that
-            stay at 0 and 1.
+        training: bool or bool scalar tensor: whether to use the statistics of the batch or the
+            moving averages. The default is inference: if you forget `training`, the network trains
+            with statistics that stay at 0 and 1.
         reuse: share the variables of an earlier layer called `name`.
-        The others are those of `BatchNormalization`.
+        The others are as in `BatchNormalization`.
 
     Returns:
         A tensor like `inputs`. The update ops are in `tf.GraphKeys.UPDATE_OPS`.
@@ -292,43 +293,44 @@ class BatchNormalization(base.Layer):
         with tf.control_dependencies(tf.get_collection(tf.GraphKeys.UPDATE_OPS)):
             train_op = optimizer.minimize(loss)
 
-    It has the base class that TensorFlow's own layers of TF1 have: `weights`, `updates`, `losses`,
-    `get_updates_for`, `count_params` and so on are what they were. A subclass may override `build`,
-    `call`, and `_moments`, which averages the batch where the fused kernel is not taken.
+    It has the same base class as TF1's own layers, so `weights`, `updates`, `losses`,
+    `get_updates_for`, `count_params` and so on work as before. A subclass may override `build`,
+    `call`, and `_moments`, which computes the batch's moments where the fused kernel is not used.
 
     Args:
-        axis: dimension of the channels, or a list of several.
-        momentum: weight of the OLD value in the moving averages; `decay` elsewhere.
+        axis: the channel dimension, or a list of several.
+        momentum: weight of the OLD value in the moving averages; called `decay` elsewhere.
         epsilon: added to the variance.
-        center, scale: whether there is a `beta`, a `gamma`.
+        center, scale: whether the layer has `beta`, `gamma`.
         beta_initializer, gamma_initializer, moving_mean_initializer,
-            moving_variance_initializer: of the variables; functions, or Keras's names of them.
+            moving_variance_initializer: of the variables; functions, or their names in Keras.
         beta_regularizer, gamma_regularizer: functions from variable to loss, which is collected
             in `tf.GraphKeys.REGULARIZATION_LOSSES`.
         beta_constraint, gamma_constraint: functions that optimizers apply after each update.
         renorm, renorm_clipping, renorm_momentum: Batch Renormalization.
-        fused: None or True takes the fused kernel where it can be used (rank 4, channels last or
-            at 1, none of the options that it does not know); False never does.
+        fused: None or True uses the fused kernel where possible (rank 4, channels last or in
+            dimension 1, none of the options that it does not support); False never does.
         trainable: False freezes `gamma` and `beta`.
         virtual_batch_size: size of ghost batches.
-        adjustment: function of the inputs' shape that returns a (scale, bias) for training.
-        name: variable scope; by default a unique one beginning with the name of the class,
+        adjustment: function of the inputs' shape that returns a pair (scale, bias) for training.
+        name: variable scope; by default a unique one starting with the name of the class,
             `batch_normalization`.
-        trainable_semantics: what `trainable=False` means for the statistics where `training`.
-            "tf1.15": normalize with the batch, and make no update ops: what that layer did.
-            "tf1": normalize with the batch, and update: what its documentation said.
-            "tf2": inference mode, whatever `training` says: what TF2's Keras does.
-        dtype: of the variables; by default that of the inputs, float32 for half precision.
+        trainable_semantics: what `trainable=False` means for the statistics in training.
+            "tf1.15": normalize with the batch, but create no update ops, as TF 1.15 did.
+            "tf1": normalize with the batch and update, as TF 1.15's documentation said.
+            "tf2": inference mode, whatever `training` is, as in TF2's Keras.
+        dtype: of the variables; by default that of the inputs, but float32 for half precision.
 
     Attributes:
-        gamma, beta, moving_mean, moving_variance: the variables, or None. After the first call.
+        gamma, beta, moving_mean, moving_variance: the variables, or None; set by the first call.
         updates: the update ops of all calls.
 
     Raises:
-        ValueError, TypeError: as `bn_wrapper.batch_norm_wrapper`, but `momentum` and
-            `renorm_momentum` may be 1, `epsilon` may be 0, and all of them may be tensors.
-        RuntimeError: the layer is called by a layer of a Keras that can't know what it owns.
-        NotImplementedError: a subclass overrides what the original called, and this one does not.
+        ValueError, TypeError: as in `bn_wrapper.batch_norm_wrapper`, but `momentum` and
+            `renorm_momentum` may be 1, `epsilon` may be 0, and all three may be tensors.
+        RuntimeError: the layer is called inside a layer of a Keras that can't track its variables
+            and updates.
+        NotImplementedError: a subclass overrides a method that only the original called.
     """
 
     def __init__(
@@ -388,19 +390,19 @@ class BatchNormalization(base.Layer):
         self.virtual_batch_size = virtual_batch_size
         self.adjustment = adjustment
         self.trainable_semantics = trainable_semantics
-        # The kernel's variance is the unbiased one, and TF1 averaged what it got, unless a program
-        # set this.
+        # The kernel returns the unbiased variance, which TF1 averaged as is unless a program set
+        # this to False.
         self._bessels_correction_test_only = True
         self.supports_masking = True
-        # The base class has no `updates` for a layer that is frozen, unless it is stateful.
+        # The base class returns no `updates` for a frozen layer unless it is stateful.
         self.stateful = trainable_semantics == "tf1"
         self.gamma = self.beta = self.moving_mean = self.moving_variance = None
         self.moving_stddev = self.renorm_mean = self.renorm_stddev = None
 
-    # The base class would have AutoGraph rewrite `call`, and all that it calls.
+    # Otherwise the base class has AutoGraph rewrite `call` and everything it calls.
     @tf.autograph.experimental.do_not_convert
     def __call__(self, inputs, *args, **kwargs):
-        """Normalizes `inputs`, with the batch's statistics where `training` (bool or tensor)."""
+        """Normalizes `inputs`, with the batch's statistics if `training` (a bool or tensor)."""
         inputs = tf.convert_to_tensor(inputs)
         bn_wrapper.check_inputs(inputs, self.axis)
         _phase("training", kwargs.get("training", args[0] if args else False))
@@ -443,7 +445,7 @@ class BatchNormalization(base.Layer):
         self.built = True
 
     def call(self, inputs, training=False):
-        """Adds the ops of one call; `__call__` has built the variables."""
+        """Adds the ops of one call; `__call__` has already built the variables."""
         for hook in _HOOKS_OF_THE_ORIGINAL:
             if hasattr(self, hook):
                 raise NotImplementedError(
@@ -496,22 +498,22 @@ class BatchNormalization(base.Layer):
 
     @property
     def updates(self):
-        """The update ops of all calls; none of a frozen layer."""
+        """The update ops of all calls; none if frozen, except with "tf1" semantics."""
         if not self._updates:
             return []
-        # The base class fails outside of a graph, where TF2's behaviour is on.
+        # With TF2's behaviour enabled, the base class fails outside a graph.
         with self._updates[0].graph.as_default():
             return super(BatchNormalization, self).updates
 
     def _moments(self, inputs, reduction_axes, keep_dims):
-        """Mean and variance of a batch where the fused kernel is not taken; for subclasses."""
+        """Returns the batch's mean and variance without the fused kernel; may be overridden."""
         return tf.nn.moments(inputs, reduction_axes, keep_dims=keep_dims)
 
     def _add_variable(self, name, **options):
         scope = self._scope or tf.VariableScope(reuse=None)
         partitioner = scope.partitioner
         if name not in ("gamma", "beta"):
-            # A moving average is assigned to as a whole, and by each replica of a strategy.
+            # A moving average is assigned as a whole, and by each replica under tf.distribute.
             scope.set_partitioner(None)
             options["synchronization"] = tf.VariableSynchronization.ON_READ
             options["aggregation"] = tf.VariableAggregation.MEAN
@@ -525,7 +527,7 @@ class BatchNormalization(base.Layer):
         return bn_wrapper.statistics_dtype(tf.as_dtype(self.dtype or tf.float32))
 
     def _takes_fused_kernel(self, shape):
-        """Where TF 1.15 took it."""
+        """Returns whether TF 1.15 used it for inputs of this shape."""
         has_layout = shape.ndims == 4 and self.axis in ([1], [3])
         others = self.renorm or None, self.virtual_batch_size, self.adjustment
         return has_layout and _allow_fused_kernel(
@@ -535,7 +537,7 @@ class BatchNormalization(base.Layer):
     def _parameter_shape(self, shape):
         if self.virtual_batch_size is None:
             return bn_wrapper.parameter_shape(shape, self.axis)
-        # Old checkpoints have the rank of the inputs split into ghost batches.
+        # Variables in old checkpoints have the rank of inputs split into ghost batches.
         sizes = bn_wrapper.sizes_along(shape, self.axis)
         return sizes[:1] + [1] + sizes[1:]
 
@@ -544,7 +546,7 @@ class BatchNormalization(base.Layer):
         return input_shape
 
     def get_config(self):
-        """Returns the arguments that make such a layer, but for `adjustment`, as plain values."""
+        """Returns the layer's arguments, except `fused` and `adjustment`, as plain values."""
         config = super(BatchNormalization, self).get_config()
         for name in ("axis", "momentum", "epsilon", "center", "scale"):
             config[name] = getattr(self, name)
@@ -570,15 +572,15 @@ class BatchNormalization(base.Layer):
         return config
 
 
-# Where a program puts another in its place, in a subclass or anywhere else, that one is called.
+# To tell whether a program has replaced it, in a subclass or elsewhere; `call` then uses that one.
 _MOMENTS = BatchNormalization._moments
 
 
-# ---- What the function and the layer share ----
+# ---- Shared by the function and the layer ----
 
 
 def _normalize(inputs, phase_train, variables, averages, epsilon, axis, is_fused, **options):
-    """Normalizes in the name scope that the originals had; returns outputs and updates."""
+    """Returns outputs and updates. A name scope keeps its ops from taking the originals' names."""
     with tf.name_scope("normalize"):
         return bn_wrapper.normalize(
             inputs,
@@ -593,13 +595,13 @@ def _normalize(inputs, phase_train, variables, averages, epsilon, axis, is_fused
 
 
 def _allow_fused_kernel(fused, dtype, epsilon, *others):
-    """Returns whether TF 1.15 took the fused kernel with these options, if the layout allowed it.
+    """Returns whether TF 1.15 used the fused kernel with these options if the layout allowed it.
 
     Args:
         fused: the argument of this name.
         dtype: of the statistics.
         epsilon: a number or a tensor.
-        *others: options that the kernel does not know, None where they are not used.
+        *others: options that the kernel does not support, None if unused.
     """
     return (
         fused is not False
@@ -610,9 +612,9 @@ def _allow_fused_kernel(fused, dtype, epsilon, *others):
 
 
 def _averages_apart(decay, variables):
-    """Returns a list of an average of the mean and one of the variance.
+    """Returns a list of two averages, one of the mean and one of the variance.
 
-    Programs may run their updates one after the other, each of which must take in its own only.
+    Programs may run their updates one after the other, so each must update only its own average.
     """
     return [
         bn_wrapper.MovingAverage(decay, {"pop_mean": variables.pop_mean}),
@@ -623,9 +625,8 @@ def _averages_apart(decay, variables):
 class _ZeroDebiasedMean(bn_wrapper.MovingAverage):
     """Contrib's average with `zero_debias_moving_mean`, which is TensorFlow's own.
 
-    Its variables `biased` and `local_step` are in old checkpoints. It has the faults of the
-    original: it is wrong after the decay was changed, or statistics were loaded, and where calls
-    run at the same time.
+    Old checkpoints contain its variables `biased` and `local_step`. It has the original's faults:
+    it is wrong once the decay changes or statistics are loaded, and when calls run concurrently.
     """
 
     def __init__(self, decay, variables, scope, custom_getter):
@@ -634,15 +635,15 @@ class _ZeroDebiasedMean(bn_wrapper.MovingAverage):
         self.custom_getter = custom_getter
 
     def apply(self, statistics, count=1):
-        """Returns an op that takes the statistics of a batch into the averages."""
+        """Returns an op that adds a batch's statistics to the averages."""
         pop_mean, batch_mean = self.averages["pop_mean"], statistics["pop_mean"]
-        # Before TensorFlow 2.5 it could not be an integer.
+        # Before TensorFlow 2.5, the decay could not be an integer.
         decay = self.decay if tf.is_tensor(self.decay) else float(self.decay)
         average = tf.train.ExponentialMovingAverage(decay, zero_debias=True)
 
         def keep_in_moving_mean(getter, name, *args, **kwargs):
-            # It asks for a variable called after the tensor that it averages. This way there is no
-            # copy of the average, and its variables have contrib's names.
+            # `average` requests a variable named after the tensor that it averages. Returning
+            # `pop_mean` avoids a copy of it, and gives the other variables contrib's names.
             if name.rstrip("/").endswith(average.name):
                 return pop_mean
             return getter(name, *args, **kwargs)
@@ -651,18 +652,18 @@ class _ZeroDebiasedMean(bn_wrapper.MovingAverage):
             name=self.scope,
             reuse=tf.AUTO_REUSE,
             custom_getter=self.custom_getter,
-            use_resource=bn_wrapper.is_resource(pop_mean),  # As the others of the layer are.
+            use_resource=bn_wrapper.is_resource(pop_mean),  # Like the layer's others.
         )
         with tf.variable_scope(
             scope, custom_getter=keep_in_moving_mean, auxiliary_name_scope=False
         ):
-            # Not before the batch is known: what it waits for may update the average, too.
+            # Only after the batch, which may depend on an earlier call that updates the average.
             with tf.control_dependencies([batch_mean]):
                 return average.apply([batch_mean])
 
 
 class _AverageOfDeviations(bn_wrapper.MovingAverage):
-    """With renorm, tf.layers averaged standard deviations, and made `moving_variance` of them."""
+    """With renorm, tf.layers averaged standard deviations to compute `moving_variance`."""
 
     def __init__(self, decay, variables, epsilon):
         super(_AverageOfDeviations, self).__init__(decay, {"pop_var": variables.pop_var})
@@ -670,36 +671,36 @@ class _AverageOfDeviations(bn_wrapper.MovingAverage):
         self.epsilon = epsilon
 
     def apply(self, statistics, count=1):
-        """Returns an op that takes the statistics of a batch into the averages."""
+        """Returns an op that adds a batch's statistics to the averages."""
         stddev = tf.sqrt(statistics["pop_var"] + self.epsilon)
         with tf.control_dependencies([self.of_stddev.apply({"pop_stddev": stddev}, count)]):
             pop_stddev = self.of_stddev.averages["pop_stddev"].read_value()
         var = tf.square(pop_stddev) - self.epsilon
         pop_var = self.averages["pop_var"]
-        # Rounding may take a variance of 0 below 0. An empty batch changes nothing.
+        # Rounding could make a variance of 0 negative. An empty batch changes nothing.
         var = tf.where_v2(count > 0, tf.nn.relu(var), pop_var.read_value())
         return tf.group(pop_var.assign(var, read_value=False))
 
 
 def _name_and_record(name, inputs, outputs, variables, axis, epsilon):
-    """Gives the outputs the original's name; `bn_wrapper.layers_of` then finds the call."""
+    """Gives the outputs the original's name, and records the call for `bn_wrapper.layers_of`."""
     outputs = _with_name(name, outputs)
     bn_wrapper.record_layer(inputs, outputs, variables, axis, epsilon)
     return outputs
 
 
 def _with_name(name, tensor):
-    """Returns `tensor` as the output of an op of this name, which is a whole one."""
+    """Returns `tensor` as the output of an op with this full name, scopes included."""
     return tf.identity(tensor, name=name + "/")
 
 
 def _take_names(name, count=1):
-    """Returns the next names of this kind in the current scope, as TF1 would have numbered them."""
+    """Reserves and returns the next names of this kind in the current scope, numbered as in TF1."""
     return [tf.get_default_graph().unique_name(name) for _ in range(count)]
 
 
 def _names_in_contrib(is_phase_tensor, is_updated, is_fused, rank, is_in_place):
-    """Returns what they are called in contrib, where it does not leave the work to tf.layers."""
+    """Returns what `_names_in_layers` does, for contrib where it did not delegate to tf.layers."""
     conds, updates = [], []
     if is_phase_tensor:
         conds = _take_names("cond", 2)
@@ -718,14 +719,14 @@ def _names_in_contrib(is_phase_tensor, is_updated, is_fused, rank, is_in_place):
 
 
 def _names_in_layers(is_phase_tensor, is_updated, is_fused, is_ghost, is_adjusted, is_renorm):
-    """Returns what the outputs and the two updates are called in tf.layers.
+    """Returns the name of the outputs and a list of the updates' names, as in tf.layers.
 
-    Programs fetch and freeze by these names. The original made several ops by each of them in a
-    call, of which not all are here; but they are counted.
+    Programs fetch and freeze by these names. In each call, the original created several ops of a
+    kind. Those that do not exist here still count in the numbering.
     """
     updates = []
     if is_phase_tensor and not is_fused:
-        # Those before are for mean and variance, the adjustment, and renorm's correction.
+        # The earlier ones are for the mean and variance, the adjustment, and renorm's correction.
         conds = _take_names("cond", 4 + 2 * is_adjusted + 4 * is_renorm)
         updates = [cond + "/Merge" for cond in conds[-2:]]
     elif is_updated and is_renorm:
@@ -743,7 +744,7 @@ def _names_in_layers(is_phase_tensor, is_updated, is_fused, is_ghost, is_adjuste
 
 
 def _phase(name, training):
-    """Decides when the graph is built what can be decided then; a tensor decides at every run."""
+    """Returns `training`: a bool if known when the graph is built, otherwise a tensor."""
     if training is None:
         raise TypeError("%s must be a bool or a bool tensor, not None" % name)
     if tf.is_tensor(training) and training.shape.ndims == 0:
@@ -753,7 +754,7 @@ def _phase(name, training):
 
 
 def _check_numbers(epsilon, **decays):
-    """Refuses what TF 1.15 took, but only a mistake can be; tensors it took are taken."""
+    """Rejects values that TF 1.15 accepted but that can only be mistakes; accepts any tensor."""
     ranges = [("epsilon", epsilon, float("inf"))]
     ranges += [(name, decay, 1) for name, decay in sorted(decays.items())]
     for name, value, highest in ranges:
@@ -769,7 +770,7 @@ def _initializer(variable, given, default):
 
 
 def _of_keras(module, argument, given):
-    """Returns the function that is given, or that Keras has by the name that is given."""
+    """Returns the given function, or Keras's function of the given name."""
     try:
         return module.get(given)
     except ValueError:
@@ -778,8 +779,8 @@ def _of_keras(module, argument, given):
         ) from None
 
 
-# Owners that would not know of a layer's variables and updates, by the module that tells whether
-# one of them is being called.
+# Keras versions whose layers would not track this layer's variables and updates: by module, a
+# function that tells whether one of their layers is being called.
 _KERAS_CALLS = {
     "keras.src.backend.common.global_state": lambda module: (
         module.get_global_attribute("current_call_ctx") is not None
@@ -791,7 +792,7 @@ _KERAS_CALLS = {
 
 
 def _check_owner():
-    """Raises RuntimeError where a layer of a Keras is calling that is not TensorFlow's own."""
+    """Raises RuntimeError if called inside a layer of a Keras other than TensorFlow's own."""
     for name, is_calling in _KERAS_CALLS.items():
         if name in sys.modules and is_calling(sys.modules[name]):
             raise RuntimeError(
@@ -802,7 +803,7 @@ def _check_owner():
             )
 
 
-# ---- contrib's layers that carry a normalizer: the only ones here that are not batch norm ----
+# ---- contrib's layers that take a normalizer: the only ones here besides batch norm ----
 
 _ZEROS = tf.zeros_initializer()
 
@@ -828,10 +829,10 @@ def conv2d(
     trainable=True,
     scope=None,
 ):
-    """A convolution that carries a normalizer: `tf.contrib.layers.conv2d` of TF 1.15.
+    """A convolution that takes a normalizer: `tf.contrib.layers.conv2d` of TF 1.15.
 
-    `normalizer_fn` is called with `normalizer_params` AND NOTHING ELSE. So a `batch_norm` without
-    `{"is_training": ...}` in them is always in training mode, in inference graphs too:
+    `normalizer_fn` is called with `normalizer_params` AND NOTHING ELSE. So `batch_norm` without
+    `{"is_training": ...}` in them is always in training mode, even in inference graphs:
 
         conv2d(x, 32, 5, normalizer_fn=batch_norm)                                   # the pitfall
         conv2d(x, 32, 5, normalizer_fn=batch_norm,
@@ -843,19 +844,19 @@ def conv2d(
         kernel_size: height and width of the filters, one number or a pair.
         stride: likewise.
         padding: "SAME" or "VALID".
-        data_format: None or "NHWC", or "NCHW", which TensorFlow can't compute on every processor.
+        data_format: None, "NHWC", or "NCHW", which TensorFlow can't compute on every processor.
         rate: dilation of the filters, one number or a pair.
         activation_fn: applied last, or None.
-        normalizer_fn: applied to the product in place of a bias.
+        normalizer_fn: applied to the product, instead of a bias.
         normalizer_params: its keyword arguments.
-        weights_initializer, biases_initializer: of the variables `weights` (None is Glorot's
-            uniform one, "Xavier" in contrib) and `biases` (None leaves them out).
+        weights_initializer, biases_initializer: of the variables `weights` (None means Glorot
+            uniform, "Xavier" in contrib) and `biases` (None omits them).
         weights_regularizer, biases_regularizer: functions from variable to loss, which is
             collected in `tf.GraphKeys.REGULARIZATION_LOSSES`.
-        reuse, scope: of the variable scope, by default a unique one beginning `Conv`.
+        reuse, scope: of the variable scope, by default a unique one starting with `Conv`.
         variables_collections: list of collections for the variables, or dict of lists by name.
         outputs_collections: collections for the output.
-        trainable: False freezes `weights` and `biases`, but not those of `normalizer_fn`.
+        trainable: False freezes `weights` and `biases`, but not the variables of `normalizer_fn`.
     """
     if data_format not in (None, "NHWC", "NCHW"):
         raise ValueError("data_format has to be either NCHW or NHWC, not %r" % (data_format,))
@@ -909,13 +910,14 @@ def fully_connected(
     trainable=True,
     scope=None,
 ):
-    """A dense layer that carries a normalizer: `tf.contrib.layers.fully_connected` of TF 1.15.
+    """A dense layer that takes a normalizer: `tf.contrib.layers.fully_connected` of TF 1.15.
 
     Args:
         inputs: float tensor [batch, ..., channels].
         num_outputs: number of units.
-        reuse, scope: of the variable scope, by default a unique one beginning `fully_connected`.
-        The others are those of `conv2d`.
+        reuse, scope: of the variable scope, by default a unique one starting with
+            `fully_connected`.
+        The others are as in `conv2d`.
     """
     inputs = tf.convert_to_tensor(inputs)
     bn_wrapper.check_inputs(inputs, -1)
@@ -958,13 +960,13 @@ def _pair(size):
     return list(size) if isinstance(size, (list, tuple)) else [size, size]
 
 
-# ---- What contrib's layers have in common ----
+# ---- Shared by contrib's layers ----
 
 
 def _get_model_variable(getter, *args, **kwargs):
     """Makes each variable a model variable, as contrib and slim do.
 
-    By slim's own function where a program has imported it, which obeys its `arg_scope`.
+    Uses slim's own function if a program has imported it, because it obeys slim's `arg_scope`.
     """
     for module in ("tf_slim.ops.variables", "tensorflow.contrib.framework.python.ops.variables"):
         if module in sys.modules:
@@ -981,18 +983,18 @@ def _get_variable_of_slim(slim, getter, name, **kwargs):
 
 
 def _finish(outputs, activation_fn, outputs_collections, layer_scope):
-    """What ends each of contrib's layers."""
+    """Applies the activation and collects the outputs, the last steps of every contrib layer."""
     if activation_fn is not None:
         outputs = activation_fn(outputs)
     if outputs_collections:
-        # By its alias slim tells which layer an output is of.
+        # Slim identifies an output's layer by this alias.
         outputs.aliases = getattr(outputs, "aliases", []) + [layer_scope.name]
         tf.add_to_collections(outputs_collections, outputs)
     return outputs
 
 
 def _by_field(argument, given, known=("beta", "gamma", "moving_mean", "moving_variance")):
-    """Takes a dict by TF1's names of the variables to one by the fields of `Variables`."""
+    """Converts a dict keyed by TF1's variable names to one keyed by fields of `Variables`."""
     bn_wrapper.check_keys(argument, given, known)
     return {_FIELDS[name]: value for name, value in (given or {}).items()}
 
@@ -1012,12 +1014,15 @@ def _collect_variables(layer, variables_collections):
 
 
 def _is_in(variables, variable):
-    # Not `in`: where TF2's behaviour is on, variables are compared by value.
+    # Not `in`: with TF2's behaviour enabled, variables are compared by value.
     return any(each is variable for each in variables)
 
 
 def _add_debiasing_to_model_variables(moving_mean):
-    """Contrib's legacy path got all its variables by a getter that did this; its kernel did not."""
+    """Adds the variables that debias `moving_mean` to the model variables.
+
+    The getter of contrib's unfused path did this for all variables; its fused path did not.
+    """
     known = [v.op.name for v in tf.get_collection(tf.GraphKeys.MODEL_VARIABLES)]
     for variable in tf.global_variables():
         name = variable.op.name
@@ -1025,10 +1030,10 @@ def _add_debiasing_to_model_variables(moving_mean):
             tf.add_to_collection(tf.GraphKeys.MODEL_VARIABLES, variable)
 
 
-# ---- Old programs as they are: `install` and `python -m bn_compat` ----
+# ---- Unedited old programs: `install` and `python -m bn_compat` ----
 
-# Where slim has what was in contrib, by the path below `tensorflow.contrib`. What is below these,
-# such as `slim.python.slim.nets.resnet_v1`, is below those.
+# Where slim has contrib's modules: paths below `tensorflow.contrib`, and slim's modules. Submodules
+# correspond likewise, such as `slim.python.slim.nets.resnet_v1` to `tf_slim.nets.resnet_v1`.
 _IN_SLIM = (
     ("framework", "tf_slim"),
     ("framework.python.ops", "tf_slim"),
@@ -1043,13 +1048,13 @@ _IN_SLIM = (
     ("training", "tf_slim.training.training"),
 )
 
-# What `install` says that it has done, and what `uninstall` calls, last first.
+# What `install` reports, and the functions that `uninstall` calls, last first.
 _report = []  # type: list
 _undo = []  # type: list
 
 
 class _Overlay(types.ModuleType):
-    """A module that has some names of its own, and looks for others in those it lies over."""
+    """A module with some names of its own that looks up the others in the modules it overlays."""
 
     def __init__(self, name, *below, **own):
         super(_Overlay, self).__init__(name)
@@ -1073,25 +1078,25 @@ class _Overlay(types.ModuleType):
 
 
 def install(everything=False, verbosity=0):
-    """Puts what is gone where old programs look for it, for those that nobody wants to edit.
+    """Puts removed APIs back where old programs look for them, so that these run unedited.
 
-    Where this TensorFlow has no `tf.layers`, which is so with Keras 3: `batch_normalization` and
-    `BatchNormalization` of this module, and TensorFlow's own other layers.
+    If this TensorFlow has no `tf.layers`, as with Keras 3, provides this module's
+    `batch_normalization` and `BatchNormalization`, and TensorFlow's own other layers.
 
-    Where it has no contrib: `tf.contrib.layers` with `batch_norm`, `conv2d` and `fully_connected`
-    of this module. If tf_slim is installed, which has most of what was in `tf.contrib.layers`,
-    `.slim`, `.framework`, `.losses`, `.metrics` and `.training`, these are slim's; and its
-    `batch_norm`, wherever slim has it, is this module's and known to `arg_scope`.
+    If it has no contrib, provides `tf.contrib.layers` with this module's `batch_norm`, `conv2d` and
+    `fully_connected`. If tf_slim is installed, instead provides slim's `tf.contrib.layers`,
+    `.slim`, `.framework`, `.losses`, `.metrics` and `.training`, which have most of what was there.
+    In all of slim's modules, `batch_norm` is then this module's, and works with `arg_scope`.
 
-    What works is left alone, such as tf.layers with the legacy Keras. Calling it again changes
+    Leaves alone whatever works, such as tf.layers with the legacy Keras. Calling it again changes
     nothing; `uninstall` undoes it.
 
     Args:
-        everything: put this module's batch norms also where the originals work.
-        verbosity: 1 prints to standard error what was put where, and what was left.
+        everything: put this module's batch norms even where the originals work.
+        verbosity: 1 prints to standard error what was put where, and what was left alone.
 
     Returns:
-        The lines that say so.
+        A list of the lines that `verbosity=1` prints.
     """
     if not _report:
         try:
@@ -1134,7 +1139,7 @@ def _install_layers(everything):
         )
     path = "tensorflow.python.layers.normalization"
     if everything or not _has(importlib.import_module(path), "BatchNormalization"):
-        # With Keras 3 it is gone, and with the legacy Keras it looks in the wrong place.
+        # With Keras 3 the layer is gone; with the legacy Keras it is looked for in the wrong place.
         normalization = _Overlay(
             path,
             batch_norm=layers.batch_normalization,
@@ -1196,7 +1201,7 @@ def _contrib_of_ours():
 
 
 def _contrib_of_slim():
-    """Makes a `tf.contrib` of tf_slim, in whose modules the batch norm is now this one."""
+    """Makes a `tf.contrib` from tf_slim, after replacing `batch_norm` in all of slim's modules."""
     for name in ("tf_slim", "tf_slim.nets"):
         importlib.import_module(name)
     slim = sys.modules["tf_slim"]
@@ -1216,14 +1221,14 @@ def _contrib_of_slim():
 
 
 def _replace_everywhere(original, ours):
-    """Puts `ours` in the place of a `batch_norm`, in all modules that have imported it."""
+    """Replaces the `original` batch_norm with `ours` in all modules that have imported it."""
     for module in list(sys.modules.values()):
         if isinstance(module, types.ModuleType) and vars(module).get("batch_norm") is original:
             _set_attribute(module, "batch_norm", ours)
 
 
 def _put_below(overlay, path, module):
-    """Lays the overlay at this path below another over `module`, and makes those on the way."""
+    """Adds `module` to the overlay at this path below `overlay`; creates overlays on the way."""
     for part in path.split("."):
         if not isinstance(vars(overlay).get(part), _Overlay):
             setattr(overlay, part, _Overlay("%s.%s" % (overlay.__name__, part)))
@@ -1232,24 +1237,24 @@ def _put_below(overlay, path, module):
 
 
 def _register(paths, overlay):
-    """Makes an overlay, and those below it, known to `import` by these names of it."""
+    """Makes an overlay and those below it importable by these paths."""
     for path in paths:
         _set_module(path, overlay)
     for name, below in sorted(vars(overlay).items()):
         if isinstance(below, _Overlay):
             _register(["%s.%s" % (path, name) for path in paths], below)
-            # Where a module and a function share a name, such as `arg_scope`, the attribute is the
+            # If a module and a function share a name, such as `arg_scope`, the attribute is the
             # function, and `import` still finds the module.
             if any(callable(getattr(module, name, None)) for module in overlay._below):
                 delattr(overlay, name)
 
 
 def _roots():
-    """Returns the modules that programs call `tf`, each with the name they import it by."""
+    """Returns the modules that programs use as `tf`, each with the name they import it by."""
     roots = [(tf, "tensorflow.compat.v1")]
     if tf.version.VERSION.startswith("1."):
         return roots + [(sys.modules["tensorflow"], "tensorflow")]
-    # Of TF2's `tensorflow`, only what programs import from, and Python finds by its name.
+    # TF2's `tensorflow` gets only submodules, which Python imports by name, and no attributes.
     return roots + [(types.ModuleType("unused"), "tensorflow")]
 
 
@@ -1270,7 +1275,7 @@ def _set_module(name, module):
 
 
 def main():
-    """Runs an old program as it is, on a TensorFlow that has what the program looks for."""
+    """Runs an old program unedited, on a TensorFlow that has what the program looks for."""
     arguments = sys.argv[1:]
     verbosity = 0
     while arguments and arguments[0] in ("-v", "--verbosity=1"):
@@ -1308,7 +1313,7 @@ def _refuse(message):
 
 
 def _print_from_program(program, hook, kind, error, traceback):
-    """Prints an error as the program's own, without what called the program."""
+    """Prints an error as if raised by the program alone, without the frames that called it."""
     first = traceback
     while first is not None and first.tb_frame.f_code.co_filename != program:
         first = first.tb_next
@@ -1316,5 +1321,5 @@ def _print_from_program(program, hook, kind, error, traceback):
 
 
 if __name__ == "__main__":
-    # The module, not this second copy of it, is what the program may import.
+    # The program may import the module, so run that, not this second copy of it.
     importlib.import_module(__package__ + ".bn_compat" if __package__ else "bn_compat").main()

@@ -1,13 +1,13 @@
 """Trains networks with and without batch normalization side by side, and reports the difference.
 
-python compare.py --study=learning_rate         how far the learning rate may be off
+python compare.py --study=learning_rate         how far off the learning rate may be
 python compare.py --study=speed                 how many steps and seconds batch norm saves
-python compare.py --study=initialization        how far the initial weights may be off
+python compare.py --study=initialization        how far off the initial weights may be
 python compare.py --study=dropout               whether batch norm makes dropout unnecessary
 python compare.py --study=paper                 the MNIST experiment of the batch-norm paper
-python compare.py --study=statistics            which statistics serve inference
+python compare.py --study=statistics            which statistics suit inference
 
-Each takes less than 15 minutes on two cores; more with --full. Stopped, it goes on where it was.
+Each takes less than 15 minutes on two cores; more with --full. If stopped, it resumes where it was.
 """
 
 import functools
@@ -26,12 +26,12 @@ flags.define_comparison()
 
 
 def main() -> None:
-    """Trains what is missing of a study, and writes its report."""
+    """Trains the missing cells of a study, and writes its report."""
     folder = pathlib.Path(FLAGS.results_dir, FLAGS.study + ("-full" if FLAGS.full else ""))
     summaries = folder / "summaries"
     files.make_folder(folder)
     with lock.only_process(folder):
-        # Not at the top of the file: it takes seconds, and wrong input should be told of at once.
+        # Not at the top of the file: it takes seconds, and wrong input should be reported at once.
         commands.import_tensorflow()
         from studies.catalogue import STUDIES
 
@@ -50,7 +50,7 @@ def main() -> None:
             with write_up.on_the_clock(folder, facts):
                 grid.train_missing(cells, table, study.train, load, summaries)
         report = write_up.write(folder, study, table.rows)
-    # The results that come with the project have no curves with them.
+    # The results that ship with the project come without curves.
     if summaries.exists():
         note(f"curves: {commands.tensorboard(summaries)}")
     print(report)

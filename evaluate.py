@@ -1,9 +1,9 @@
-"""Classifies a data split with the weights of a checkpoint, in an inference graph of its own.
+"""Classifies a data split with the weights of a checkpoint, in a separate inference graph.
 
 python evaluate.py                                            the run trained last, test images
 python evaluate.py --run=cnn-nobn --split=validation
 python evaluate.py --checkpoint=checkpoints/cnn-bn/best.ckpt-1287
-python evaluate.py --fold_batch_norm                          as one would deploy it
+python evaluate.py --fold_batch_norm                          as it would be deployed
 python evaluate.py --run=best0,best1,best2                    several runs together
 python evaluate.py --tta=8                                    each image and 8 distorted copies
 python evaluate.py --projector                                the digits in TensorBoard's Projector
@@ -28,7 +28,7 @@ flags.define_evaluation()
 
 
 def main() -> None:
-    """Evaluates, as the flags say."""
+    """Evaluates checkpoints according to the flags."""
     commands.check_json_flag(FLAGS.json)
     names = FLAGS.run.split(",") if FLAGS.run else [None]
     found = [runs.find(FLAGS.checkpoint_dir, name, FLAGS.checkpoint) for name in names]
@@ -69,7 +69,7 @@ def main() -> None:
         )
         note(
             f"to see the digits: {commands.tensorboard(FLAGS.summary_dir)}, then Projector, "
-            f"{members[0].name}/projector (restart one that is running)"
+            f"{members[0].name}/projector (restart TensorBoard if it is running)"
         )
     print(classification.report(outcome))
     commands.finish(result, FLAGS.json)

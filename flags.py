@@ -6,13 +6,13 @@ from typing import Any
 
 from absl import flags
 
-# `--help` then lists a command's flags as the command's own.
+# Makes `--help` list a command's flags as the command's own.
 flags.disclaim_key_flags()
 
 DEFAULT_EPOCHS = 3
-RUN_NAME_RULE = "must be a file name that begins with a letter or a digit, without a comma"
+RUN_NAME_RULE = "must be a file name that starts with a letter or digit and has no comma"
 
-# What a run's weights follow from, besides the data and the number of steps; and `on_nan`.
+# What determines a run's weights, besides the data and the number of steps; and `on_nan`.
 RECIPE = (
     "model",
     "batch_norm",
@@ -36,7 +36,7 @@ RECIPE = (
 
 
 def of_run(values: flags.FlagValues, steps_per_epoch: int) -> dict[str, Any]:
-    """Returns what a run's record keeps of the flags of `train.py`, with epochs as steps."""
+    """Returns the flags of `train.py` that a run's record keeps, with epochs converted to steps."""
     return {
         **{name: values[name].value for name in RECIPE},
         "train_steps": values.train_steps or (values.epochs or DEFAULT_EPOCHS) * steps_per_epoch,
@@ -46,7 +46,7 @@ def of_run(values: flags.FlagValues, steps_per_epoch: int) -> dict[str, Any]:
 
 
 def defaults_of_run(values: flags.FlagValues) -> dict[str, Any]:
-    """Returns the defaults of `RECIPE`, which also hold for a run from before a flag existed."""
+    """Returns the defaults of `RECIPE`, which also apply to runs from before a flag existed."""
     return {name: values[name].default for name in RECIPE}
 
 
@@ -75,16 +75,16 @@ def define_comparison() -> None:
     _define_data(default="auto")
     studies = ["learning_rate", "speed", "initialization", "dropout", "paper", "statistics"]
     flags.DEFINE_enum("study", None, studies, "What to compare.", required=True)
-    flags.DEFINE_bool("full", False, "The large size, for publication: hours, not minutes.")
+    flags.DEFINE_bool("full", False, "Run at full size, for publication: hours instead of minutes.")
     flags.DEFINE_string("results_dir", "results", "Folder of the studies' reports.")
 
 
-# What is accepted, and the rule that an error quotes.
+# Whether a value is accepted, and the rule that an error quotes.
 Check = tuple[Callable[[Any], bool], str]
 SHARE: Check = (lambda share: 0 <= share < 1, "must be in [0, 1)")
-# A higher one would be off by the rounding of 1 - decay in the first averages.
+# With a higher one, the rounding of 1 - decay would distort the first averages.
 DECAY: Check = (lambda decay: 0 <= decay <= 0.99999, "must be in [0, 0.99999]")
-# TensorFlow takes a smaller float32 for 0.
+# TensorFlow treats a smaller float32 as 0.
 POSITIVE: Check = (
     lambda value: 1.2e-38 <= value <= 3.4e38,
     "must be a number above 0 that float32 can hold, 1.2e-38 to 3.4e38",
@@ -121,14 +121,14 @@ def _define_data(default: str | None) -> None:
     )
 
 
-# --- The run, and where it is kept ---
+# --- The run, and where it is stored ---
 
 
 def _define_run() -> None:
     flags.DEFINE_string("run", None, "Name of the run, by default MODEL-bn or MODEL-nobn.")
     flags.register_validator("run", lambda name: name is None or _is_run_name(name), RUN_NAME_RULE)
-    flags.DEFINE_bool("resume", True, "Go on with a run that exists; --noresume refuses to.")
-    flags.DEFINE_bool("overwrite", False, "Delete a run that exists, and start it afresh.")
+    flags.DEFINE_bool("resume", True, "Resume an existing run; --noresume refuses to.")
+    flags.DEFINE_bool("overwrite", False, "Delete an existing run, and start afresh.")
     _define_folders()
 
 
@@ -142,7 +142,7 @@ def _define_json() -> None:
 
 
 def _is_run_name(name: str) -> bool:
-    # With a slash or two dots it would lead outside the folders of the runs.
+    # A slash or two dots could lead outside the folders of the runs.
     return re.fullmatch(r"[^\W_][^/\\,\n]*", name) is not None
 
 
@@ -162,15 +162,15 @@ def _define_network() -> None:
         "init_stddev",
         None,
         DEVIATION,
-        "Standard deviation of all initial weights, to see how much batch norm forgives; by "
+        "Standard deviation of all initial weights, to see how much batch norm tolerates; by "
         "default it follows from each layer's fan-in.",
     )
     flags.DEFINE_enum(
         "precision",
         "float32",
         ["float32", "bfloat16"],
-        "Of activations and products; weights, statistics and loss are always float32. bfloat16 is "
-        "faster on processors that have it.",
+        "Precision of activations and products; weights, statistics and loss are always float32. "
+        "bfloat16 is faster on processors that have it.",
     )
 
 
@@ -178,7 +178,7 @@ def _define_network() -> None:
 
 
 def _define_batch_norm() -> None:
-    flags.DEFINE_bool("batch_norm", True, "Batch normalization; without it, biases.")
+    flags.DEFINE_bool("batch_norm", True, "Use batch normalization; without it, biases.")
     _define_float(
         "bn_decay",
         0.9,
@@ -197,7 +197,7 @@ def _define_batch_norm() -> None:
         "ema",
         ["ema", "exact"],
         "Statistics for inference. ema: moving averages over the steps; exact: computed from all "
-        "training images with the final weights, for runs that are too short for averages.",
+        "training images with the final weights, for runs too short for moving averages.",
     )
     flags.register_multi_flags_validator(
         ["batch_norm", "population"],
@@ -217,29 +217,29 @@ def _define_optimization() -> None:
     flags.register_multi_flags_validator(
         ["epochs", "train_steps"],
         lambda values: None in values.values(),
-        "expected one of them, found both; one may be in the --flagfile",
+        "expected only one of them, found both; one may come from the --flagfile",
     )
-    _define_count("batch_size", 128, "Images in a step. In small batches, statistics are noisy.")
-    _define_float("learning_rate", 6e-3, POSITIVE, "Highest learning rate of the schedule.")
+    _define_count("batch_size", 128, "Images per step. Statistics of small batches are noisy.")
+    _define_float("learning_rate", 6e-3, POSITIVE, "Peak learning rate of the schedule.")
     flags.DEFINE_enum(
         "lr_schedule",
         "onecycle",
         ["constant", "cosine", "onecycle"],
-        "onecycle: rises for a quarter of the run, then falls to 0, made for short runs; "
+        "onecycle: rises for a quarter of the run, then falls to 0, for short runs; "
         "cosine: falls to 0; constant: the only one under which a finished run can be extended.",
     )
-    flags.DEFINE_enum("optimizer", "adam", ["adam", "momentum", "sgd"], "Momentum is 0.9.")
+    flags.DEFINE_enum("optimizer", "adam", ["adam", "momentum", "sgd"], "Momentum uses 0.9.")
     flags.DEFINE_enum(
         "on_nan",
         "stop",
         ["stop", "rollback"],
-        "When the loss is not finite. stop: end the run; rollback: go on from the last checkpoint "
-        "with half the learning rate, for unattended runs.",
+        "What to do if the loss is not finite. stop: end the run; rollback: resume from the last "
+        "checkpoint with half the learning rate, for unattended runs.",
     )
     flags.DEFINE_integer(
         "seed",
         0,
-        "Of everything random: two runs with the same flags and seed give the same weights.",
+        "Seed for everything random: two runs with the same flags and seed give the same weights.",
         lower_bound=0,
         upper_bound=2**63 - 1,
     )
@@ -253,25 +253,25 @@ def _define_regularization() -> None:
         "augment",
         "none",
         ["none", "affine", "elastic"],
-        "Distorts the training images, for runs of ten epochs and more. affine: turns, shears, "
-        "scales and shifts each; elastic: also bends those of a batch, all in the same way.",
+        "Distort the training images, for runs of ten epochs or more. affine: rotates, shears, "
+        "scales and shifts each; elastic: also warps those of a batch, all in the same way.",
     )
-    _define_float("dropout", 0.0, SHARE, "Share of a dense layer's units that a step leaves out.")
-    _define_float("label_smoothing", 0.0, SHARE, "Share of a label that goes to all classes alike.")
+    _define_float("dropout", 0.0, SHARE, "Share of each dense layer's units that a step drops.")
+    _define_float("label_smoothing", 0.0, SHARE, "Share of a label spread evenly over all classes.")
     _define_float(
         "weight_decay",
         0.0,
         SHARE,
-        "Times the learning rate, the share that a step takes off each weight, but not off biases "
-        "and batch norm's scale and beta.",
+        "Times the learning rate, the share by which a step shrinks each weight, but not biases or "
+        "batch norm's scale and beta.",
     )
     _define_float(
         "weight_average",
         0.0,
         DECAY,
-        "Decay of a moving average of the weights, such as 0.999, which is evaluated instead of "
-        "them; 0 keeps none. It gets its own statistics: in the last checkpoint from all training "
-        "images, for the validation curve and best.ckpt from the first 1000.",
+        "Decay of a moving average of the weights, such as 0.999, evaluated in their place; 0 "
+        "keeps none. It has its own statistics: of all training images in the last checkpoint, of "
+        "the first 1000 for the validation curve and best.ckpt.",
     )
 
 
@@ -282,14 +282,14 @@ def _define_intervals() -> None:
     _define_count(
         "validation_size",
         None,
-        "Training images that are kept for validation, by default a twelfth; 0 trains on all.",
+        "Training images held out for validation, by default a twelfth; 0 trains on all.",
         at_least=0,
     )
     _define_count(
         "eval_every",
         None,
         "Steps between evaluations on the validation images, by default an epoch; each reads a "
-        "checkpoint made for it.",
+        "checkpoint saved for it.",
     )
     _define_count(
         "save_every",
@@ -298,12 +298,12 @@ def _define_intervals() -> None:
     )
 
 
-# --- evaluate.py: whose weights, and how the images are looked at ---
+# --- evaluate.py: which weights, and how the images are classified ---
 
 
 def _define_weights() -> None:
     flags.DEFINE_string(
-        "run", None, "Name of the run, by default the one trained last; or several: a,b,c."
+        "run", None, "Name of the run, by default the one trained last; or several, as in a,b,c."
     )
     flags.register_validator(
         "run",
@@ -315,25 +315,25 @@ def _define_weights() -> None:
         lambda names: names is None or len(set(names.split(","))) == len(names.split(",")),
         "must name each run once",
     )
-    flags.DEFINE_string("checkpoint", None, "A checkpoint: checkpoints/cnn-bn/model.ckpt-1287.")
+    flags.DEFINE_string("checkpoint", None, "Its path, such as checkpoints/cnn-bn/model.ckpt-1287.")
     flags.mark_flags_as_mutual_exclusive(["run", "checkpoint"])
     _define_folders()
 
 
 def _define_looks() -> None:
-    flags.DEFINE_enum("split", "test", ["test", "validation", "train"], "What to classify.")
+    flags.DEFINE_enum("split", "test", ["test", "validation", "train"], "The images to classify.")
     flags.DEFINE_bool(
-        "fold_batch_norm", False, "Multiply each batch norm into the weights before it: faster."
+        "fold_batch_norm", False, "Fold each batch norm into the weights before it: faster."
     )
     _define_count(
         "tta",
         0,
-        "Classify this many distorted copies of each image as well, and take the mean of the "
-        "probabilities (test-time augmentation): slower, a little more accurate.",
+        "Also classify this many distorted copies of each image, and average the probabilities "
+        "(test-time augmentation): slower, a little more accurate.",
         at_least=0,
     )
     flags.DEFINE_bool(
-        "vote", False, "Several runs decide by majority, not by the mean of their probabilities."
+        "vote", False, "Combine several runs by majority, not by the mean of their probabilities."
     )
     flags.register_multi_flags_validator(
         ["vote", "run"],
@@ -341,7 +341,7 @@ def _define_looks() -> None:
         "--vote needs several runs: --run=a,b,c",
     )
     flags.DEFINE_bool(
-        "projector", False, "Write the last hidden layer's view of the digits for TensorBoard."
+        "projector", False, "Write the last hidden layer's embedding of the digits for TensorBoard."
     )
     flags.register_multi_flags_validator(
         ["projector", "run"],

@@ -1,8 +1,8 @@
-"""The two graphs that each network lives in.
+"""The two graphs of each network.
 
 The training graph holds the batch statistics, the loss and the optimizer; the inference graph
-holds the weights and the population statistics, and nothing that only training needs. What joins
-the two is a checkpoint: the variables that they share have the same names.
+holds the weights and the population statistics, and nothing that only training needs. A checkpoint
+connects the two: the variables that they share have the same names.
 """
 
 import functools
@@ -25,7 +25,7 @@ def network_of(flags: dict[str, Any]) -> Network:
     """Returns the network that the flags of `train.py` describe, such as those in a run's record.
 
     Raises:
-        ValueError: a flag is missing, or it is not one that `train.py` takes.
+        ValueError: a flag is missing, or its value is not one that `train.py` accepts.
     """
     sound: dict[str, Callable[[Any], bool]] = {
         "model": lambda name: isinstance(name, str) and name in NETWORKS,
@@ -36,33 +36,33 @@ def network_of(flags: dict[str, Any]) -> Network:
     }
     for name, is_sound in sound.items():
         if not is_sound(flags.get(name)):
-            raise ValueError(f"expected a value that --{name} takes, found {flags.get(name)!r}")
+            raise ValueError(f"expected a valid value for --{name}, found {flags.get(name)!r}")
     return Network(*(flags[name] for name in sound))
 
 
 class Recipe(NamedTuple):
     """How a network is trained."""
 
-    seed: int  # initial weights and dropout are functions of it and of names and steps
+    seed: int  # with names and steps, determines initial weights, dropout and distortions
     train_steps: int  # length of the schedule
     optimizer: str  # a key of `OPTIMIZERS`
-    learning_rate: float  # the schedule's highest
+    learning_rate: float  # the schedule's peak
     lr_schedule: str  # a key of `LR_SCHEDULES`
-    dropout: float = 0.0  # share of the units of each dense layer that a step leaves out
+    dropout: float = 0.0  # share of each dense layer's units that a step drops
     augment: str = "none"  # or a key of `AUGMENTATIONS`
-    label_smoothing: float = 0.0  # share of the label that goes to all classes alike
-    weight_decay: float = 0.0  # a step takes the learning rate times this share off each weight
+    label_smoothing: float = 0.0  # share of the label spread evenly over all classes
+    weight_decay: float = 0.0  # each step shrinks the weights by the learning rate times this share
     weight_average: float = 0.0  # decay of the weights' moving average; 0 keeps none
-    init_stddev: float | None = None  # of initial weights; None: as each layer's fan-in says
+    init_stddev: float | None = None  # of initial weights; None: derived from each layer's fan-in
 
 
 def recipe_of(flags: dict[str, Any]) -> Recipe:
-    """Returns the recipe that the flags of `train.py`, and a number of steps, describe."""
+    """Returns the recipe that the flags of `train.py` and a number of steps describe."""
     return Recipe(**{name: flags[name] for name in Recipe._fields})
 
 
 def training_graph(network: Network, recipe: Recipe) -> TrainingGraph:
-    """Builds the graph that trains `network` as `recipe` says."""
+    """Builds the graph that trains `network` according to `recipe`."""
     with tf.Graph().as_default() as graph:
         global_step = tf.train.get_or_create_global_step()
         images, labels = _placeholders()
@@ -89,7 +89,7 @@ def training_graph(network: Network, recipe: Recipe) -> TrainingGraph:
             if recipe.weight_decay:
                 train_op = _decay_weights(rate * recipe.weight_decay, after=train_op)
             if recipe.weight_average:
-                # Early on the decay is lower, so that the initial weights are soon forgotten.
+                # The step lowers the decay early on, so that the initial weights fade quickly.
                 average = tf.train.ExponentialMovingAverage(recipe.weight_average, global_step)
                 train_op = _average_weights(average, after=train_op)
         with tf.name_scope("is_finite"):
@@ -116,17 +116,17 @@ def training_graph(network: Network, recipe: Recipe) -> TrainingGraph:
 def inference_graph(network: Network, augment: str = "none") -> InferenceGraph:
     """Builds the graph that classifies with the weights of a checkpoint of `network`.
 
-    Its variables are exactly the weights and the population statistics; nothing initializes them
-    but a checkpoint. With one of `AUGMENTATIONS` it sees its images distorted.
+    Its variables are exactly the weights and the population statistics; only a checkpoint
+    initializes them. With one of `AUGMENTATIONS`, it distorts its images.
     """
     return _inference_graph(network, augment)
 
 
 def folded_inference_graph(network: Network, augment: str = "none") -> InferenceGraph:
-    """Builds the graph that classifies with what `fold_batch_norms` makes of a checkpoint.
+    """Builds the graph that classifies with a checkpoint folded by `fold_batch_norms`.
 
-    It is the network without batch norm, and its weights are kept in the precision that they are
-    multiplied in.
+    It is the network without batch norm, and its weights are stored in the precision in which they
+    are multiplied.
     """
     without = network._replace(batch_norm=False)
     fold = functools.partial(fold_batch_norms, bn_epsilon=network.bn_epsilon)
@@ -137,8 +137,8 @@ def fold_batch_norms(variables: dict[str, np.ndarray], bn_epsilon: float) -> dic
     """Turns the variables of an inference graph into those of the folded one.
 
     Args:
-        variables: values by name. Those that only training needs are left out.
-        bn_epsilon: of the network.
+        variables: values by name. Those that only training needs are ignored.
+        bn_epsilon: the network's epsilon.
     """
     folded: dict[str, np.ndarray] = {}
     for name, weights in variables.items():
@@ -215,16 +215,15 @@ def _cross_entropy(logits: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
 
 
 def _smooth_cross_entropy(logits: tf.Tensor, labels: tf.Tensor, share: float) -> tf.Tensor:
-    """The batch's mean with labels that give a share to all classes alike (Szegedy et al. 2016,
-    arXiv 1512.00567).
-    """
+    """Mean cross-entropy with smoothed labels (Szegedy et al. 2016, arXiv 1512.00567)."""
     smooth = (1 - share) * tf.one_hot(labels, CLASSES) + share / CLASSES
     return tf.reduce_mean(tf.nn.softmax_cross_entropy_with_logits_v2(labels=smooth, logits=logits))
 
 
 def _decay_weights(share: tf.Tensor, after: tf.Operation) -> tf.Operation:
-    """Takes a share off each weight, but not off scale, beta and biases: decoupled from the
-    gradient, as in AdamW (Loshchilov & Hutter 2019, arXiv 1711.05101).
+    """Shrinks the weights, but not scale, beta and biases, by a share.
+
+    Decoupled from the gradient, as in AdamW (Loshchilov & Hutter 2019, arXiv 1711.05101).
     """
     weights = [v for v in tf.trainable_variables() if v.op.name.endswith("/weights")]
     with tf.control_dependencies([after]):
@@ -234,16 +233,16 @@ def _decay_weights(share: tf.Tensor, after: tf.Operation) -> tf.Operation:
 def _average_weights(
     average: tf.train.ExponentialMovingAverage, after: tf.Operation
 ) -> tf.Operation:
-    """Updates the moving average of everything that is trained (Polyak & Juditsky 1992)."""
+    """Updates the moving averages of all trainable variables (Polyak & Juditsky 1992)."""
     with tf.control_dependencies([after]):
         return average.apply(tf.trainable_variables())
 
 
 def _start_average(average: tf.train.ExponentialMovingAverage, after: tf.Operation) -> tf.Operation:
-    """Makes the averages equal to the initial weights.
+    """Starts the averages at the initial weights.
 
-    By themselves they begin with what the weights are at that moment: in a session that begins
-    again, since the weights went to infinity, that would be infinity.
+    By default they start at the current weights, which would be infinite when a session is
+    initialized again because training diverged.
     """
     with tf.control_dependencies([after]):
         weights = tf.trainable_variables()
@@ -276,19 +275,19 @@ OPTIMIZERS = {
 
 
 def _histograms() -> tf.Tensor:
-    """What batch normalization, or a bias, does: its variables, and the activations around it."""
+    """The variables of batch normalization, or of biases, and the activations around them."""
     variables = [v for v in tf.global_variables() if not v.op.name.endswith("weights")]
     activations = tf.get_collection(tf.GraphKeys.ACTIVATIONS)
-    # `tf.summary.histogram` would call them `scale_1` and so on, since the names are in use.
+    # `tf.summary.histogram` would call them `scale_1` and so on, since the names are taken.
     return tf.summary.merge(
         [tf.raw_ops.HistogramSummary(tag=t.op.name, values=t) for t in variables + activations]
     )
 
 
 def _filters() -> tf.Tensor:
-    """The weights of the first layer as pictures, one for each of its outputs.
+    """The weights of the first layer as pictures, one per output.
 
-    A convolution's are as large as what it looks at, a dense layer's as large as an image.
+    A convolution's are the size of its kernel, a dense layer's the size of an image.
     """
     weights = tf.trainable_variables()[0]
     *inputs, outputs = weights.shape.as_list()

@@ -1,4 +1,4 @@
-"""The networks: what is between the pixels and the logits."""
+"""The networks, from the pixels to the logits."""
 
 import zlib
 from collections.abc import Sequence
@@ -22,7 +22,7 @@ class Network(NamedTuple):
 
 
 class Layers:
-    """What networks are made of."""
+    """The building blocks of the networks."""
 
     def __init__(
         self,
@@ -33,8 +33,8 @@ class Layers:
         dropout: float = 0.0,
         is_folded: bool = False,
     ):
-        """Takes the phase of `batch_norm_wrapper`, what a `Recipe` says, and whether the weights
-        are made by folding.
+        """Takes the phase of `batch_norm_wrapper`, settings of a `Recipe`, and whether the weights
+        are folded ones.
         """
         self._network = network
         self._phase_train = phase_train
@@ -52,12 +52,12 @@ class Layers:
     def multiply(self, inputs: tf.Tensor, units: int, gain: float) -> tf.Tensor:
         """A matrix product with a vector of features for each example. No bias."""
         weights = self._weights([inputs.shape.as_list()[-1], units], inputs.dtype, gain)
-        # A batch of one product: that kernel's gradient takes half the time of `MatMul`'s.
+        # As a batch of one product, since that kernel's gradient takes half the time of `MatMul`'s.
         product = tf.matmul(tf.expand_dims(inputs, 0), tf.expand_dims(weights, 0), name="product")
         return tf.squeeze(product, 0)
 
     def normalize(self, inputs: tf.Tensor) -> tf.Tensor:
-        """Batch normalization or, in a network without it, the bias that it makes needless."""
+        """Batch normalization or, in a network without it, the bias that it makes redundant."""
         if self._network.batch_norm:
             what = "batch_norm"
             outputs = batch_norm_wrapper(
@@ -71,23 +71,25 @@ class Layers:
         return outputs
 
     def drop_out(self, inputs: tf.Tensor) -> tf.Tensor:
-        """Sets a share of the units to 0 and makes up for it, in training (Srivastava et al. 2014,
-        JMLR 15). Which ones is a function of the seed, the layer's name and the step.
+        """Dropout, in training only (Srivastava et al. 2014, JMLR 15).
+
+        Scales the other units up to compensate. Which units are dropped is a function of the seed,
+        the layer's name and the step.
         """
         if not self._dropout:
             return inputs
-        # A pair of seeds is all that there is room for: the first stands for two of the three.
+        # Only two seeds fit, so the first combines the run's seed and the layer.
         seeds = [(self._seed * 2**32 + _checksum_of_scope()) % 2**63, tf.train.get_global_step()]
-        # Not in bfloat16, whose random numbers are multiples of 1/128: 0.3 would leave out 30.5 %.
+        # Not in bfloat16, whose random numbers are multiples of 1/128: 0.3 would drop 30.5 %.
         exact = tf.cast(inputs, tf.float32)
         kept = tf.nn.experimental.stateless_dropout(exact, self._dropout, tf.stack(seeds))
         return tf.cast(kept, inputs.dtype)
 
     def embedding(self, pixels: tf.Tensor) -> tf.Tensor:
-        """The network's last hidden layer, float32 [batch, units], of float32 [batch, 28, 28]."""
+        """The network's last hidden layer, float32 [batch, units], for float32 [batch, 28, 28]."""
         pixels = tf.cast(tf.expand_dims(pixels, axis=-1), self._network.precision)
         hidden = NETWORKS[self._network.name](pixels, self)
-        # The layer after it is small, and float32 whatever the others are.
+        # The next layer is small, and always float32.
         return tf.cast(hidden, tf.float32, name="embedding")
 
     def logits(self, inputs: tf.Tensor) -> tf.Tensor:
@@ -96,10 +98,11 @@ class Layers:
             return _add_bias(self.multiply(inputs, CLASSES, gain=1.0))
 
     def _weights(self, shape: list[int], dtype: tf.DType, gain: float) -> tf.Tensor:
-        """Initially normal with variance `gain` / fan-in: 2 keeps the scale of a signal through
-        layers of ReLU (He et al. 2015, arXiv 1502.01852), 1 through linear ones.
+        """Weights, initially normal with variance `gain` / fan-in.
 
-        Seeded by name as well: the values do not change when another variable is added.
+        A gain of 2 preserves the scale of a signal through ReLU layers (He et al. 2015, arXiv
+        1502.01852), 1 through linear ones. Seeded by name as well, so that adding another variable
+        does not change the values.
         """
         fan_in = 1
         for dimension in shape[:-1]:
@@ -110,7 +113,7 @@ class Layers:
             deviation = self._init_stddev or (gain / fan_in) ** 0.5
             return tf.random.stateless_normal(shape, seeds, stddev=deviation, dtype=dtype)
 
-        # Those that are trained take steps too small for bfloat16; folded ones are only read.
+        # Training takes steps too small for bfloat16; folded weights are only read.
         kept_in = dtype if self._is_folded else tf.float32
         return tf.cast(tf.get_variable("weights", shape, kept_in, initializer), dtype)
 
@@ -135,14 +138,16 @@ def cnn(pixels: tf.Tensor, layers: Layers) -> tf.Tensor:
 
 
 def small(pixels: tf.Tensor, layers: Layers) -> tf.Tensor:
-    """The tutorial's with half the channels and an eighth of the units: a quarter of the work."""
+    """`cnn` with half the channels and an eighth of the units: a quarter of the work."""
     convolutions = Convolution("conv1", 5, 16), Convolution("conv2", 5, 32)
     return _convolutional(pixels, layers, convolutions, units=128)
 
 
 def deep(pixels: tf.Tensor, layers: Layers) -> tf.Tensor:
-    """Five convolutions. Only the first is 5x5: the more of them are 3x3, the more can be had for
-    the same work (Simonyan and Zisserman 2015, arXiv 1409.1556).
+    """Five convolutions.
+
+    Only the first is 5x5, since 3x3 ones allow more layers for the same work (Simonyan and
+    Zisserman 2015, arXiv 1409.1556).
     """
     convolutions = (
         Convolution("conv1", 5, 32),
@@ -157,7 +162,7 @@ def deep(pixels: tf.Tensor, layers: Layers) -> tf.Tensor:
 def _convolutional(
     pixels: tf.Tensor, layers: Layers, convolutions: Sequence[Convolution], units: int
 ) -> tf.Tensor:
-    """Convolutions, and after them a dense layer of `units`."""
+    """Convolutions, followed by a dense layer of `units`."""
     hidden = pixels
     for name, size, channels, is_pooled in convolutions:
         with tf.variable_scope(name):
@@ -169,7 +174,7 @@ def _convolutional(
 
 
 def mlp(pixels: tf.Tensor, layers: Layers) -> tf.Tensor:
-    """The network of the batch-norm paper's own MNIST experiment (section 4.1)."""
+    """The network of the batch-norm paper's MNIST experiment (section 4.1)."""
     hidden = _flatten(pixels)
     for name in ("dense1", "dense2", "dense3"):
         with tf.variable_scope(name):
@@ -179,14 +184,14 @@ def mlp(pixels: tf.Tensor, layers: Layers) -> tf.Tensor:
 
 
 def _add_bias(inputs: tf.Tensor) -> tf.Tensor:
-    """Adds a variable to each channel, the last axis of `inputs`."""
+    """Adds a bias variable to each channel, the last axis of `inputs`."""
     channels = inputs.shape.as_list()[-1]
     bias = tf.get_variable("bias", [channels], initializer=tf.zeros_initializer())
     return tf.nn.bias_add(inputs, tf.cast(bias, inputs.dtype))
 
 
 def _halve(inputs: tf.Tensor) -> tf.Tensor:
-    """Max pooling. A ReLU after it is the same as one before it, with a quarter of the work."""
+    """Max pooling. A ReLU after it gives the same as one before it, for a quarter of the work."""
     return tf.nn.max_pool2d(inputs, ksize=2, strides=2, padding="SAME")
 
 

@@ -1,9 +1,9 @@
-"""Trains a network with batch normalization on MNIST, and reads its test accuracy once at the end.
+"""Trains a batch-normalized network on MNIST, and measures its test accuracy once, at the end.
 
 python train.py                                 MNIST, three epochs
 python train.py --nobatch_norm                  the same network without batch normalization
 python train.py --flagfile=presets/blog.flags   the recipe of the old tutorials
-python evaluate.py                              the checkpoint, in a graph of its own
+python evaluate.py                              the checkpoint, in a separate inference graph
 tensorboard --logdir=summaries                  the curves
 """
 
@@ -23,7 +23,7 @@ flags.define_training()
 
 
 def main() -> None:
-    """Trains, as the flags say."""
+    """Trains a run according to the flags."""
     commands.check_json_flag(FLAGS.json)
     dataset = datasets.load(FLAGS.dataset, FLAGS.data_dir).with_validation(FLAGS.validation_size)
     batches = Batches(*dataset.train, FLAGS.batch_size, FLAGS.seed)
@@ -59,7 +59,7 @@ def main() -> None:
 def train(
     run: runs.Run, dataset: datasets.Dataset, batches: Batches, summary_dir: pathlib.Path
 ) -> dict[str, Any]:
-    """Trains a run to its end; returns what it reaches on the test images."""
+    """Trains a run to its end; returns its result on the test images."""
     note(
         f"{run.name}: training on {dataset.name}, {len(dataset.train.labels)} images, "
         f"{run.flags['train_steps']} steps of {run.flags['batch_size']}"

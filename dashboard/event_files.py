@@ -1,4 +1,4 @@
-"""The files that TensorBoard reads, by their names."""
+"""TensorBoard's event files: naming, finding and deleting them."""
 
 import pathlib
 import socket
@@ -8,16 +8,16 @@ EVENT_FILES = "events.out.tfevents.*"
 
 
 def new_event_file(folder: pathlib.Path) -> pathlib.Path:
-    """Returns the path of the next one in a folder: TensorBoard reads them in order of name."""
+    """Returns a path for a folder's next event file; TensorBoard reads them in name order."""
     return folder / EVENT_FILES.replace("*", f"{time.time():017.6f}.{socket.gethostname()}")
 
 
 def has_events(folder: pathlib.Path) -> bool:
-    """Returns whether there are event files of a run in its folder."""
+    """Returns whether a run's folder contains event files."""
     return any(folder.rglob(EVENT_FILES))
 
 
 def remove_events(folder: pathlib.Path) -> None:
-    """Deletes the event files of a run that is to start afresh, or its curves would be double."""
+    """Deletes the event files of a run that starts afresh, or its curves would be doubled."""
     for path in folder.glob(f"*/{EVENT_FILES}"):
         path.unlink()

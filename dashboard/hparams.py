@@ -1,4 +1,4 @@
-"""The HParams tab: a row for each run, with its flags and what it reached."""
+"""The HParams tab: a row for each run, with its flags and metrics."""
 
 import contextlib
 import pathlib
@@ -13,37 +13,37 @@ from dashboard.summaries import EventWriter
 from runtime.errors import CommandError
 from runtime.interruption import Interrupted
 
-# The events of a session have no step that a user sees.
+# Session events need a step, but users never see it.
 STEP = 0
 
 
 class Session:
-    """A row of the HParams tab, for as long as its training lasts."""
+    """A row of the HParams tab while its training runs."""
 
     def __init__(self) -> None:
-        """Starts as one that succeeds."""
+        """Assumes success until `fail` is called."""
         self.status = api_pb2.STATUS_SUCCESS
 
     def fail(self) -> None:
-        """Shows the session as failed when it ends."""
+        """Makes the session end as failed."""
         self.status = api_pb2.STATUS_FAILURE
 
 
 @contextlib.contextmanager
 def session(folder: pathlib.Path, hparams: dict[str, Any]) -> Iterator[Session]:
-    """Makes what is trained in the block a row of the HParams tab.
+    """Makes the training in the block a row of the HParams tab.
 
-    Its metrics are the scalars in `folder` and in the folders inside it. It replaces an earlier
-    row: a session that was interrupted is one with the session that resumes it. At the end of the
-    block it is a success, unless `Session.fail` was called or a `CommandError` ended the block; if
-    it was interrupted or killed, it is shown as running.
+    Its metrics are the scalars in `folder` and its subfolders. It replaces any earlier row, so an
+    interrupted session and the one that resumes it share a row. At the end of the block the session
+    is shown as a success, unless `Session.fail` was called or a `CommandError` ended the block; if
+    it was interrupted or killed, it is still shown as running.
 
     Args:
-        folder: of the run. TensorBoard has to be started on a folder above it.
+        folder: the run's folder. TensorBoard must be started on a folder above it.
         hparams: a bool, number or string for each column, or None for an empty cell.
     """
     given = {name: value for name, value in hparams.items() if value is not None}
-    # TensorBoard shows the first session in a folder, so a second one would go unseen.
+    # TensorBoard shows only the first session in a folder.
     for path in folder.glob(EVENT_FILES):
         path.unlink()
     with EventWriter(folder, first_step=STEP) as events:

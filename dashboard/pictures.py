@@ -1,4 +1,4 @@
-"""The pictures that TensorBoard shows of a run."""
+"""The pictures that TensorBoard shows for a run."""
 
 import math
 
@@ -6,7 +6,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 MISCLASSIFIED_COLUMNS, MISCLASSIFIED_ROWS = 8, 8
-# From blue by white to red, the ends of ColorBrewer's RdBu, which the colour-blind see apart too.
+# Blue to white to red: the ends of ColorBrewer's RdBu, which is safe for the colour-blind.
 WHITE, INK = 127, 255
 DIVERGING = np.zeros([256, 3], np.uint8)
 DIVERGING[: WHITE + 1] = np.linspace([33, 102, 172], [255, 255, 255], WHITE + 1)
@@ -60,7 +60,7 @@ def confusion_picture(matrix: np.ndarray) -> Image.Image:
     draw = ImageDraw.Draw(picture)
     draw.text((left + width / 2, size), "predicted", anchor="mm", font=font, fill=0)
     draw.text((left / 2, top - size / 2), "true", anchor="mm", font=font, fill=0)
-    # By the logarithm: beside a thousand right answers, ten wrong ones would look like none.
+    # On a linear scale, ten wrong answers would look like none next to a thousand right ones.
     shades = np.log1p(matrix) / max(np.log1p(matrix.max()), 1)
     for digit in range(len(matrix)):
         middle = (digit + 0.5) * cell
@@ -96,7 +96,7 @@ def filter_grid(filters: np.ndarray) -> Image.Image:
     picture = Image.fromarray(np.pad(table, ((caption, 0), (0, 0)), constant_values=WHITE))
     picture.putpalette(DIVERGING.tobytes())
     draw = ImageDraw.Draw(picture)
-    draw.fontmode = "1"  # smooth letters would be drawn in colours of the palette
+    draw.fontmode = "1"  # anti-aliased letters would be drawn in the palette's colours
     text = f"blue -{largest:.3g}, white 0, red {largest:.3g}"
     draw.text((2, 1), text, font=ImageFont.load_default(size=14), fill=INK)
     return picture

@@ -1,4 +1,4 @@
-"""The Projector tab: digits as points of a layer's space, each drawn as the digit that it is."""
+"""The Projector tab: digits as points in a layer's space, each drawn as the digit itself."""
 
 import math
 import os
@@ -17,8 +17,8 @@ from runtime.files import make_folder, writing
 
 FOLDER = "projector"
 TENSOR, METADATA, SPRITE = "tensor.bytes", "metadata.tsv", "sprite.png"
-CONFIG = "projector_config.pbtxt"  # the name is the plugin's
-# Where files are until all of them are there.
+CONFIG = "projector_config.pbtxt"  # the name that the plugin expects
+# Prefix of the folder that holds the files until all of them are written.
 PARTS = ".part-"
 
 
@@ -30,13 +30,13 @@ def write(
     labels: np.ndarray,
     predictions: np.ndarray,
 ) -> None:
-    """Writes the points of a split, in place of those that are there.
+    """Writes the points of a split, replacing any earlier ones.
 
-    Whoever reads sees the files of one call or, for a moment, none.
+    A reader sees the files of a single call or, for a moment, none.
 
     Args:
         run_folder: the folder of a run's event files; the points get a folder in it.
-        name: what TensorBoard calls the points.
+        name: the points' name in TensorBoard.
         embedding: float32 [n, dimensions].
         images: uint8 [n, 28, 28].
         labels: the true digits [n].
@@ -56,18 +56,18 @@ def write(
             (parts / METADATA).write_text(_table(labels, predictions))
             _sprite(images).save(parts / SPRITE)
             projector.visualize_embeddings(str(parts), _config(name, embedding, images))
-            # Without the first, TensorBoard shows none of the others.
+            # First out, last in: without the configuration, TensorBoard ignores the other files.
             (folder / CONFIG).unlink(missing_ok=True)
             for file in (TENSOR, METADATA, SPRITE, CONFIG):
                 os.replace(parts / file, folder / file)
-        # TensorBoard looks into no folder that has no events.
+        # TensorBoard ignores folders without events.
         if not has_events(folder):
             with EventWriter(folder, first_step=0):
                 pass
 
 
 def remove(run_folder: pathlib.Path) -> None:
-    """Deletes the points of a run that is to start afresh: it will see the digits otherwise."""
+    """Deletes the points of a run that starts afresh: its embedding will differ."""
     folder = run_folder / FOLDER
     _remove_parts(folder)
     for file in (CONFIG, TENSOR, METADATA, SPRITE):
@@ -75,17 +75,17 @@ def remove(run_folder: pathlib.Path) -> None:
 
 
 def _remove_parts(folder: pathlib.Path) -> None:
-    """Deletes what a write that was killed has left behind."""
+    """Deletes what a killed write left behind."""
     for path in folder.glob(f"{PARTS}*"):
         shutil.rmtree(path)
 
 
 def _not_text(embedding: np.ndarray) -> bytes:
-    """The values one after the other, in such a way that TensorBoard does not take them for text.
+    """The values as bytes that TensorBoard can't mistake for text.
 
-    It does so with a file whose first line happens to be UTF-8, fails to read numbers from it, and
-    then shows no points of any run. So the first byte, the least of the first value, is made one
-    that UTF-8 does not have.
+    If the first line of a file happens to be UTF-8, TensorBoard takes it for text, fails to parse
+    numbers from it, and then shows no points of any run. So the first byte, the least significant
+    one of the first value, is set to one that never occurs in UTF-8.
     """
     content = bytearray(embedding.astype("<f4").tobytes())
     content[0] = 0xFF

@@ -1,4 +1,4 @@
-"""What TensorBoard shows of a run: one event file for each split, with the same tags in each."""
+"""The events that TensorBoard shows: one file per split of a run, with the same tags in each."""
 
 import io
 import pathlib
@@ -20,17 +20,17 @@ from runtime.files import writing
 class EventWriter:
     """Writes the events of one split into `summaries/RUN/SPLIT`.
 
-    In place of `tf.summary.FileWriter`, which writes from a thread of its own: there, nobody could
-    catch that the disk is full. Each method raises a `CommandError` where it can't write.
+    Used instead of `tf.summary.FileWriter`, which writes from its own thread, where a caller can't
+    catch that the disk is full. Each method raises a `CommandError` if it can't write.
     """
 
     def __init__(self, folder: pathlib.Path, first_step: int, graph: tf.Graph | None = None):
         """Opens an event file, and voids events that an interrupted run wrote after its checkpoint.
 
         Args:
-            folder: where the event files of the split are.
-            first_step: the first step to come; TensorBoard drops what older files say of it and
-                of later ones.
+            folder: the folder of the split's event files.
+            first_step: the next step; TensorBoard drops what older files have for it and later
+                steps.
             graph: shown in the Graphs tab.
         """
         self._path = new_event_file(folder)
@@ -50,11 +50,11 @@ class EventWriter:
             self._records.close()
 
     def void_from(self, step: int) -> None:
-        """Voids what was written for `step` and later ones: TensorBoard drops it."""
+        """Makes TensorBoard drop what was written for `step` and later steps."""
         self._write(step=step, session_log=tf.SessionLog(status=tf.SessionLog.START))
 
     def scalars(self, step: int, values: dict[str, float]) -> None:
-        """Adds one point to each of the curves that `values` names."""
+        """Adds one point to each curve named in `values`."""
         points = [tf.Summary.Value(tag=tag, simple_value=value) for tag, value in values.items()]
         self._write_summary(step, *points)
 
@@ -85,7 +85,7 @@ class EventWriter:
         )
 
     def trace(self, step: int, trace: tf.RunMetadata) -> None:
-        """Adds time and memory of every op in a step, for the Graphs tab; one trace a step."""
+        """Adds the time and memory of every op in a step to the Graphs tab; one trace per step."""
         self._write(
             step=step,
             tagged_run_metadata={
@@ -95,14 +95,14 @@ class EventWriter:
         )
 
     def serialized(self, step: int, summary: bytes) -> None:
-        """Adds a Summary that a graph has made."""
+        """Adds a serialized Summary."""
         self._write(step=step, summary=tf.Summary.FromString(summary))
 
     def _write_summary(self, step: int, *values: tf.Summary.Value) -> None:
         self._write(step=step, summary=tf.Summary(value=values))
 
     def _write(self, **content: Any) -> None:
-        """Writes an event with these fields, for TensorBoard to see at once."""
+        """Writes an event with these fields, and flushes it so that TensorBoard sees it at once."""
         event = tf.Event(wall_time=time.time(), **content)
         with writing(self._path, tf.errors.OpError):
             self._records.write(event.SerializeToString())
@@ -112,12 +112,12 @@ class EventWriter:
 def write_test_outcome(
     folder: pathlib.Path, test: Split, outcome: Outcome, result: dict[str, Any], again: str
 ) -> None:
-    """Writes what a run reaches on the test images.
+    """Writes a run's results on the test images.
 
     Args:
-        folder: of the events.
+        folder: the folder of the event files.
         test: the images.
-        outcome: what was made of them.
+        outcome: the network's output for them.
         result: see `classification.result`.
         again: the command that evaluates the checkpoint again.
     """

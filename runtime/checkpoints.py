@@ -1,4 +1,4 @@
-"""Checkpoints: what the Saver writes, and the checksums by which it is recognized later."""
+"""Checkpoints: the files that the Saver writes, and the checksums that verify them later."""
 
 import dataclasses
 import hashlib
@@ -12,19 +12,19 @@ from runtime.errors import InputError
 MODEL = "model.ckpt"
 # Checkpoints for inference only.
 BEST = "best.ckpt"  # by validation accuracy
-EXACT = "exact.ckpt"  # with the statistics of all training images, not their moving averages
+EXACT = "exact.ckpt"  # with the statistics of all training images instead of moving averages
 KINDS = (MODEL, BEST, EXACT)
-KEPT = 3  # checkpoints of `MODEL`; of each other kind, one
+KEPT = 3  # `MODEL` checkpoints; of each other kind, only one is kept
 
 NAME = re.compile(rf"({'|'.join(map(re.escape, KINDS))})-(\d+)")
 
-# The SHA-256 of each file of a checkpoint, by the file's name.
+# The SHA-256 of each of a checkpoint's files, by file name.
 Checksums = dict[str, str]
 
 
 @dataclasses.dataclass(frozen=True)
 class Checkpoint:
-    """The files `FOLDER/KIND-STEP.*`. As text, it is the path that the Saver takes."""
+    """The files `FOLDER/KIND-STEP.*`. `str` gives the path that the Saver takes."""
 
     folder: pathlib.Path
     kind: str  # `MODEL`, `BEST` or `EXACT`
@@ -32,10 +32,10 @@ class Checkpoint:
 
     @classmethod
     def at(cls, path: str | pathlib.Path) -> "Checkpoint":
-        """Returns the checkpoint of a path such as `checkpoints/cnn-bn/model.ckpt-1287`.
+        """Returns the checkpoint at a path such as `checkpoints/cnn-bn/model.ckpt-1287`.
 
         Raises:
-            InputError: it is not the name of a checkpoint.
+            InputError: the path does not name a checkpoint.
         """
         path = pathlib.Path(path)
         match = NAME.fullmatch(path.name)
@@ -52,16 +52,16 @@ class Checkpoint:
         return str(self.folder / self.name)
 
     def exists(self) -> bool:
-        """Returns whether its files are there."""
+        """Returns whether its files exist."""
         index, *data = self._files()
         return index.exists() and len(data) > 0
 
     def checksums(self) -> Checksums:
-        """Flushes its files to the disk and returns their checksums."""
+        """Flushes its files to disk and returns their checksums."""
         result = {}
         for path in self._files():
             with path.open("rb") as file:
-                # The Saver does not: after a power cut, the files would be full of zeros.
+                # The Saver does not, so a power cut could leave files full of zeros.
                 os.fsync(file.fileno())
                 result[path.name] = hashlib.sha256(file.read()).hexdigest()
         return result
@@ -70,7 +70,7 @@ class Checkpoint:
         """Returns what is wrong with its files, or None if nothing is.
 
         Args:
-            expected: the checksums from when it was written; None if they are not known.
+            expected: the checksums recorded when it was written; None if unknown.
         """
         if expected is None:
             return None if self.exists() else "its files are missing"
@@ -80,7 +80,7 @@ class Checkpoint:
             except OSError as error:
                 return f"{name}: {error.strerror}"
             if found != checksum:
-                return f"{name} is not what was written (its checksum differs)"
+                return f"{name} has changed since it was written (its checksum differs)"
         return None
 
     def remove(self) -> None:
@@ -93,7 +93,7 @@ class Checkpoint:
 
 
 def check_path(folder: pathlib.Path) -> None:
-    """Refuses a folder in which TensorFlow would write checkpoints and not find them again.
+    """Rejects a folder where TensorFlow would write checkpoints but not find them again.
 
     Raises:
         InputError: the path contains a wildcard.
@@ -107,7 +107,7 @@ def check_path(folder: pathlib.Path) -> None:
 
 
 def remove_strays(folder: pathlib.Path, known: Iterable[str]) -> None:
-    """Deletes files of checkpoints whose names are not `known`, such as a half-written one."""
+    """Deletes the files of checkpoints not named in `known`, such as a half-written one."""
     for path in folder.iterdir():
         match = NAME.match(path.name)
         if match and match.group(0) not in known:

@@ -1,4 +1,4 @@
-"""What a network made of images, and how well that is: figures, tables, and the result line."""
+"""A network's predictions and how good they are: metrics, tables, and the result line."""
 
 import math
 from collections.abc import Sequence
@@ -8,12 +8,12 @@ import numpy as np
 
 from runtime.checkpoints import Checkpoint
 
-# What the curves of training and of all splits are called.
+# The tags of the curves, shared by training and every split.
 LOSS_TAG, ACCURACY_TAG = "classification/loss", "classification/accuracy"
 
 
 class Outcome(NamedTuple):
-    """What a network made of the images of one split."""
+    """A network's output for the images of one split."""
 
     labels: np.ndarray  # int64 [n]
     predictions: np.ndarray  # int64 [n]
@@ -22,12 +22,12 @@ class Outcome(NamedTuple):
 
     @property
     def correct(self) -> int:
-        """How many images were classified right."""
+        """Number of images classified correctly."""
         return int(np.sum(self.predictions == self.labels))
 
     @property
     def accuracy(self) -> float:
-        """Share of the images that were classified right."""
+        """Share of the images classified correctly."""
         return self.correct / len(self.labels)
 
     @property
@@ -37,17 +37,17 @@ class Outcome(NamedTuple):
 
     @property
     def scalars(self) -> dict[str, float]:
-        """The points of the curves, by the tags that training and all splits share."""
+        """The points of the curves, by the tags that training and every split share."""
         return {LOSS_TAG: self.loss, ACCURACY_TAG: self.accuracy}
 
 
 def combine(outcomes: Sequence[Outcome], *, vote: bool = False) -> Outcome:
-    """Returns what several networks, or one that looks several times, make of the same images.
+    """Combines the outcomes of several networks, or of several passes of one, on the same images.
 
     Args:
-        outcomes: of the same images in the same order.
-        vote: predict what most of them do, and of those that are level the likeliest one; without
-            it, what is likeliest by the mean of their probabilities.
+        outcomes: for the same images in the same order.
+        vote: predict the class with the most votes, breaking ties by mean probability; if false,
+            the class with the highest mean probability.
     """
     labels = outcomes[0].labels
     probabilities = np.mean([outcome.probabilities for outcome in outcomes], axis=0)
@@ -55,15 +55,15 @@ def combine(outcomes: Sequence[Outcome], *, vote: bool = False) -> Outcome:
     if vote:
         votes = np.sum([np.eye(10)[outcome.predictions] for outcome in outcomes], axis=0)
         scores = votes + probabilities / 2
-    # So that the logarithm of a probability of 0 is a number.
+    # Keeps the logarithm of a probability of 0 finite.
     likelihood = np.maximum(probabilities[np.arange(len(labels)), labels], 1e-38)
     return Outcome(labels, np.argmax(scores, axis=1), -np.log(likelihood), probabilities)
 
 
 def interval(correct: int, total: int) -> tuple[float, float]:
-    """Returns the 95 % interval of an accuracy, for images drawn at random.
+    """Returns the 95 % confidence interval of an accuracy, for images drawn at random.
 
-    Wilson's (1927), which keeps within 0 and 1 and holds near them too.
+    Wilson's interval (1927), which stays within [0, 1] and remains valid near both ends.
     """
     accuracy, z = correct / total, 1.959964
     middle = accuracy + z**2 / (2 * total)
@@ -92,7 +92,7 @@ def report(outcome: Outcome) -> str:
 def result(
     outcome: Outcome, dataset: str, split: str, checkpoint: Checkpoint, distorted_copies: int = 0
 ) -> dict[str, Any]:
-    """Returns the facts of the result line, as `--json` writes them."""
+    """Returns the facts in the result line, as `--json` writes them."""
     return {
         **_figures(outcome, dataset, split),
         "step": checkpoint.step,
@@ -110,7 +110,7 @@ def of_members(
     distorted_copies: int,
     vote: bool,
 ) -> tuple[Outcome, dict[str, Any]]:
-    """Returns what one checkpoint, or several together, make of a split, and its `result`."""
+    """Returns the outcome of one checkpoint, or of several combined, and its `result`."""
     results = [
         result(outcome, dataset, split, checkpoint, distorted_copies)
         for outcome, checkpoint in zip(outcomes, members, strict=True)
@@ -139,7 +139,7 @@ def _figures(outcome: Outcome, dataset: str, split: str) -> dict[str, Any]:
 
 
 def interval_line(facts: dict[str, Any]) -> str:
-    """Returns how far the accuracy of a result may be from that on other images of the kind."""
+    """Returns a line with the confidence interval of a result's accuracy on images of this kind."""
     low, high = interval(facts["correct"], facts["total"])
     return f"95 % interval (Wilson): {low:.4f} to {high:.4f}"
 

@@ -1,4 +1,4 @@
-"""What the commands have in common: flags in, one line for an error, the exit code."""
+"""What the commands share: flag parsing, one-line errors, exit codes."""
 
 import contextlib
 import logging
@@ -21,8 +21,8 @@ from runtime.files import write_json
 def run(main: Callable[[], None]) -> None:
     """Parses the command line, runs `main`, and exits.
 
-    Exit codes: 0 done, 1 a failure while running, 2 wrong input, 130 Ctrl-C, 143 SIGTERM. An
-    error that a user can do something about is one line on standard error.
+    Exit codes: 0 success, 1 failure while running, 2 invalid input, 130 Ctrl-C, 143 SIGTERM. An
+    error that the user can do something about is reported in one line on standard error.
     """
 
     def checked_main(_: list[str]) -> None:
@@ -38,7 +38,7 @@ def run(main: Callable[[], None]) -> None:
 
 
 def check_json_flag(path: str | None) -> None:
-    """Finds out before the work, not after it, that the result could not be written.
+    """Checks, before the work rather than after it, that the result can be written.
 
     Raises:
         InputError: `path` is in a folder that can't be written to, or is a folder itself.
@@ -51,13 +51,13 @@ def check_json_flag(path: str | None) -> None:
     except OSError:
         can_be_written = False
     if not can_be_written:
-        raise InputError(f"--json: expected a file that can be written, found {path}")
+        raise InputError(f"--json: expected a writable file, found {path}")
 
 
 def finish(facts: dict[str, Any], json_path: str | None) -> None:
-    """Prints the result, its line as the command's last on standard output, and writes it as JSON.
+    """Prints the result, ending standard output with the result line, and writes it as JSON.
 
-    Of several runs together, each has a line as well.
+    If several runs were combined, each of them gets a line of its own first.
     """
     for member in facts.get("members", []):
         print(f"{classification.result_line(member)}; {classification.interval_line(member)}")
@@ -68,7 +68,7 @@ def finish(facts: dict[str, Any], json_path: str | None) -> None:
 
 
 def line(*arguments: str) -> str:
-    """Returns what to type for the Python that runs to take these arguments."""
+    """Returns the shell command that runs this Python with these arguments."""
     executable = pathlib.Path(sys.executable)
     if executable.is_relative_to(pathlib.Path.cwd()):
         python = str(executable.relative_to(pathlib.Path.cwd()))
@@ -78,7 +78,7 @@ def line(*arguments: str) -> str:
 
 
 def tensorboard(logdir: str | pathlib.Path) -> str:
-    """Returns what to type to see the curves in a folder."""
+    """Returns the shell command that shows the curves in a folder."""
     return line("-m", "tensorboard.main", f"--logdir={logdir}")
 
 
@@ -89,7 +89,7 @@ def fail(message: str, exit_code: int) -> NoReturn:
 
 
 def parse_flags(arguments: list[str]) -> list[str]:
-    """Parses a command line; exits with one line where it is wrong."""
+    """Parses a command line; exits with a one-line message if it is invalid."""
     try:
         rest = absl_flags.FLAGS(arguments)
     except absl_flags.Error as error:
@@ -100,11 +100,11 @@ def parse_flags(arguments: list[str]) -> list[str]:
 
 
 def import_tensorflow() -> None:
-    """Imports TensorFlow, without its page of advice to developers unless --verbosity asks for it.
+    """Imports TensorFlow, hiding its page of advice to developers unless --verbosity asks for it.
 
-    For commands to call when they have checked what can be checked without: it takes seconds. A
-    third of them would be Keras, which TensorFlow imports by itself where there is one, and which
-    no graph here uses: so this process has none.
+    This takes seconds, so commands call it once they have checked everything that they can without
+    it. A third of that time would go to Keras, which TensorFlow imports if it is installed and no
+    graph here uses, so Keras is blocked in this process.
     """
     sys.modules["keras"] = None  # type: ignore[assignment]  # documented: its import fails
     with contextlib.ExitStack() as quiet:
@@ -114,13 +114,13 @@ def import_tensorflow() -> None:
             quiet.enter_context(_held_back_stderr())
         import tensorflow
 
-        # What it has to say where there is no GPU, it says when it first looks for one.
+        # TensorFlow complains about a missing GPU when it first looks for one: let it look now.
         tensorflow.config.list_physical_devices()
 
 
 @contextlib.contextmanager
 def _held_back_stderr() -> Iterator[None]:
-    """Keeps what even C++ code writes to standard error; shows it only if the block fails."""
+    """Holds back standard error, even from C++ code, and shows it only if the block fails."""
     sys.stderr.flush()
     stderr = os.dup(2)
     with tempfile.TemporaryFile() as kept:

@@ -1,4 +1,4 @@
-"""The training curve in the making: means over the last few steps, and the speed of training."""
+"""The training curve as it is recorded: means over the last few steps, and training speed."""
 
 import collections
 import contextlib
@@ -20,7 +20,7 @@ class Point:
     """
 
     def __init__(self, seen: Iterable[list[float]] = (), began: float = 0.0):
-        """Starts with steps from before a checkpoint, and at this time of a `Clock`."""
+        """Starts with steps `seen` before a checkpoint, at time `began` of a `Clock`."""
         self.seen = list(seen)
         self._began = began
         self._images = 0
@@ -31,17 +31,17 @@ class Point:
         self._images += images
 
     def scalars(self) -> dict[str, float]:
-        """Returns the means by the tags of their curves."""
+        """Returns the means, by the tags of their curves."""
         losses, accuracies = zip(*self.seen, strict=True)
         return {LOSS_TAG: statistics.fmean(losses), ACCURACY_TAG: statistics.fmean(accuracies)}
 
     def images_per_second(self, now: float) -> float:
-        """Returns the speed since the point began, at this time of the same `Clock`."""
+        """Returns the speed since the point began; `now` is a time of the same `Clock`."""
         return self._images / (now - self._began)
 
 
 class Clock:
-    """Measures the time that goes into training, apart from the activities that interrupt it."""
+    """Measures the time spent on training, excluding the activities that interrupt it."""
 
     def __init__(self) -> None:
         """Starts the clock."""
@@ -60,7 +60,7 @@ class Clock:
         return time.monotonic() - self._started - sum(self._interruptions.values())
 
     def report(self) -> str:
-        """Returns the seconds since the start, and which shares of them the interruptions took."""
+        """Returns the seconds since the start, and the share that each interruption took."""
         total = time.monotonic() - self._started
         shares = [f", {100 * s / total:.1f} % {name}" for name, s in self._interruptions.items()]
         return f"{total:.1f} s of training{''.join(shares)}"

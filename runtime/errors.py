@@ -1,8 +1,8 @@
-"""The errors that a command tells its user in one line instead of a traceback."""
+"""Errors that a command reports to its user in one line instead of a traceback."""
 
 
 class CommandError(Exception):
-    """A failure while running. The message is the one line that the user reads."""
+    """A failure while running. The message is the one line that the user sees."""
 
     exit_code = 1
 
@@ -14,9 +14,10 @@ class InputError(CommandError):
 
 
 def reason(error: Exception) -> str:
-    """Returns what an error says, in one line.
+    """Returns an error's message in one line.
 
-    Those of a TensorFlow graph say first where they happened, and after the node's name what.
+    Errors in a TensorFlow graph begin with where they happened; what happened follows the line
+    with the node's name.
     """
     lines = str(error).strip().splitlines()
     nodes = [number for number, line in enumerate(lines[:-1]) if line.startswith("Node: ")]

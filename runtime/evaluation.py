@@ -23,7 +23,7 @@ from runtime.runs import Run
 BATCH_SIZE = 1000
 # Enough images for a smooth histogram, few enough to take no time.
 HISTOGRAM_IMAGES = 10
-# What follows a variable's name in that of its `tf.train.ExponentialMovingAverage`.
+# The suffix that `tf.train.ExponentialMovingAverage` appends to a variable's name.
 AVERAGE = "/ExponentialMovingAverage"
 
 
@@ -31,13 +31,13 @@ class Evaluator:
     """An inference graph with a session. Its weights come from checkpoints, never from training."""
 
     def __init__(self, graph: InferenceGraph):
-        """Opens a session on `graph`, and keeps it as attribute."""
+        """Opens a session on `graph`, which becomes an attribute."""
         self.graph = graph
         self._session = tf.Session(graph=graph.graph)
         with graph.graph.as_default():
-            # `Run.add_checkpoint` deletes older ones, once the newer one is on record.
+            # `Run.add_checkpoint` deletes older checkpoints once the newer one is recorded.
             self._saver = tf.train.Saver(max_to_keep=None, save_relative_paths=True)
-        # Made when they are needed first: plain evaluation has no use for them.
+        # Built on first use, since plain evaluation does not need them.
         self._moments: list | None = None
 
     def __enter__(self) -> "Evaluator":
@@ -47,10 +47,10 @@ class Evaluator:
         self._session.close()
 
     def restore(self, checkpoint: Checkpoint) -> None:
-        """Takes the weights of a checkpoint.
+        """Loads the weights of a checkpoint.
 
         Raises:
-            InputError: the checkpoint is missing, damaged, or of another network.
+            InputError: the checkpoint is missing, damaged, or from another network.
         """
         if self.graph.fold:
             self.load(self.graph.fold(variables.read(checkpoint)), checkpoint)
@@ -65,13 +65,14 @@ class Evaluator:
         labels: np.ndarray,
         on_batch: Callable[[], None] = lambda: None,
     ) -> None:
-        """Takes the moving average of the weights in a checkpoint.
+        """Loads the moving average of the weights in a checkpoint.
 
-        The checkpoint's statistics are those of the weights themselves, and wrong for their
-        average: what averaged weights make of the images is computed anew, from these.
+        The checkpoint's statistics belong to the weights themselves and are wrong for their
+        average, so they are recomputed from these images.
 
         Raises:
-            InputError: the checkpoint is missing, damaged, of another network, or has no averages.
+            InputError: the checkpoint is missing, damaged, from another network, or has no
+                averages.
         """
         values = variables.read(checkpoint)
         averages = {
@@ -85,10 +86,10 @@ class Evaluator:
         self.compute_population(images, labels, on_batch)
 
     def load(self, values: dict[str, np.ndarray], source: object) -> None:
-        """Takes the values of all variables, by name.
+        """Sets all variables to `values`, given by name.
 
         Raises:
-            InputError: `source`, which it names, is of another network.
+            InputError: the values are from another network; the message names `source`.
         """
         with self.graph.graph.as_default():
             for variable in tf.global_variables():
@@ -105,7 +106,7 @@ class Evaluator:
                 self._session,
                 str(folder / kind),
                 global_step=step,
-                # The file named `checkpoint` is the training Saver's.
+                # The file named `checkpoint` belongs to the training Saver.
                 latest_filename=f"{kind}.latest",
                 write_meta_graph=False,
             )
@@ -114,9 +115,9 @@ class Evaluator:
     def compute_population(
         self, images: np.ndarray, labels: np.ndarray, on_batch: Callable[[], None] = lambda: None
     ) -> None:
-        """Replaces the moving averages by the exact statistics of all these images.
+        """Replaces the moving averages with the exact statistics of all these images.
 
-        `on_batch` is called after each of `batches_of` the split, for one layer after the other.
+        One layer at a time, `on_batch` is called after each batch; see `batches_of`.
         """
         layers = self.graph.batch_norms
 
@@ -138,8 +139,8 @@ class Evaluator:
     ) -> Outcome:
         """Classifies uint8 images [n, 28, 28] with labels [n].
 
-        `distortion` says which one to see them with, in a graph that distorts. `on_batch` is
-        called after each of `batches_of` the split.
+        `distortion` selects the distortion to apply, in a graph that distorts. `on_batch` is called
+        after each batch; see `batches_of`.
         """
         fetches = (self.graph.predictions, self.graph.cross_entropy, self.graph.probabilities)
         feed = {} if distortion is None else {self.graph.distortion: distortion}
@@ -151,11 +152,11 @@ class Evaluator:
         return Outcome(labels.astype(np.int64), *map(np.concatenate, zip(*batches, strict=True)))
 
     def logits(self, images: np.ndarray) -> np.ndarray:
-        """Returns the logits, float32 [n, 10], of uint8 images [n, 28, 28] in a single run."""
+        """Returns the logits, float32 [n, 10], for uint8 images [n, 28, 28] in a single run."""
         return self._session.run(self.graph.logits, {self.graph.images: images})
 
     def embedding(self, images: np.ndarray) -> np.ndarray:
-        """Returns the last hidden layer, float32 [n, units], of uint8 images [n, 28, 28]."""
+        """Returns the last hidden layer, float32 [n, units], for uint8 images [n, 28, 28]."""
         return self.values(self.graph.embedding, images)
 
     def values(self, tensor: tf.Tensor, images: np.ndarray) -> np.ndarray:
@@ -181,20 +182,20 @@ class Evaluator:
 
 
 def batches_of(split: Split) -> int:
-    """Returns in how many batches an `Evaluator` goes through the images of a split."""
+    """Returns the number of batches in which an `Evaluator` processes a split."""
     return math.ceil(len(split.labels) / BATCH_SIZE)
 
 
 def save_exact_population(
     evaluator: Evaluator, checkpoint: Checkpoint, split: Split, *, averaged: bool
 ) -> Checkpoint:
-    """Saves a checkpoint beside `checkpoint`, with the exact statistics of the images of `split`.
+    """Saves a checkpoint next to `checkpoint`, with the exact statistics of the images in `split`.
 
     Args:
-        evaluator: of the network; it keeps the new checkpoint's weights and statistics.
+        evaluator: for the same network; it keeps the new checkpoint's weights and statistics.
         checkpoint: the weights.
-        split: the images whose statistics are taken.
-        averaged: whether to take the moving average of the weights.
+        split: the images to compute the statistics from.
+        averaged: whether to use the moving average of the weights.
     """
     layers = len(evaluator.graph.batch_norms)
     with Progress(layers * batches_of(split), 0, "population statistics") as progress:
@@ -215,18 +216,18 @@ def classify_with_copies(
     distorted_copies: int,
     on_batch: Callable[[], None],
 ) -> Outcome:
-    """Classifies images by the mean over each image and distorted copies of it.
+    """Classifies images by the mean probabilities of each image and distorted copies of it.
 
     Args:
-        graph: of the checkpoint's network.
-        distorting: the same with an `augment`; None where there are no copies.
+        graph: the inference graph of the checkpoint's network.
+        distorting: the same graph with an `augment`; None if there are no copies.
         checkpoint: the weights.
         split: the images.
-        distorted_copies: how many copies of each image, 0 or more (test-time augmentation).
-        on_batch: called after each of `batches_of` the split, for one copy after the other.
+        distorted_copies: the number of copies of each image, 0 or more (test-time augmentation).
+        on_batch: called after each batch (see `batches_of`) of the images, then of each copy.
 
     Raises:
-        InputError: the checkpoint is missing, damaged, or of another network.
+        InputError: the checkpoint is missing, damaged, or from another network.
     """
     with Evaluator(graph) as evaluator:
         evaluator.restore(checkpoint)
@@ -243,11 +244,11 @@ def classify_with_copies(
 
 
 def note_mismatches(run: Run, checkpoint: Checkpoint, distorted_copies: int) -> None:
-    """Notes what makes an evaluation worse than that at the end of the run's training."""
+    """Notes what makes this evaluation worse than the one at the end of the run's training."""
     if run.flags.get("weight_average") and checkpoint.kind == checkpoints.MODEL:
-        note(f"{checkpoint} is evaluated with the weights themselves, not with their average")
+        note(f"{checkpoint} is evaluated with its raw weights, not with their average")
     if distorted_copies and run.flags.get("augment", "none") == "none":
-        note(f"{run.folder} was trained without --augment: distorted digits are new to it")
+        note(f"{run.folder} was trained without --augment: it has never seen distorted digits")
 
 
 def write_embedding(
@@ -258,18 +259,18 @@ def write_embedding(
     name: str,
     summary_dir: pathlib.Path,
 ) -> None:
-    """Writes the images as the last hidden layer sees them, for TensorBoard's Projector.
+    """Writes the last hidden layer's embedding of the images, for TensorBoard's Projector.
 
     Args:
-        graph: of the checkpoint's network.
+        graph: the inference graph of the checkpoint's network.
         checkpoint: the weights.
         split: the images.
-        predictions: int64 [n], what they were taken for.
-        name: what TensorBoard calls them.
+        predictions: int64 [n], the predicted digits.
+        name: the name that TensorBoard shows.
         summary_dir: the folder of the run's event files.
 
     Raises:
-        InputError: the checkpoint is missing, damaged, or of another network.
+        InputError: the checkpoint is missing, damaged, or from another network.
         CommandError: the folder can't be written to.
     """
     with Evaluator(graph) as evaluator:

@@ -1,4 +1,4 @@
-"""Folders and files that are written whole or not at all."""
+"""Making folders, and writing files either completely or not at all."""
 
 import contextlib
 import json
@@ -12,17 +12,17 @@ from runtime.errors import CommandError, InputError, reason
 
 
 def make_folder(folder: pathlib.Path) -> None:
-    """Makes a folder, unless it is there, and finds out whether files can be made in it.
+    """Makes a folder if it does not exist, and checks that files can be created in it.
 
     Raises:
-        InputError: it can't be made, or written to.
+        InputError: it can't be made or written to.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
         tempfile.TemporaryFile(dir=folder).close()
     except OSError as error:
         raise InputError(
-            f"{folder}: expected a folder that can be written to, found: {error.strerror}"
+            f"{folder}: expected a writable folder, found: {error.strerror}"
         ) from error
 
 
@@ -37,7 +37,7 @@ def write_text(path: pathlib.Path, text: str) -> None:
 
 
 def write_bytes(path: pathlib.Path, content: bytes) -> None:
-    """Writes a file by way of a temporary one that is renamed when complete.
+    """Writes a file through a temporary one, renamed when complete.
 
     Raises:
         CommandError: it can't be written.
@@ -64,14 +64,14 @@ def write_bytes(path: pathlib.Path, content: bytes) -> None:
 
 @contextlib.contextmanager
 def writing(path: pathlib.Path, *failures: type[Exception]) -> Iterator[None]:
-    """Turns a failure to write, such as to a full disk, into one line.
+    """Turns a failure to write, such as to a full disk, into a one-line error.
 
     Args:
-        path: what is written.
+        path: what is being written.
         failures: what the writer raises besides `OSError`.
 
     Raises:
-        CommandError: it could not write.
+        CommandError: writing failed.
     """
     expected: tuple[type[Exception], ...] = (OSError, *failures)
     try:

@@ -7,7 +7,7 @@ from runtime.errors import CommandError
 
 
 class Interrupted(CommandError):
-    """A signal asked the command to stop. Exits as a shell reports it: 130 Ctrl-C, 143 SIGTERM."""
+    """A signal asked the command to stop. Exit codes as in a shell: 130 Ctrl-C, 143 SIGTERM."""
 
     def __init__(self, signal_number: int, state: str):
         super().__init__(f"stopped by {signal.Signals(signal_number).name}, {state}")
@@ -15,9 +15,9 @@ class Interrupted(CommandError):
 
 
 class StopRequest:
-    """Turns Ctrl-C and SIGTERM into a wish that work in progress reads between two steps.
+    """Turns Ctrl-C and SIGTERM into a request that running work checks for between steps.
 
-    A second Ctrl-C does not wait. Use as a context manager, in the main thread.
+    A second signal stops it at once. Use as a context manager, in the main thread.
     """
 
     def __init__(self) -> None:

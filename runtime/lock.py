@@ -1,4 +1,4 @@
-"""One process a run: a lock that the operating system lets go of when its holder ends."""
+"""One process per run: a lock that the operating system releases when its holder exits."""
 
 import contextlib
 import fcntl
@@ -14,8 +14,8 @@ from runtime.errors import InputError
 def only_process(run_folder: pathlib.Path) -> Iterator[None]:
     """Keeps other processes from training the run in `run_folder` while the block runs.
 
-    The lock is a file beside the folder, which may be deleted and made anew meanwhile. A file that
-    a killed process left behind is no lock.
+    The lock file is next to the folder, which may be deleted and recreated meanwhile. A file that a
+    killed process left behind is not locked.
 
     Raises:
         InputError: another process holds the lock, or the file can't be written.
@@ -24,9 +24,7 @@ def only_process(run_folder: pathlib.Path) -> Iterator[None]:
     try:
         file = open(path, "a+")  # noqa: SIM115, closed below, after the lock is let go of
     except OSError as error:
-        raise InputError(
-            f"{path}: expected a file that can be written: {error.strerror}"
-        ) from error
+        raise InputError(f"{path}: expected a writable file: {error.strerror}") from error
     with file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -34,12 +32,12 @@ def only_process(run_folder: pathlib.Path) -> Iterator[None]:
             file.seek(0)
             holder = file.read().strip() or "another process"
             raise InputError(
-                f"{run_folder} is being trained by {holder}; wait for it, stop it, or let this "
-                "one work in another folder (--help lists the flags)"
+                f"{run_folder} is being trained by {holder}; wait for it, stop it, or "
+                "use another folder (--help lists the flags)"
             ) from None
         except OSError as error:
             raise InputError(
-                f"{path}: expected a file system that can lock files: {error.strerror}"
+                f"{path}: expected a file system that supports locks: {error.strerror}"
             ) from error
         file.truncate(0)
         file.write(f"process {os.getpid()} on {socket.gethostname()}\n")

@@ -1,4 +1,4 @@
-"""What the processor can do, as far as it decides what is fast."""
+"""The processor: its name, its cores, and the features that decide what is fast."""
 
 import os
 import pathlib
@@ -7,27 +7,28 @@ import platform
 CPUINFO = pathlib.Path("/proc/cpuinfo")
 # Instructions that multiply in bfloat16.
 BFLOAT16_FEATURES = ("amx_bf16", "avx512_bf16")
-# Those with which oneDNN emulates it by float32; without them TensorFlow does, value by value.
+# With these, oneDNN emulates bfloat16 in float32; without them TensorFlow does, value by value.
 EMULATION_FEATURES = ("avx512f", "avx_ne_convert")
 
 
 def features(cpuinfo: pathlib.Path = CPUINFO) -> frozenset[str] | None:
     """Returns the names of the first processor's features, as Linux spells them.
 
-    None where the system does not tell: on Windows and macOS, and on other architectures.
+    None where the system does not report them: on Windows, on macOS, and on architectures other
+    than x86.
     """
     flags = _value("flags", cpuinfo)
     return None if flags is None else frozenset(flags.split())
 
 
 def name(cpuinfo: pathlib.Path = CPUINFO) -> str:
-    """Returns the name of the processor, or of its architecture where the system does not tell."""
+    """Returns the processor's name, or its architecture if the system does not report a name."""
     return _value("model name", cpuinfo) or platform.machine()
 
 
 def cores() -> int:
     """Returns how many cores this process may use."""
-    # macOS does not tell processes apart.
+    # macOS has no per-process affinity.
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
@@ -42,31 +43,30 @@ def _value(wanted: str, cpuinfo: pathlib.Path) -> str | None:
 
 
 def use_onednn() -> None:
-    """Has TensorFlow compute by oneDNN, which trains 1.6 to 2 times as fast in float32.
+    """Makes TensorFlow use oneDNN, which trains 1.6 to 2 times as fast in float32.
 
-    TensorFlow leaves it off on Linux where the processor has AVX2, but none of AVX512_VNNI, its
-    successors and AVX_VNNI: on most that were made before 2021. The environment variable
-    TF_ENABLE_ONEDNN_OPTS stays as it is if the user has set it. It is read as TensorFlow is
-    imported.
+    On Linux, TensorFlow leaves it off if the processor has AVX2 but neither AVX512_VNNI (or
+    a successor) nor AVX_VNNI, as in most made before 2021. The environment variable
+    TF_ENABLE_ONEDNN_OPTS, which TensorFlow reads on import, is left alone if the user has set it.
     """
     if "avx2" in (features() or ()):
         os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
 
 
 def emulates_bfloat16(features: frozenset[str] | None) -> bool:
-    """Whether it is known that the processor has no instructions for bfloat16."""
+    """Whether the processor is known to have no bfloat16 instructions."""
     return features is not None and features.isdisjoint(BFLOAT16_FEATURES)
 
 
 def precision_hint(precision: str, features: frozenset[str] | None) -> str | None:
-    """Returns a line about the precision that trains faster here, or None if there is no news."""
+    """Returns a hint if another precision would be better here, or None."""
     if features is None:
         return None
     found = [name.upper() for name in BFLOAT16_FEATURES if name in features]
     if precision == "float32" and found:
         return (
-            f"hint: this processor has {found[0]}: --precision=bfloat16 trains about 1.5 times "
-            "as fast, or more, to the same accuracy (docs/results/speed.md)"
+            f"hint: this processor has {found[0]}: --precision=bfloat16 trains at least "
+            "about 1.5 times as fast, to the same accuracy (docs/results/speed.md)"
         )
     if precision == "bfloat16" and emulates_bfloat16(features):
         is_emulated_by_onednn = not features.isdisjoint(EMULATION_FEATURES)

@@ -1,4 +1,4 @@
-"""What a person sees on standard error while a command works."""
+"""What the user sees on standard error while a command runs."""
 
 import sys
 import threading
@@ -8,7 +8,7 @@ from tqdm import tqdm
 
 SECONDS_BETWEEN_LINES = 5.0
 
-# tqdm's own is shared between processes, and Python warns of it when one of them is killed.
+# tqdm's own lock is shared between processes; Python warns about it when one of them is killed.
 tqdm.set_lock(threading.RLock())
 
 

@@ -1,4 +1,4 @@
-"""`run.json`, the record of a run: its fields, and how a file that is not one is told apart."""
+"""`run.json`, the record of a run: its fields, and how a file is validated."""
 
 import dataclasses
 import json
@@ -10,32 +10,32 @@ from runtime.checkpoints import Checksums
 from runtime.errors import InputError
 
 FILE = "run.json"
-# 2 has checksums of the checkpoints. Records of format 1 are read as well.
+# Format 2 added checksums of the checkpoints. Format 1 can still be read.
 FORMAT = 2
 
 
 def _field(*types: type, containing: dict[str, type] | None = None, **default: Any) -> Any:
-    """Declares a field by its types in JSON and, of an object, by the fields it must contain.
+    """Declares a field by its JSON types and, for an object, the fields it must contain.
 
-    Without a `default`, a file that lacks the field is refused.
+    Without a `default`, a file that lacks the field is rejected.
     """
     return dataclasses.field(metadata={"types": types, "containing": containing or {}}, **default)
 
 
 @dataclasses.dataclass(kw_only=True)
 class Record:
-    """What is known of a run. This is the only place that names the fields of the file."""
+    """What is known about a run. This is the only place that names the fields of the file."""
 
-    # The flags that the weights and the curves follow from.
+    # The flags that determine the weights and the curves.
     flags: dict[str, Any] = _field(dict, containing={"train_steps": int, "lr_schedule": str})
     # What identifies the data, and where it was found.
     dataset: dict[str, Any] = _field(
         dict, containing={"name": str, "train": int, "fingerprint": str}
     )
     data_dir: str = _field(str)
-    # The checksums of each checkpoint by its name, oldest first; None if they are not known.
+    # Each checkpoint's checksums, by its name, oldest first; None if unknown.
     checkpoints: dict[str, Checksums | None] = _field(dict)
-    # By checkpoint: loss and accuracy of the steps before it that no point of the curves shows yet.
+    # By checkpoint: loss and accuracy of the steps before it that no curve point includes yet.
     unfinished_points: dict[str, list[list[float]]] = _field(dict, default_factory=dict)
     # The checkpoint with the highest validation accuracy.
     best: dict[str, Any] | None = _field(
@@ -43,9 +43,9 @@ class Record:
     )
     # The last step that was evaluated.
     evaluated_step: int = _field(int, default=0)
-    # The steps at which the loss was not finite and the run went back.
+    # The steps at which training diverged and the run was rolled back.
     rollbacks: list[int] = _field(list, default_factory=list)
-    # What the finished run reached on the test images.
+    # The finished run's result on the test images.
     result: dict[str, Any] | None = _field(
         dict,
         type(None),
@@ -62,19 +62,19 @@ class Record:
     )
     # When the record was last written, in UTC.
     updated: str = _field(str, default="")
-    # Versions and processor: with the same ones, the run repeats to the bit.
+    # Versions and processor: with the same ones, the run is reproducible bit for bit.
     made_with: dict[str, Any] = _field(dict, default_factory=dict)
 
     def content(self) -> dict[str, Any]:
-        """Returns the fields as JSON has them."""
+        """Returns the fields as they are stored in JSON."""
         return {field.name: getattr(self, field.name) for field in dataclasses.fields(Record)}
 
 
 def read(path: pathlib.Path) -> Record:
-    """Reads a record, and checks that each field is of its type; nothing in it is executed.
+    """Reads a record, and checks the type of each field; nothing in it is executed.
 
     Raises:
-        InputError: there is none, or it is not one that this suite wrote.
+        InputError: there is none, or this suite did not write it.
     """
     try:
         content = json.loads(path.read_text())
@@ -92,7 +92,9 @@ def read(path: pathlib.Path) -> Record:
         _check_names(path, name, checksums)
     for name, seen in record.unfinished_points.items():
         if not _are_pairs_of_numbers(seen):
-            raise InputError(f"{path}: expected losses and accuracies for {name!r}, found others")
+            raise InputError(
+                f"{path}: expected losses and accuracies for {name!r}, found something else"
+            )
     return record
 
 
@@ -110,7 +112,7 @@ def _of_sound_fields(path: pathlib.Path, content: dict[str, Any]) -> Record:
             )
         if not is_sound:
             raise InputError(
-                f"{path}: expected a run's record, found no sound {field.name!r} in it"
+                f"{path}: expected a run's record, found no valid {field.name!r} in it"
             )
     return Record(**fields)
 
@@ -127,7 +129,7 @@ def _are_pairs_of_numbers(values: Any) -> bool:
 
 
 def _check_names(path: pathlib.Path, name: str, checksums: Any) -> None:
-    """Refuses a checkpoint whose name or files would lead out of the run's folder."""
+    """Rejects a checkpoint whose name or files would lead outside the run's folder."""
     is_sound = checkpoints.NAME.fullmatch(name) and (
         checksums is None
         or isinstance(checksums, dict)

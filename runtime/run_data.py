@@ -1,4 +1,4 @@
-"""The images to evaluate a run on: those it was trained on, unless others are asked for."""
+"""The data to evaluate a run on: the dataset it was trained on, unless flags name another."""
 
 from collections.abc import Sequence
 
@@ -10,18 +10,19 @@ from runtime.runs import Run
 
 
 def load(runs: Sequence[Run], split: str, dataset: str | None, data_dir: str | None) -> Dataset:
-    """Loads data with the validation images that the runs had, if they were trained on it.
+    """Loads data, with the validation images that the runs had if they were trained on it.
 
     Notes which runs were trained on other data.
 
     Args:
         runs: one or more.
-        split: the part that is wanted.
-        dataset: see `mnist.datasets.load`; None is the set that the first run was trained on.
-        data_dir: folder of the IDX files; None is where the first run had them, or else `data`.
+        split: the split to evaluate on.
+        dataset: see `mnist.datasets.load`; None means the dataset that the first run was trained
+            on.
+        data_dir: folder of the IDX files; None means where the first run had them, or else `data`.
 
     Raises:
-        InputError: the images are not there, the split is empty, or a training image of one run
+        InputError: the images are missing, the split is empty, or a training image of one run
             would be in the validation split of another.
     """
     first = runs[0]

@@ -1,4 +1,4 @@
-"""A run's folder, and the JSON file in it that explains the checkpoints beside it."""
+"""A run's folder, and the JSON file that describes the checkpoints in it."""
 
 import dataclasses
 import datetime
@@ -17,15 +17,15 @@ from runtime.errors import InputError
 from runtime.files import make_folder, write_json
 from runtime.progress import note
 
-# What may differ when a run is taken up: no weight of the steps so far depends on it.
+# Flags that may change when a run is resumed, since its weights so far do not depend on them.
 FREE_TO_CHANGE = ("eval_every", "save_every", "on_nan")
-# What is left of a record when its writing was killed.
+# What remains if a process is killed while writing a record.
 UNFINISHED_RECORD = f".{records.FILE}.*.part"
 
 
 @dataclasses.dataclass(kw_only=True)
 class Run(records.Record):
-    """One training run: a folder, and the record that explains the checkpoints in it."""
+    """One training run: a folder, and the record that describes the checkpoints in it."""
 
     folder: pathlib.Path
 
@@ -35,17 +35,17 @@ class Run(records.Record):
         return self.folder.absolute().name
 
     def save(self) -> None:
-        """Writes the record; a reader sees the old one or the new one, never a part."""
+        """Writes the record; a reader sees either the old one or the new one, never part of one."""
         self.updated = datetime.datetime.now(datetime.timezone.utc).isoformat()
         self.made_with = made_with()
         head = {"format": records.FORMAT, "run": self.name}
         write_json(self.folder / records.FILE, head | self.content())
 
     def add_checkpoint(self, checkpoint: Checkpoint) -> None:
-        """Notes the checksums of a checkpoint, and saves the record.
+        """Records the checksums of a checkpoint, and saves the record.
 
-        Checkpoints that the Saver has deleted since are dropped from it. Older checkpoints for
-        inference of the same kind are deleted afterwards.
+        Checkpoints that the Saver has since deleted are dropped from it. Afterwards, older
+        inference checkpoints of the same kind are deleted.
         """
         self.checkpoints[checkpoint.name] = checkpoint.checksums()
         self.checkpoints = {
@@ -70,7 +70,7 @@ class Run(records.Record):
     def newest(self, *kinds: str) -> list[Checkpoint]:
         """Returns the recorded checkpoints of these kinds, newest first.
 
-        Of the same step, they come in the order of `kinds`.
+        Those of the same step come in the order of `kinds`.
         """
         recorded = [Checkpoint.at(self.folder / name) for name in self.checkpoints]
         chosen = [checkpoint for checkpoint in recorded if checkpoint.kind in kinds]
@@ -79,16 +79,16 @@ class Run(records.Record):
     def problem(self, checkpoint: Checkpoint) -> str | None:
         """Returns what is wrong with one of the run's checkpoints, or None if nothing is."""
         if checkpoint.name not in self.checkpoints:
-            return f"{records.FILE} does not know it, so nothing says that it is whole"
+            return f"{records.FILE} does not list it, so it can't be verified"
         return checkpoint.problem(self.checkpoints[checkpoint.name])
 
     def newest_sound(self) -> Checkpoint | None:
-        """Returns the newest checkpoint to go on from, or None if none was written yet.
+        """Returns the newest undamaged checkpoint to resume from, or None if none was written yet.
 
-        Warns of those that it skips.
+        Warns about those that it skips.
 
         Raises:
-            InputError: there are checkpoints, and all of them are damaged.
+            InputError: there are checkpoints, but all of them are damaged.
         """
         candidates = self.newest(checkpoints.MODEL)
         for checkpoint in candidates:
@@ -104,8 +104,8 @@ class Run(records.Record):
 
 
 def made_with() -> dict[str, Any]:
-    """Returns the versions and the processor that decide how sums are rounded."""
-    # Not at the top of the file: what is wrong with a run can be told without TensorFlow.
+    """Returns the versions and the processor, which determine how sums are rounded."""
+    # Not at the top of the file: reporting what is wrong with a run does not need TensorFlow.
     import tensorflow
 
     return {
@@ -121,7 +121,7 @@ def load_run(folder: pathlib.Path) -> Run:
     """Reads the record of the run in `folder`.
 
     Raises:
-        InputError: there is no record, or it is not one that this suite wrote.
+        InputError: there is no record, or this suite did not write it.
     """
     checkpoints.check_path(folder)
     return Run(folder=folder, **records.read(folder / records.FILE).content())
@@ -138,21 +138,21 @@ def open_run(
     resume: bool,
     overwrite: bool,
 ) -> Run:
-    """Returns a new run in `folder`, for `begin` to put in its place, or the one that is there.
+    """Returns the existing run in `folder`, or a new one, which `begin` then writes there.
 
-    A run is a function of its flags, so one that was started with others is not taken up. There
-    is one exception: under a constant learning rate a run may be made longer, since its first
-    steps are those of the longer run.
+    A run is a function of its flags, so a run started with other flags is not resumed, with one
+    exception: under a constant learning rate a run may be extended, since its first steps are those
+    of the longer run.
 
     Args:
-        folder: of the run.
-        flags: of the run.
-        defaults: of flags that an older version of this suite did not have.
-        dataset: its name, sizes and fingerprint.
-        data_dir: where it is.
+        folder: the run's folder.
+        flags: the run's flags.
+        defaults: the defaults of flags that an older version of this suite did not have.
+        dataset: the dataset's name, sizes and fingerprint.
+        data_dir: the dataset's folder.
         summary_dir: the folder of the run's event files.
-        resume: whether a run that is there may be taken up.
-        overwrite: whether a new one is to replace it.
+        resume: whether an existing run may be resumed.
+        overwrite: whether a new run should replace an existing one.
 
     Raises:
         InputError: the run exists and `resume` is false; it was started with other flags or
@@ -200,18 +200,18 @@ def open_run(
 
 
 def how_to_go_on(run: Run) -> str:
-    """Returns what to do where a run is finished."""
+    """Returns what the user can do with a finished run."""
     schedule = run.flags["lr_schedule"]
     if schedule == "constant":
         longer = "a larger --train_steps or --epochs"
     else:
         longer = (
-            f"not possible, since the {schedule} schedule has come to its end "
+            f"not possible, since the {schedule} schedule has ended "
             "(under --lr_schedule=constant it is)"
         )
     return (
         f"{run.folder} is finished at step {run.flags['train_steps']}. To start afresh: "
-        f"--overwrite; to train another: --run=NAME; to go on: {longer}"
+        f"--overwrite; to train another: --run=NAME; to train longer: {longer}"
     )
 
 
@@ -220,8 +220,8 @@ def find(checkpoint_dir: str, name: str | None, path: str | None) -> tuple[Run, 
 
     Args:
         checkpoint_dir: the folder of the runs.
-        name: the run whose newest checkpoint is wanted; None is the run that was trained last.
-        path: of one particular checkpoint, which makes the name unnecessary.
+        name: the run whose newest checkpoint to find; None means the run trained last.
+        path: the path of a particular checkpoint, used instead of `name`.
 
     Raises:
         InputError: there is no such run, it has no checkpoint, or its checkpoint is damaged.
@@ -235,19 +235,20 @@ def find(checkpoint_dir: str, name: str | None, path: str | None) -> tuple[Run, 
         candidates = run.newest(checkpoints.EXACT, checkpoints.MODEL)
         if not candidates:
             raise InputError(
-                f"{run.folder}: expected a checkpoint, found none: it was stopped too soon"
+                f"{run.folder}: expected a checkpoint, found none: "
+                "the run was stopped before its first one"
             )
         checkpoint = candidates[0]
     problem = run.problem(checkpoint)
     if problem:
         raise InputError(
-            f"{checkpoint}: can't be trusted: {problem}; --checkpoint=PATH takes another one"
+            f"{checkpoint}: can't be trusted: {problem}; --checkpoint=PATH selects another"
         )
     return run, checkpoint
 
 
 def _at(path: str) -> tuple[Run, Checkpoint]:
-    # A shell completes the name of a file; a checkpoint's path is what its files' names share.
+    # Shells complete the name of a file; a checkpoint's path is the prefix that its files share.
     checkpoint = Checkpoint.at(re.sub(r"\.(index|data-\d+-of-\d+)$", "", path))
     run = load_run(checkpoint.folder)
     if not (checkpoint.name in run.checkpoints or checkpoint.exists()):
@@ -260,12 +261,12 @@ def _at(path: str) -> tuple[Run, Checkpoint]:
 
 
 def begin(run: Run) -> None:
-    """Puts a run without checkpoints on record, and deletes what is left of another in its place.
+    """Records a run without checkpoints, and deletes the remains of an earlier run in its folder.
 
-    In this order: a process that is killed in between leaves a run that can be taken up.
+    In this order, a process killed in between leaves a run that can be resumed.
     """
     run.save()
-    # Not the folder itself, which may be a link to where there is room.
+    # Not the folder itself, which may be a link to a disk with more room.
     for path in run.folder.iterdir():
         if path.is_dir() and not path.is_symlink():
             shutil.rmtree(path)
@@ -274,7 +275,7 @@ def begin(run: Run) -> None:
 
 
 def _is_unused(folder: pathlib.Path) -> bool:
-    """Whether a folder holds nothing, or at most what is left of a record that was never whole."""
+    """Whether a folder is empty, apart from what may remain of a half-written record."""
     return all(path.match(UNFINISHED_RECORD) for path in folder.iterdir())
 
 

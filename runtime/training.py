@@ -34,7 +34,7 @@ SAVING, EVALUATING = "checkpoints", "evaluation and summaries"
 
 
 class Diverged(Exception):
-    """The loss or a variable is not a finite number any more."""
+    """The loss or a variable is no longer finite."""
 
     def __init__(self, step: int, learning_rate: float, what: str):
         super().__init__(f"step {step}: {what}, at a learning rate of {learning_rate:.3g}")
@@ -52,10 +52,10 @@ def train(
     """Trains a run from its last checkpoint, or from its start, to its end.
 
     Args:
-        graph: of the network.
-        run: its flags say for how long, and how often to save and to evaluate.
-        batches: of the training images.
-        validation: the images that curves are of.
+        graph: the network's training graph.
+        run: its flags say how long to train, and how often to save and to evaluate.
+        batches: the training images.
+        validation: the images for the validation curves.
         evaluator: an inference graph of the same network.
         summary_dir: the folder of this run's event files.
 
@@ -65,8 +65,8 @@ def train(
     Raises:
         InputError: no checkpoint of the run can be restored.
         Interrupted: Ctrl-C or SIGTERM; a checkpoint has been saved.
-        CommandError: the loss is not finite, and the run may not, or not again, go back; or
-            checkpoints or curves can't be written.
+        CommandError: training diverged and may not be rolled back, or not again; or checkpoints or
+            curves can't be written.
     """
     with tf.Session(graph=graph.graph) as session, StopRequest() as stop:
         weights = _Weights(graph, session, run)
@@ -77,7 +77,7 @@ def train(
             projector.remove(summary_dir)
         else:
             note(f"resuming {run.folder} at step {first_step} of {run.flags['train_steps']}")
-        # Where a damaged checkpoint was passed over, evaluations after the one before are undone.
+        # If a damaged checkpoint was skipped, evaluations after the resumed one are undone.
         run.evaluated_step = min(run.evaluated_step, first_step)
         with (
             EventWriter(summary_dir / "train", first_step + 1, graph.graph) as train_events,
@@ -103,7 +103,7 @@ def take_step(
 ) -> tuple[float, float, float]:
     """Trains on one batch; returns its loss, its accuracy, and the learning rate of the step.
 
-    Where there is a `trace`, it is filled with time and memory of every op.
+    If given, `trace` is filled with the time and memory of every op.
     """
     traced = None if trace is None else tf.RunOptions(trace_level=tf.RunOptions.FULL_TRACE)
     _, loss, accuracy, rate = session.run(
@@ -116,7 +116,7 @@ def take_step(
 
 
 class _Weights:
-    """The variables of the training graph, and the way between them and checkpoints."""
+    """Saves the training graph's variables to checkpoints, and restores them."""
 
     def __init__(self, graph: TrainingGraph, session: tf.Session, run: Run):
         self.graph = graph
@@ -130,7 +130,7 @@ class _Weights:
         self._saver.recover_last_checkpoints([str(checkpoint) for checkpoint in older])
 
     def restore_or_initialize(self) -> Checkpoint | None:
-        """Returns the checkpoint that the weights are from, or None if they are initial ones."""
+        """Returns the restored checkpoint, or None if it initialized the weights instead."""
         checkpoint = self._run.newest_sound()
         if checkpoint is None:
             self.session.run(self.graph.initializer)
@@ -140,7 +140,7 @@ class _Weights:
         return checkpoint
 
     def save(self, step: int, unfinished_point: list[list[float]]) -> Checkpoint:
-        """Saves a checkpoint, and puts it on record.
+        """Saves a checkpoint, and records it.
 
         Args:
             step: how many steps the weights have been trained for.
@@ -158,12 +158,12 @@ class _Weights:
         return checkpoint
 
     def are_finite(self) -> bool:
-        """Whether no variable is infinite or not a number."""
+        """Whether all variables are finite."""
         return bool(self.session.run(self.graph.is_finite))
 
 
 class _Loop:
-    """The steps of one training, from a checkpoint or the start to the end."""
+    """The steps of one training run, from a checkpoint or the start to the end."""
 
     def __init__(
         self,
@@ -191,7 +191,7 @@ class _Loop:
         self._images_per_second: float | None = None
 
     def run_until_done(self, checkpoint: Checkpoint | None, stop: StopRequest) -> Checkpoint:
-        """Takes the steps after `checkpoint`, and returns the last one."""
+        """Takes the steps after `checkpoint`, and returns the last checkpoint."""
         step = self._go_on_from(checkpoint)
         if checkpoint and self._is_evaluated(step) and self._run.evaluated_step < step:
             # The run was stopped between a checkpoint and its evaluation.
@@ -208,7 +208,7 @@ class _Loop:
         return self._checkpoint
 
     def _go_on_from(self, checkpoint: Checkpoint | None) -> int:
-        """Returns the step of a checkpoint, which may lie between two points of the curves."""
+        """Resumes at a checkpoint, perhaps between two points of the curves; returns its step."""
         self._checkpoint = checkpoint
         seen = self._run.unfinished_points.get(checkpoint.name, []) if checkpoint else []
         self._point = Point(seen, self._clock.seconds())
@@ -236,7 +236,7 @@ class _Loop:
                 raise Interrupted(
                     stopped_by,
                     f"saved {self._checkpoint}; "
-                    "the same command (without --overwrite) goes on from there",
+                    "the same command (without --overwrite) resumes from there",
                 )
 
     def _take_step(self, step: int, images: np.ndarray, labels: np.ndarray) -> tuple[float, float]:
@@ -286,7 +286,7 @@ class _Loop:
 
     def _save(self, step: int, learning_rate: float) -> Checkpoint:
         with self._clock.stopped(SAVING):
-            # A checkpoint is there to go back to, so it has to be good.
+            # The run may be rolled back to this checkpoint, so it must be good.
             if not self._weights.are_finite():
                 raise Diverged(step, learning_rate, "a variable is infinite or not a number")
             self._checkpoint = self._weights.save(step, list(self._point.seen))
@@ -326,7 +326,7 @@ class _Loop:
         if self._run.flags["on_nan"] == "stop":
             raise CommandError(
                 f"{divergence}; the last good checkpoint is {good}. Lower --learning_rate, "
-                "or let --on_nan=rollback go back and halve it"
+                "or use --on_nan=rollback to go back and halve it"
             )
         if len(rollbacks) == MOST_ROLLBACKS:
             raise CommandError(

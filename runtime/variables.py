@@ -1,4 +1,4 @@
-"""The values of variables, out of the checkpoints that the Saver wrote."""
+"""Reading the values of variables from the Saver's checkpoints."""
 
 import numpy as np
 import tensorflow.compat.v1 as tf
@@ -11,7 +11,7 @@ def restore(saver: tf.train.Saver, session: tf.Session, checkpoint: Checkpoint) 
     """Restores the saver's variables.
 
     Raises:
-        InputError: the checkpoint is missing, damaged, or of another network.
+        InputError: the checkpoint is missing, damaged, or from another network.
     """
     _check_existence(checkpoint)
     try:

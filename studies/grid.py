@@ -1,4 +1,4 @@
-"""Training the cells of a study side by side, a process for each core."""
+"""Training the cells of a study in parallel, with one process per core."""
 
 import concurrent.futures
 import contextlib
@@ -21,7 +21,7 @@ from studies.results import Results
 
 SECONDS_BETWEEN_LOOKS = 0.5
 
-# How a cell is trained: from it, the data, and the folder of its events to the rows of results.
+# Trains a cell: takes it, the data, and the folder for its events; returns the rows of results.
 Train = Callable[[Cell, Dataset, pathlib.Path], list[Row]]
 
 
@@ -32,18 +32,18 @@ def train_missing(
     load: Callable[[], Dataset],
     summaries: pathlib.Path,
 ) -> None:
-    """Trains the cells that have no results yet, and adds those, cell by cell.
+    """Trains the cells that have no results yet, and adds their results, cell by cell.
 
     Args:
         cells: the whole grid.
-        results: of cells that are done.
-        train: a function of a module, since other processes have to find it.
-        load: returns the data, in every process that trains.
+        results: the results of the cells that are done.
+        train: a module-level function, since the workers have to import it.
+        load: returns the data; every worker calls it.
         summaries: the folder of the cells' events for TensorBoard.
 
     Raises:
         Interrupted: Ctrl-C or SIGTERM; cells that were done are kept.
-        CommandError: a process that trained was killed; the same holds.
+        CommandError: a worker was killed; cells that were done are kept.
     """
     missing = [cell for cell in cells if not results.of(cell)]
     # Shuffled, so that the time estimate is fair and neither arm gets the quiet hours.
@@ -73,7 +73,7 @@ def train_missing(
             if stop.signal_number:
                 raise Interrupted(
                     stop.signal_number,
-                    "cells that were done are kept; the same command goes on with the others",
+                    "finished cells are kept; the same command resumes with the rest",
                 )
             for future in ready:
                 cell = trained[future]
@@ -81,7 +81,7 @@ def train_missing(
                     results.add(cell, future.result(), cells)
                 except concurrent.futures.process.BrokenProcessPool as error:
                     raise CommandError(
-                        "a process that trained was killed, perhaps for lack of memory; cells "
+                        "a worker process was killed, perhaps because memory ran out; cells "
                         "that were done are kept, and the same command goes on with the others"
                     ) from error
                 done += cell.flags["train_steps"]
@@ -90,7 +90,7 @@ def train_missing(
 
 @contextlib.contextmanager
 def _given_up_on_failure(workers: concurrent.futures.ProcessPoolExecutor) -> Iterator[None]:
-    """Ends the workers in the middle of their cells, rather than wait for them, on any error."""
+    """On any error, terminates the workers in the middle of their cells instead of waiting."""
     try:
         yield
     except BaseException:
@@ -102,9 +102,9 @@ def _given_up_on_failure(workers: concurrent.futures.ProcessPoolExecutor) -> Ite
 
 @contextlib.contextmanager
 def _ctrl_c_held_back() -> Iterator[None]:
-    """Processes that are started in the block never get Ctrl-C, which a terminal sends to all.
+    """Keeps Ctrl-C, which a terminal sends to all processes, from those started in the block.
 
-    What to do about it is for the first process to decide, after the block.
+    The parent process alone handles it, after the block.
     """
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
@@ -117,14 +117,14 @@ _dataset: Dataset
 
 
 def _prepare_worker(load: Callable[[], Dataset]) -> None:
-    """Makes a process train on one core, and end with the process that it works for."""
+    """Makes a worker train on one core, and exit when its parent does."""
     threading.Thread(target=_end_with_parent, daemon=True).start()
-    # Read by TensorFlow when it makes the first session.
+    # TensorFlow reads these when it creates the first session.
     os.environ["TF_NUM_INTRAOP_THREADS"] = os.environ["TF_NUM_INTEROP_THREADS"] = "1"
-    # Before what trains does, which is loaded with the first cell.
+    # Before the training code, loaded with the first cell, imports it.
     commands.import_tensorflow()
     global _dataset
-    # What there is to say of the data, the first process has said.
+    # The parent process has already printed the notes about the data.
     with contextlib.redirect_stderr(io.StringIO()):
         _dataset = load()
 

@@ -1,4 +1,4 @@
-"""One short training of a study: its curve as rows of figures, and as a run in TensorBoard."""
+"""One short training run of a study: its curve as rows of results, and as a TensorBoard run."""
 
 import contextlib
 import math
@@ -23,7 +23,7 @@ from studies.cells import DIVERGED, FINISHED, Row
 
 
 class Trial:
-    """A network in training without checkpoints, and its inference graph."""
+    """A network that is trained without checkpoints, and its inference graph."""
 
     def __init__(self, flags: dict[str, Any], train: Split):
         """Builds both graphs, and initializes the weights.
@@ -33,7 +33,7 @@ class Trial:
             train: the training images.
         """
         network = model.network_of(flags)
-        # The grids say nothing of what no study trains with.
+        # The grids leave out flags that no study uses.
         recipe = model.recipe_of({**model.Recipe._field_defaults, **flags})
         self.graph = model.training_graph(network, recipe)
         self.evaluator = Evaluator(model.inference_graph(network))
@@ -51,7 +51,7 @@ class Trial:
         self.evaluator.__exit__(*exception)
 
     def steps(self) -> Iterator[tuple[int, float, float]]:
-        """Takes the steps; yields the number, the loss and the accuracy of each."""
+        """Takes the steps; yields each one's number, loss and accuracy."""
         for step, batch in enumerate(self.batches.ahead(0, self.train_steps), 1):
             started = time.perf_counter()
             loss, accuracy, _ = take_step(self.session, self.graph, *batch)
@@ -65,7 +65,7 @@ class Trial:
         return {variable.op.name: value for variable, value in zip(variables, values, strict=True)}
 
     def classify(self, split: Split) -> Outcome:
-        """Classifies images in the inference graph, with the variables as they are now."""
+        """Classifies images in the inference graph, with the current values of the variables."""
         self.evaluator.load(self.variables(), "the training graph")
         return self.evaluator.classify(*split)
 
@@ -75,7 +75,7 @@ def shown_in_tensorboard(folder: pathlib.Path, flags: dict[str, Any]) -> Iterato
     """Makes the training in the block a row of TensorBoard's HParams tab.
 
     Args:
-        folder: of its events; those of an earlier attempt are deleted.
+        folder: the folder of its events; those of an earlier attempt are deleted.
         flags: see `Cell.flags`.
     """
     remove_events(folder)
@@ -92,21 +92,21 @@ def learning_curve(
     split: str = "validation",
     look: Callable[[Evaluator], Row] = lambda evaluator: {},
 ) -> list[Row]:
-    """Trains, and evaluates on the way.
+    """Trains a network, and evaluates it along the way.
 
     Args:
         flags: see `Cell.flags`.
         dataset: the data.
-        folder: of the events for TensorBoard; those of an earlier attempt are deleted.
-        evaluate_at: the steps after which to evaluate. The last step is always one of them.
-        split: what to evaluate on.
-        look: measures something else in the inference graph at the same steps.
+        folder: the folder of the events for TensorBoard; those of an earlier attempt are deleted.
+        evaluate_at: the steps after which to evaluate. The last step is always included.
+        split: the split to evaluate on.
+        look: takes other measurements in the inference graph at the same steps.
 
     Returns:
         A row for each evaluation: `step`, `seconds` of training so far, `loss` (nats) and
         `accuracy` (a share) on the split, and what `look` returns. The last row also has
-        `test_accuracy` and the `status`. If training diverged, the last row has the `step`, the
-        `seconds` and the `status` only.
+        `test_accuracy` and the `status`. If training diverged, the last row has only `step`,
+        `seconds` and `status`.
     """
     rows: list[Row] = []
     point = Point()
