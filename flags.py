@@ -13,7 +13,7 @@ DEFAULT_EPOCHS = 3
 RUN_NAME_RULE = "must be a file name that starts with a letter or digit and has no comma"
 
 # What determines a run's weights, besides the data and the number of steps; and `on_nan`.
-RECIPE = (
+RUN_FLAGS = (
     "model",
     "batch_norm",
     "bn_decay",
@@ -38,7 +38,7 @@ RECIPE = (
 def of_run(values: flags.FlagValues, steps_per_epoch: int) -> dict[str, Any]:
     """Returns the flags of `train.py` that a run's record keeps, with epochs converted to steps."""
     return {
-        **{name: values[name].value for name in RECIPE},
+        **{name: values[name].value for name in RUN_FLAGS},
         "train_steps": values.train_steps or (values.epochs or DEFAULT_EPOCHS) * steps_per_epoch,
         "eval_every": values.eval_every or steps_per_epoch,
         "save_every": values.save_every or steps_per_epoch,
@@ -46,8 +46,8 @@ def of_run(values: flags.FlagValues, steps_per_epoch: int) -> dict[str, Any]:
 
 
 def defaults_of_run(values: flags.FlagValues) -> dict[str, Any]:
-    """Returns the defaults of `RECIPE`, which also apply to runs from before a flag existed."""
-    return {name: values[name].default for name in RECIPE}
+    """Returns the defaults of `RUN_FLAGS`, which also apply to runs from before a flag existed."""
+    return {name: values[name].default for name in RUN_FLAGS}
 
 
 def define_training() -> None:
@@ -73,8 +73,13 @@ def define_evaluation() -> None:
 def define_comparison() -> None:
     """Defines the flags of `compare.py`."""
     _define_data(default="auto")
-    studies = ["learning_rate", "speed", "initialization", "dropout", "paper", "statistics"]
-    flags.DEFINE_enum("study", None, studies, "What to compare.", required=True)
+    flags.DEFINE_enum(
+        "study",
+        None,
+        ["learning_rate", "speed", "initialization", "dropout", "paper", "statistics"],
+        "What to compare.",
+        required=True,
+    )
     flags.DEFINE_bool("full", False, "Run at full size, for publication: hours instead of minutes.")
     flags.DEFINE_string("results_dir", "results", "Folder of the studies' reports.")
 

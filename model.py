@@ -113,51 +113,15 @@ def training_graph(network: Network, recipe: Recipe) -> TrainingGraph:
     )
 
 
-def inference_graph(network: Network, augment: str = "none") -> InferenceGraph:
+def inference_graph(
+    network: Network, augment: str = "none", fold: Fold | None = None
+) -> InferenceGraph:
     """Builds the graph that classifies with the weights of a checkpoint of `network`.
 
     Its variables are exactly the weights and the population statistics; only a checkpoint
-    initializes them. With one of `AUGMENTATIONS`, it distorts its images.
+    initializes them. With one of `AUGMENTATIONS`, it distorts its images. `fold` is for
+    `folded_inference_graph`.
     """
-    return _inference_graph(network, augment)
-
-
-def folded_inference_graph(network: Network, augment: str = "none") -> InferenceGraph:
-    """Builds the graph that classifies with a checkpoint folded by `fold_batch_norms`.
-
-    It is the network without batch norm, and its weights are stored in the precision in which they
-    are multiplied.
-    """
-    without = network._replace(batch_norm=False)
-    fold = functools.partial(fold_batch_norms, bn_epsilon=network.bn_epsilon)
-    return _inference_graph(without, augment, fold)
-
-
-def fold_batch_norms(variables: dict[str, np.ndarray], bn_epsilon: float) -> dict[str, np.ndarray]:
-    """Turns the variables of an inference graph into those of the folded one.
-
-    Args:
-        variables: values by name. Those that only training needs are ignored.
-        bn_epsilon: the network's epsilon.
-    """
-    folded: dict[str, np.ndarray] = {}
-    for name, weights in variables.items():
-        layer, _, kind = name.rpartition("/")
-        if kind != "weights":
-            continue
-        if f"{layer}/bias" in variables:
-            bias = variables[f"{layer}/bias"]
-        else:
-            scale, beta, pop_mean, pop_var = (
-                variables[f"{layer}/batch_norm/{parameter}"]
-                for parameter in ("scale", "beta", "pop_mean", "pop_var")
-            )
-            weights, bias = fold_batch_norm(weights, scale, beta, pop_mean, pop_var, bn_epsilon)
-        folded |= {f"{layer}/weights": weights, f"{layer}/bias": bias}
-    return folded
-
-
-def _inference_graph(network: Network, augment: str, fold: Fold | None = None) -> InferenceGraph:
     with tf.Graph().as_default() as graph:
         images, labels = _placeholders()
         pixels, distortion = _pixels(images), None
@@ -189,6 +153,41 @@ def _inference_graph(network: Network, augment: str, fold: Fold | None = None) -
         distortion=distortion,
         fold=fold,
     )
+
+
+def folded_inference_graph(network: Network, augment: str = "none") -> InferenceGraph:
+    """Builds the graph that classifies with a checkpoint folded by `fold_batch_norms`.
+
+    It is the network without batch norm, and its weights are stored in the precision in which they
+    are multiplied.
+    """
+    without = network._replace(batch_norm=False)
+    fold = functools.partial(fold_batch_norms, bn_epsilon=network.bn_epsilon)
+    return inference_graph(without, augment, fold)
+
+
+def fold_batch_norms(variables: dict[str, np.ndarray], bn_epsilon: float) -> dict[str, np.ndarray]:
+    """Turns the variables of an inference graph into those of the folded one.
+
+    Args:
+        variables: values by name. Those that only training needs are ignored.
+        bn_epsilon: the network's epsilon.
+    """
+    folded: dict[str, np.ndarray] = {}
+    for name, weights in variables.items():
+        layer, _, kind = name.rpartition("/")
+        if kind != "weights":
+            continue
+        if f"{layer}/bias" in variables:
+            bias = variables[f"{layer}/bias"]
+        else:
+            scale, beta, pop_mean, pop_var = (
+                variables[f"{layer}/batch_norm/{parameter}"]
+                for parameter in ("scale", "beta", "pop_mean", "pop_var")
+            )
+            weights, bias = fold_batch_norm(weights, scale, beta, pop_mean, pop_var, bn_epsilon)
+        folded |= {f"{layer}/weights": weights, f"{layer}/bias": bias}
+    return folded
 
 
 def _placeholders() -> tuple[tf.Tensor, tf.Tensor]:
@@ -255,7 +254,7 @@ def _constant(progress: tf.Tensor) -> tf.Tensor:
 
 def _cosine(progress: tf.Tensor) -> tf.Tensor:
     """From 1 to 0 along half a cosine (Loshchilov & Hutter 2017, arXiv 1608.03983)."""
-    return 0.5 * (1.0 + tf.cos(3.141592653589793 * progress))
+    return 0.5 * (1.0 + tf.cos(math.pi * progress))
 
 
 def _onecycle(progress: tf.Tensor) -> tf.Tensor:

@@ -49,9 +49,8 @@ def main() -> None:
             run.result = train(run, dataset, batches, summary_dir)
             run.save()
     commands.finish(run.result, FLAGS.json)
-    where = (
-        [] if FLAGS["checkpoint_dir"].using_default_value else [f"--checkpoint_dir={folder.parent}"]
-    )
+    is_default = FLAGS["checkpoint_dir"].using_default_value
+    where = [] if is_default else [f"--checkpoint_dir={FLAGS.checkpoint_dir}"]
     note(f"to see the curves: {commands.tensorboard(FLAGS.summary_dir)}")
     note(f"to evaluate again: {commands.line('evaluate.py', f'--run={name}', *where)}")
 
@@ -74,7 +73,7 @@ def train(
     from runtime import evaluation, training
 
     if not run.checkpoints:
-        runs.begin(run)
+        runs.clear_and_begin(run)
     network = model.network_of(run.flags)
     graph = model.training_graph(network, model.recipe_of(run.flags))
     with (

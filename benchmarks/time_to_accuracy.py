@@ -5,6 +5,7 @@ module trains once, according to the flags of train.py, and prints JSON.
 """
 
 import json
+import pathlib
 import statistics
 import subprocess
 import sys
@@ -80,14 +81,16 @@ def main() -> None:
     import model
     from mnist import datasets
     from mnist.batches import Batches
+    from runtime.checkpoints import MODEL, Checkpoint
     from runtime.evaluation import Evaluator
     from runtime.training import take_step
 
     dataset = datasets.load("mnist", FLAGS.data_dir)
     batches = Batches(*dataset.train, FLAGS.batch_size, FLAGS.seed)
-    train_steps = FLAGS.train_steps or FLAGS.epochs * batches.steps_per_epoch
-    network = model.network_of(FLAGS.flag_values_dict())
-    recipe = model.recipe_of({**FLAGS.flag_values_dict(), "train_steps": train_steps})
+    values = flags.of_run(FLAGS, batches.steps_per_epoch)
+    train_steps = values["train_steps"]
+    network = model.network_of(values)
+    recipe = model.recipe_of(values)
     graph = model.training_graph(network, recipe)
     readings = []
     with (
@@ -104,8 +107,8 @@ def main() -> None:
             if step % STEPS_BETWEEN_READINGS == 0 or step == train_steps:
                 seconds += time.perf_counter() - started
                 with graph.graph.as_default():
-                    checkpoint = saver.save(session, f"{folder}/model", write_meta_graph=False)
-                evaluator.restore(checkpoint)
+                    saver.save(session, f"{folder}/{MODEL}", step, write_meta_graph=False)
+                evaluator.restore(Checkpoint(pathlib.Path(folder), MODEL, step))
                 accuracy = evaluator.classify(*dataset.test).accuracy
                 readings.append({"step": step, "seconds": seconds, "accuracy": accuracy})
                 started = time.perf_counter()

@@ -1,4 +1,10 @@
-"""What TensorBoard shows of a run: event files, the HParams row, the projector's points, pictures.
+"""What TensorBoard reads of a run: event files, the HParams row, the projector's points, pictures.
 
-Nothing here trains or evaluates: this package writes the results that it is given.
+    train/        graph, flags, one traced step, curves             runtime/training.py
+    validation/   graph, curves, histograms, first-layer filters    runtime/training.py
+    test/         curves, confusion matrix, mistakes, PR curves     summaries.write_test_outcome
+    ./            the HParams row                                   hparams.session
+    projector/    the digits as the last hidden layer sees them     projector.write
+
+How a run is trained or evaluated does not belong here: this writes the figures that it is given.
 """

@@ -260,7 +260,7 @@ def _at(path: str) -> tuple[Run, Checkpoint]:
     return run, checkpoint
 
 
-def begin(run: Run) -> None:
+def clear_and_begin(run: Run) -> None:
     """Records a run without checkpoints, and deletes the remains of an earlier run in its folder.
 
     In this order, a process killed in between leaves a run that can be resumed.

@@ -71,22 +71,22 @@ def train(
     with tf.Session(graph=graph.graph) as session, StopRequest() as stop:
         weights = _Weights(graph, session, run)
         checkpoint = weights.restore_or_initialize()
-        first_step = checkpoint.step if checkpoint else 0
+        steps_done = checkpoint.step if checkpoint else 0
         if checkpoint is None:
             remove_events(summary_dir)
             projector.remove(summary_dir)
         else:
-            note(f"resuming {run.folder} at step {first_step} of {run.flags['train_steps']}")
+            note(f"resuming {run.folder} at step {steps_done} of {run.flags['train_steps']}")
         # If a damaged checkpoint was skipped, evaluations after the resumed one are undone.
-        run.evaluated_step = min(run.evaluated_step, first_step)
+        run.evaluated_step = min(run.evaluated_step, steps_done)
         with (
-            EventWriter(summary_dir / "train", first_step + 1, graph.graph) as train_events,
+            EventWriter(summary_dir / "train", steps_done + 1, graph.graph) as train_events,
             EventWriter(
                 summary_dir / "validation", run.evaluated_step + 1, evaluator.graph.graph
             ) as validation_events,
         ):
             facts = markdown.table(["name", "value"], {**run.flags, **run.dataset}.items())
-            train_events.text(first_step + 1, "flags", facts)
+            train_events.text(steps_done + 1, "flags", facts)
             loop = _Loop(
                 weights, run, batches, validation, evaluator, train_events, validation_events
             )
@@ -193,7 +193,7 @@ class _Loop:
     def run_until_done(self, checkpoint: Checkpoint | None, stop: StopRequest) -> Checkpoint:
         """Takes the steps after `checkpoint`, and returns the last checkpoint."""
         step = self._go_on_from(checkpoint)
-        if checkpoint and self._is_evaluated(step) and self._run.evaluated_step < step:
+        if checkpoint and self._is_evaluation_due(step) and self._run.evaluated_step < step:
             # The run was stopped between a checkpoint and its evaluation.
             self._evaluate(checkpoint)
         with Progress(self._train_steps, step, self._run.name) as progress:
@@ -214,22 +214,22 @@ class _Loop:
         self._point = Point(seen, self._clock.seconds())
         return checkpoint.step if checkpoint else 0
 
-    def _is_evaluated(self, step: int) -> bool:
+    def _is_evaluation_due(self, step: int) -> bool:
         is_due = step % self._run.flags["eval_every"] == 0 or step == self._train_steps
         return is_due and len(self._validation.labels) > 0
 
-    def _is_saved(self, step: int) -> bool:
+    def _is_save_due(self, step: int) -> bool:
         is_due = step % self._run.flags["save_every"] == 0 or step == self._train_steps
-        return is_due or self._is_evaluated(step)
+        return is_due or self._is_evaluation_due(step)
 
-    def _take_steps(self, first_step: int, progress: Progress, stop: StopRequest) -> None:
-        batches = self._batches.ahead(first_step, self._train_steps)
-        for step, batch in enumerate(batches, first_step + 1):
+    def _take_steps(self, steps_done: int, progress: Progress, stop: StopRequest) -> None:
+        batches = self._batches.ahead(steps_done, self._train_steps)
+        for step, batch in enumerate(batches, steps_done + 1):
             loss, rate = self._take_step(step, *batch)
             stopped_by = stop.signal_number
-            if self._is_saved(step) or stopped_by:
+            if self._is_save_due(step) or stopped_by:
                 checkpoint = self._save(step, rate)
-                if self._is_evaluated(step):
+                if self._is_evaluation_due(step):
                     self._evaluate(checkpoint)
             progress.update(step, self._facts(loss))
             if stopped_by and step < self._train_steps:

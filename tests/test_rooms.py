@@ -24,6 +24,7 @@ ALLOWED = {
     "dashboard": {"dashboard", "mnist", "runtime"},
     "runtime": {"runtime", "dashboard", "bn_wrapper", "mnist"},
     "studies": ALL - COMMANDS - {"benchmarks", "tests"},
+    "benchmarks": ALL - COMMANDS - {"tests"},
     **dict.fromkeys(COMMANDS, ALL - COMMANDS - {"tests", "benchmarks"}),
 }
 

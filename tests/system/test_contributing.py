@@ -36,6 +36,8 @@ def test_a_recipe_followed_to_the_letter_works(project, title):
     flags, shown = COMMANDS[title]
     for difference in blocks(RECIPES[title], "diff"):
         apply(difference, project)
+    for tool in (["ruff", "check", "."], ["ruff", "format", "--check", "."]):
+        subprocess.run([sys.executable, "-m", *tool], cwd=project, check=True)
     for program in blocks(RECIPES[title], "python"):
         subprocess.run([sys.executable, "-c", program], cwd=project, check=True)
     (command,) = blocks(RECIPES[title], "")
