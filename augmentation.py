@@ -17,18 +17,25 @@ BEND_POINTS = 5
 FAR = 2**40
 
 
-def affine(images: tf.Tensor, seeds: tf.Tensor) -> tf.Tensor:
+def affine(
+    images: tf.Tensor, seeds: tf.Tensor, first_image: int = 0, batch_size: int | None = None
+) -> tf.Tensor:
     """Rotates, shears, scales and shifts each image by its own random amounts.
 
     Args:
         images: uint8 or float [batch, height, width], with a background of 0.
         seeds: int64 [2].
+        first_image, batch_size: if the images are a part of a batch, the place of the first of them
+            and the size of the whole.
 
     Returns:
         Images of the same shape and dtype, bilinearly interpolated.
     """
     _, height, width = images.shape.as_list()
-    uniform = tf.random.stateless_uniform([tf.shape(images)[0], 6], seeds, minval=-1.0)
+    count = tf.shape(images)[0]
+    whole = count if batch_size is None else batch_size
+    # For the whole batch, since rounding depends on how many are computed together.
+    uniform = tf.random.stateless_uniform([whole, 6], seeds, minval=-1.0)
     angle, shear, stretch_x, stretch_y, shift_x, shift_y = tf.unstack(uniform, axis=1)
     angle, shear = ROTATION * angle, SHEAR * shear
     stretch_x, stretch_y = 1 + SCALING * stretch_x, 1 + SCALING * stretch_y
@@ -40,9 +47,10 @@ def affine(images: tf.Tensor, seeds: tf.Tensor) -> tf.Tensor:
     x = middle_x + SHIFT * shift_x - a * middle_x - b * middle_y
     y = middle_y + SHIFT * shift_y - c * middle_x - d * middle_y
     nothing = tf.zeros_like(a)
+    transforms = tf.stack([a, b, x, c, d, y, nothing, nothing], axis=1)
     transformed = tf.raw_ops.ImageProjectiveTransformV3(
         images=images[..., tf.newaxis],
-        transforms=tf.stack([a, b, x, c, d, y, nothing, nothing], axis=1),
+        transforms=transforms[first_image : first_image + count],
         output_shape=[height, width],
         fill_value=0.0,
         interpolation="BILINEAR",
@@ -51,14 +59,16 @@ def affine(images: tf.Tensor, seeds: tf.Tensor) -> tf.Tensor:
     return transformed[..., 0]
 
 
-def elastic(images: tf.Tensor, seeds: tf.Tensor) -> tf.Tensor:
+def elastic(
+    images: tf.Tensor, seeds: tf.Tensor, first_image: int = 0, batch_size: int | None = None
+) -> tf.Tensor:
     """Applies `affine`, and then bends all images of the batch in one random, smooth way.
 
     With one bend for all images, bending is a single matrix product and costs next to nothing.
 
     Args:
         images: float [batch, height, width], with a background of 0.
-        seeds: int64 [2].
+        seeds, first_image, batch_size: as for `affine`.
 
     Returns:
         Images of the same shape and dtype, bilinearly interpolated twice.
@@ -73,7 +83,8 @@ def elastic(images: tf.Tensor, seeds: tf.Tensor) -> tf.Tensor:
     rows = _nearness(tf.reshape(y, [-1, 1]), height)
     columns = _nearness(tf.reshape(x, [-1, 1]), width)
     weights = tf.reshape(rows[:, :, tf.newaxis] * columns[:, tf.newaxis, :], [-1, height * width])
-    flat = tf.reshape(affine(images, seeds), [-1, height * width])
+    affine_images = affine(images, seeds, first_image, batch_size)
+    flat = tf.reshape(affine_images, [-1, height * width])
     return tf.reshape(tf.matmul(flat, weights, transpose_b=True), [-1, height, width])
 
 

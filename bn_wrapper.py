@@ -53,6 +53,7 @@ def batch_norm_wrapper(
     renorm_clipping=None,
     renorm_decay=0.99,
     adjustment=None,
+    cross_replica=None,
     variables_collections=None,
     outputs_collections=None,
     name=None,
@@ -117,6 +118,11 @@ def batch_norm_wrapper(
         renorm_decay: decay of `renorm_mean` and `renorm_stddev`.
         adjustment: function that takes the shape of the inputs (an int32 tensor) and returns a
             pair (factor, offset) to apply to the normalized values, in training only.
+        cross_replica: function that exchanges data with the other replicas of data-parallel
+            training, to normalize with the statistics of the whole batch: takes a vector [k] and
+            returns the vectors of all replicas, [replicas, k], in the same order on each. It is
+            called once in the forward and once in the backward pass. None normalizes with the
+            replica's own part of the batch.
         variables_collections: collections for all variables in addition to the usual ones, a name
             or a list; or a dict of these by variable.
         outputs_collections: collections for the output.
@@ -161,6 +167,7 @@ def batch_norm_wrapper(
             renorm_clipping=renorm_clipping,
             renorm_decay=renorm_decay,
             adjustment=adjustment,
+            cross_replica=cross_replica,
         )
         outputs = place_updates(outputs, updates, updates_collections)
         record_layer(inputs, outputs, variables, axis, epsilon)
@@ -185,6 +192,7 @@ def normalize(inputs, phase_train, variables, moving_averages, epsilon, axis=-1,
     options = _checked_options(inputs, phase_train, variables, epsilon, axis, **options)
     values = _outside_of_cond(inputs, phase_train, options)
     population = _read(population_of(variables))
+    # Both compute the same function; the kernel is faster.
     by_batch = _by_fused_kernel if options.is_fused else _by_moments
     normalized = _choose(
         phase_train,
@@ -215,6 +223,10 @@ def _by_moments(inputs, population, variables, options):
     reduced = [i for i in range(values.shape.ndims) if i not in kept]
 
     centred, origin, mean, var, count = _batch_moments(values, reduced, options)
+    if options.cross_replica is not None:
+        centred, origin, mean, var, count = _over_replicas(
+            values, origin, mean, var, count, options.cross_replica
+        )
     if options.may_be_empty:
         mean, var = _or_of_population(origin, mean, var, count, population, options)
     seen_mean, seen_var = _seen_by_population(origin + mean, var, count, options)
@@ -551,7 +563,7 @@ def _are_given(weight, averages):
 _Options = collections.namedtuple(
     "_Options",
     "axes sizes dtype epsilon is_fused unbiased batch_weights may_be_empty virtual_batch_size "
-    "renorm_clipping renorm_decay adjustment moments has_closed_gradient",
+    "renorm_clipping renorm_decay adjustment cross_replica moments has_closed_gradient",
 )
 
 
@@ -568,13 +580,14 @@ def _checked_options(
     renorm_clipping=None,
     renorm_decay=0.99,
     adjustment=None,
+    cross_replica=None,
     moments=None,
 ):
     """Returns `_Options`.
 
     Args:
         fused, unbiased, batch_weights, virtual_batch_size, renorm_clipping, renorm_decay,
-            adjustment: as in `batch_norm_wrapper`.
+            adjustment, cross_replica: as in `batch_norm_wrapper`.
         moments: None, or a function that replaces `tf.nn.moments` where the fused kernel is not
             used, for example to average over replicas. Takes the values, the dimensions to reduce
             and whether to keep them; returns what `tf.nn.moments` does.
@@ -587,6 +600,8 @@ def _checked_options(
         _check_ghost_batches(virtual_batch_size, axes, batch_weights, adjustment)
         if is_training(phase_train):
             _check_divides(virtual_batch_size, inputs)
+    if cross_replica is not None:
+        _check_cross_replica(cross_replica, batch_weights, virtual_batch_size, adjustment)
     is_fused = _takes_fused_kernel(
         fused,
         is_cheap=axes == [inputs.shape.ndims - 1],
@@ -599,6 +614,7 @@ def _checked_options(
             "virtual_batch_size": virtual_batch_size is not None,
             "renorm": variables.renorm_mean is not None,
             "adjustment": adjustment is not None,
+            "cross_replica": cross_replica is not None,
         },
     )
     return _Options(
@@ -614,6 +630,7 @@ def _checked_options(
         renorm_clipping=renorm_clipping,
         renorm_decay=renorm_decay,
         adjustment=adjustment,
+        cross_replica=cross_replica,
         moments=moments,
         has_closed_gradient=batch_weights is None and adjustment is None and moments is None,
     )
@@ -691,6 +708,44 @@ def _weighted_moments(values, reduced, batch_weights):
     if of_batch:
         values_an_example //= tf.maximum(tf.size(weights), 1)
     return centred, origin, mean, var, total * tf.cast(values_an_example, values.dtype)
+
+
+def _over_replicas(values, origin, mean, var, count, cross_replica):
+    """Merges the moments of all replicas (Chan, Golub & LeVeque 1979), and centres the values anew.
+
+    Each replica's moments are relative to its own origin. Their differences from one origin for all
+    are small, so no digits are lost far from zero; and every replica computes the same bits.
+
+    Args:
+        values: this replica's part of the batch.
+        origin, mean, var, count: see `_batch_moments`.
+        cross_replica: see `batch_norm_wrapper`.
+
+    Returns:
+        What `_batch_moments` does, but of the whole batch; `values` are still this replica's.
+    """
+    # A replica without examples has no mean; what it sends instead must be finite.
+    mean, var = [tf.where_v2(count > 0, moment, tf.zeros_like(moment)) for moment in (mean, var)]
+    moments = [tf.reshape(moment, [-1]) for moment in (origin, mean, var * count)]
+    received = cross_replica(tf.concat([tf.reshape(count, [1])] + moments, axis=0))
+    channels = tf.size(mean)
+    counts, origins, means, deviations = tf.split(received, [1, channels, channels, channels], 1)
+    total = tf.reduce_sum(counts)
+    some_count = tf.maximum(total, 1)
+
+    # The origin of a replica that has examples, and for all replicas the same one.
+    common = tf.gather(origins, tf.argmax(counts[:, 0]))
+    means += origins - common
+    overall = tf.reduce_sum(counts * means, 0) / some_count
+    between = tf.reduce_sum(counts * tf.math.squared_difference(means, overall), 0)
+    overall_var = (tf.reduce_sum(deviations, 0) + between) / some_count
+    common, overall, overall_var = [
+        tf.stop_gradient(tf.reshape(moment, tf.shape(mean)))
+        for moment in (common, overall, overall_var)
+    ]
+    for moment in (common, overall, overall_var):
+        moment.set_shape(mean.shape)
+    return values - common, common, overall, overall_var, tf.stop_gradient(total)
 
 
 def _seen_by_population(mean, var, count, options):
@@ -901,7 +956,27 @@ def _with_closed_gradient(outputs, centred, mean, var, count, beta, scale, optio
     beta = tf.zeros_like(mean) if beta is None else beta + tf.zeros_like(mean)
     inverse_stddev = tf.math.rsqrt(var + options.epsilon)
     others = [centred, mean, inverse_stddev, count, beta, scale]
+    if options.cross_replica is not None:
+        return _with_gradient_over_replicas(outputs, others, options.cross_replica)
     return _with_gradient(_gradient_of_normalized, outputs, others)
+
+
+def _with_gradient_over_replicas(outputs, others, cross_replica):
+    """Returns `outputs` with the closed-form gradient of a batch that is spread over replicas.
+
+    The gradients of scale and beta are those of this replica's loss; like other variables', they
+    are for the training loop to add up. The exchange can't be saved with the graph, so an imported
+    copy of the graph has no gradient here.
+    """
+
+    @tf.custom_gradient
+    def with_gradient(outputs, *others):
+        def gradient(outputs_gradient):
+            return [None] + _normalized_gradients(outputs_gradient, others, cross_replica)
+
+        return tf.identity(outputs), gradient
+
+    return with_gradient(outputs, *others)
 
 
 def _with_gradient(gradient, outputs, others):
@@ -948,18 +1023,33 @@ def _gradient_of_updated(op, gradient, *_):
 
 @_registered
 def _gradient_of_normalized(op, gradient, *_):
-    _, values, mean, inverse_stddev, count, _, scale = op.inputs
+    return [None] + _normalized_gradients(gradient, op.inputs[1:])
+
+
+def _normalized_gradients(gradient, others, cross_replica=None):
+    """Returns the gradients of `others`; see `_with_closed_gradient`."""
+    values, mean, inverse_stddev, count, _, scale = others
     reduced = [i for i, size in enumerate(mean.shape.as_list()) if size == 1]
     beta_gradient = tf.reduce_sum(gradient, reduced, keepdims=True)
     products = tf.reduce_sum(gradient * values, reduced, keepdims=True)
     scale_gradient = inverse_stddev * (products - mean * beta_gradient)
+    of_batch = beta_gradient, scale_gradient
+    if cross_replica is not None:
+        of_batch = _sum_over_replicas(of_batch, cross_replica)
     # scale / stddev * (gradient - its mean - normalized * mean of gradient * normalized)
     factor = scale * inverse_stddev
-    slope = -factor * scale_gradient * inverse_stddev / count
-    offset = -factor * beta_gradient / count - slope * mean
+    slope = -factor * of_batch[1] * inverse_stddev / count
+    offset = -factor * of_batch[0] / count - slope * mean
     values_gradient = factor * gradient + (slope * values + offset)
     # `values_gradient` already includes what `values` do through `mean` and the deviation.
-    return [None, values_gradient, None, None, None, beta_gradient, scale_gradient]
+    return [values_gradient, None, None, None, beta_gradient, scale_gradient]
+
+
+def _sum_over_replicas(values, cross_replica):
+    """Returns the sums over all replicas of two tensors of one shape, in a single exchange."""
+    flat = tf.concat([tf.reshape(value, [-1]) for value in values], axis=0)
+    sums = tf.split(tf.reduce_sum(cross_replica(flat), 0), 2)
+    return [tf.reshape(total, tf.shape(value)) for total, value in zip(sums, values)]
 
 
 # The collection that `layers_of` reads, with a string for each call of a layer: TensorFlow exports
@@ -1395,6 +1485,18 @@ def _check_divides(virtual_batch_size, inputs):
             "virtual_batch_size must divide the batch, but %d does not divide %d"
             % (virtual_batch_size, batch_size)
         )
+
+
+def _check_cross_replica(cross_replica, batch_weights, virtual_batch_size, adjustment):
+    if not callable(cross_replica):
+        raise TypeError("cross_replica must be a function, not %r" % (cross_replica,))
+    for name, other in (
+        ("batch_weights", batch_weights),
+        ("virtual_batch_size", virtual_batch_size),
+        ("adjustment", adjustment),
+    ):
+        if other is not None:
+            raise ValueError("cross_replica does not go with %s" % name)
 
 
 def _check_ghost_batches(size, axes, batch_weights, adjustment):

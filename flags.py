@@ -31,6 +31,7 @@ RUN_FLAGS = (
     "init_stddev",
     "precision",
     "on_nan",
+    "sync_batch_norm",
     "seed",
 )
 
@@ -59,6 +60,7 @@ def define_training() -> None:
     _define_optimization()
     _define_regularization()
     _define_intervals()
+    _define_workers()
     _define_json()
 
 
@@ -277,6 +279,19 @@ def _define_regularization() -> None:
         "Decay of a moving average of the weights, such as 0.999, evaluated in their place; 0 "
         "keeps none. It has its own statistics: of all training images in the last checkpoint, of "
         "the first 1000 for the validation curve and best.ckpt.",
+    )
+
+
+# --- Several workers (docs/distributed.md) ---
+
+
+def _define_workers() -> None:
+    _define_count("workers", 1, "Processes to train in on this machine, each with part of a batch.")
+    flags.DEFINE_bool(
+        "sync_batch_norm",
+        True,
+        "With several workers, normalize with the statistics of the whole batch: the same run, "
+        "whatever their number. Without it, each normalizes its own part.",
     )
 
 

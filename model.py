@@ -16,7 +16,7 @@ import tensorflow.compat.v1 as tf
 from augmentation import AUGMENTATIONS
 from bn_wrapper import fold_batch_norm, layers_of
 from networks import CLASSES, NETWORKS, Layers, Network
-from runtime.graphs import Fold, InferenceGraph, TrainingGraph
+from runtime.graphs import Fold, InferenceGraph, Replica, SharedStep, TrainingGraph
 
 IMAGE_SIZE = 28
 
@@ -61,16 +61,34 @@ def recipe_of(flags: dict[str, Any]) -> Recipe:
     return Recipe(**{name: flags[name] for name in Recipe._fields})
 
 
-def training_graph(network: Network, recipe: Recipe) -> TrainingGraph:
-    """Builds the graph that trains `network` according to `recipe`."""
+def training_graph(
+    network: Network, recipe: Recipe, replica: Replica | None = None
+) -> TrainingGraph:
+    """Builds the graph that trains `network` as described by `recipe`.
+
+    As a `replica`, it takes its part of each batch, and the same step as the others: the loss, the
+    accuracy and the gradients are those of the whole batch.
+    """
     with tf.Graph().as_default() as graph:
         global_step = tf.train.get_or_create_global_step()
         images, labels = _placeholders()
         pixels = _pixels(images)
+        part = (replica.first_image, replica.batch_size) if replica else (0, None)
         if recipe.augment != "none":
             with tf.name_scope("augment"):
-                pixels = AUGMENTATIONS[recipe.augment](pixels, tf.stack([recipe.seed, global_step]))
-        layers = Layers(network, True, recipe.seed, recipe.init_stddev, recipe.dropout)
+                seeds = tf.stack([recipe.seed, global_step])
+                pixels = AUGMENTATIONS[recipe.augment](pixels, seeds, *part)
+        layers = Layers(
+            network,
+            True,
+            recipe.seed,
+            recipe.init_stddev,
+            recipe.dropout,
+            cross_replica=replica.gather if replica and replica.sync_batch_norm else None,
+            updates_collections=tf.GraphKeys.UPDATE_OPS if replica else None,
+            first_image=part[0],
+            batch_size=part[1],
+        )
         logits = layers.logits(layers.embedding(pixels))
         with tf.name_scope("loss"):
             loss = tf.reduce_mean(_cross_entropy(logits, labels))
@@ -85,7 +103,14 @@ def training_graph(network: Network, recipe: Recipe) -> TrainingGraph:
             factor = tf.placeholder_with_default(1.0, [], name="factor")
             rate = factor * recipe.learning_rate * LR_SCHEDULES[recipe.lr_schedule](progress)
         with tf.name_scope("train"):
-            train_op = OPTIMIZERS[recipe.optimizer](rate).minimize(objective, global_step)
+            optimizer = OPTIMIZERS[recipe.optimizer](rate)
+            if replica is None:
+                shared = None
+                train_op = optimizer.minimize(objective, global_step)
+            else:
+                train_op, loss, accuracy, shared = _shared_step(
+                    optimizer, objective, loss, accuracy, replica
+                )
             if recipe.weight_decay:
                 train_op = _decay_weights(rate * recipe.weight_decay, after=train_op)
             if recipe.weight_average:
@@ -110,6 +135,7 @@ def training_graph(network: Network, recipe: Recipe) -> TrainingGraph:
         global_step=global_step,
         is_finite=is_finite,
         initializer=initializer,
+        shared=shared,
     )
 
 
@@ -219,6 +245,36 @@ def _smooth_cross_entropy(logits: tf.Tensor, labels: tf.Tensor, share: float) ->
     return tf.reduce_mean(tf.nn.softmax_cross_entropy_with_logits_v2(labels=smooth, logits=logits))
 
 
+def _shared_step(
+    optimizer: tf.train.Optimizer,
+    objective: tf.Tensor,
+    loss: tf.Tensor,
+    accuracy: tf.Tensor,
+    replica: Replica,
+) -> tuple[tf.Operation, tf.Tensor, tf.Tensor, SharedStep]:
+    """Returns the step of all workers, the loss and accuracy of the whole batch, and the rest.
+
+    No variable changes before all sums have arrived: if a worker is lost, the others have either
+    taken this step or not begun it.
+    """
+    share = replica.images / replica.batch_size
+    stop_wish = tf.placeholder_with_default(0.0, [], name="stop_wish")
+    own = tf.stack([share * tf.cast(loss, tf.float32), share * accuracy, stop_wish])
+    # The gradients of the last layers, and so of the largest one, are computed first.
+    weights = tf.trainable_variables()[::-1]
+    gradients = tf.gradients(share * objective, weights)
+    *gradients, of_all = replica.add_up_all([*gradients, own])
+    arrived = [*gradients, of_all]
+    updates = tf.get_collection(tf.GraphKeys.UPDATE_OPS)
+    replica.hold_back(updates, arrived)
+    with tf.control_dependencies(arrived):
+        step = optimizer.apply_gradients(
+            zip(gradients, weights, strict=True), tf.train.get_global_step()
+        )
+    loss, accuracy, stop_wishes = tf.unstack(of_all)
+    return tf.group(step, *updates), loss, accuracy, SharedStep(stop_wish, stop_wishes)
+
+
 def _decay_weights(share: tf.Tensor, after: tf.Operation) -> tf.Operation:
     """Shrinks the weights, but not scale, beta and biases, by a share.
 
@@ -226,6 +282,7 @@ def _decay_weights(share: tf.Tensor, after: tf.Operation) -> tf.Operation:
     """
     weights = [v for v in tf.trainable_variables() if v.op.name.endswith("/weights")]
     with tf.control_dependencies([after]):
+        share = tf.cast(share, weights[0].dtype.base_dtype)
         return tf.group(*(v.assign_sub(share * v.read_value()) for v in weights))
 
 

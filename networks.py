@@ -1,7 +1,7 @@
 """The networks, from the pixels to the logits."""
 
 import zlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import tensorflow.compat.v1 as tf
@@ -32,16 +32,26 @@ class Layers:
         init_stddev: float | None = None,
         dropout: float = 0.0,
         is_folded: bool = False,
+        cross_replica: Callable[[tf.Tensor], tf.Tensor] | None = None,
+        updates_collections: str | None = None,
+        first_image: int = 0,
+        batch_size: int | None = None,
     ):
-        """Takes the phase of `batch_norm_wrapper`, settings of a `Recipe`, and whether the weights
-        are folded ones.
+        """Takes arguments of `batch_norm_wrapper`, settings of a `Recipe`, whether the weights are
+        folded ones, and, if the images are a part of a batch, which one.
         """
         self._network = network
+        # float64 is for tests that tell rounding from other differences.
+        self._wide = tf.float64 if network.precision == "float64" else tf.float32
         self._phase_train = phase_train
         self._seed = seed
         self._init_stddev = init_stddev
         self._dropout = dropout
         self._is_folded = is_folded
+        self._cross_replica = cross_replica
+        self._updates_collections = updates_collections
+        self._first_image = first_image
+        self._batch_size = batch_size
 
     def convolve(self, inputs: tf.Tensor, size: int, channels: int, gain: float) -> tf.Tensor:
         """A convolution with `size` x `size` weights that keeps height and width. No bias."""
@@ -61,7 +71,12 @@ class Layers:
         if self._network.batch_norm:
             what = "batch_norm"
             outputs = batch_norm_wrapper(
-                inputs, self._phase_train, self._network.bn_decay, self._network.bn_epsilon
+                inputs,
+                self._phase_train,
+                self._network.bn_decay,
+                self._network.bn_epsilon,
+                updates_collections=self._updates_collections,
+                cross_replica=self._cross_replica,
             )
         else:
             what = "bias"
@@ -81,16 +96,25 @@ class Layers:
         # Only two seeds fit, so the first combines the run's seed and the layer.
         seeds = [(self._seed * 2**32 + _checksum_of_scope()) % 2**63, tf.train.get_global_step()]
         # Not in bfloat16, whose random numbers are multiples of 1/128: 0.3 would drop 30.5 %.
-        exact = tf.cast(inputs, tf.float32)
-        kept = tf.nn.experimental.stateless_dropout(exact, self._dropout, tf.stack(seeds))
+        exact = tf.cast(inputs, self._wide)
+        if self._batch_size is None:
+            kept = tf.nn.experimental.stateless_dropout(exact, self._dropout, tf.stack(seeds))
+        else:
+            # What `stateless_dropout` does to this part of the batch.
+            units = inputs.shape.as_list()[-1]
+            shape = [self._batch_size, units]
+            uniform = tf.random.stateless_uniform(shape, tf.stack(seeds), dtype=exact.dtype)
+            part = uniform[self._first_image : self._first_image + tf.shape(inputs)[0]]
+            scaled = exact * (1 / (1 - self._dropout))
+            kept = tf.where_v2(part >= self._dropout, scaled, tf.zeros_like(scaled))
         return tf.cast(kept, inputs.dtype)
 
     def embedding(self, pixels: tf.Tensor) -> tf.Tensor:
         """The network's last hidden layer, float32 [batch, units], for float32 [batch, 28, 28]."""
         pixels = tf.cast(tf.expand_dims(pixels, axis=-1), self._network.precision)
         hidden = NETWORKS[self._network.name](pixels, self)
-        # The next layer is small, and always float32.
-        return tf.cast(hidden, tf.float32, name="embedding")
+        # The next layer is small, and never computed in bfloat16.
+        return tf.cast(hidden, self._wide, name="embedding")
 
     def logits(self, inputs: tf.Tensor) -> tf.Tensor:
         """The last layer, which has a bias: unnormalized log-probabilities, float32 [batch, 10]."""
@@ -114,7 +138,7 @@ class Layers:
             return tf.random.stateless_normal(shape, seeds, stddev=deviation, dtype=dtype)
 
         # Training takes steps too small for bfloat16; folded weights are only read.
-        kept_in = dtype if self._is_folded else tf.float32
+        kept_in = dtype if self._is_folded else self._wide
         return tf.cast(tf.get_variable("weights", shape, kept_in, initializer), dtype)
 
 
@@ -186,7 +210,8 @@ def mlp(pixels: tf.Tensor, layers: Layers) -> tf.Tensor:
 def _add_bias(inputs: tf.Tensor) -> tf.Tensor:
     """Adds a bias variable to each channel, the last axis of `inputs`."""
     channels = inputs.shape.as_list()[-1]
-    bias = tf.get_variable("bias", [channels], initializer=tf.zeros_initializer())
+    kept_in = tf.float64 if inputs.dtype == tf.float64 else tf.float32
+    bias = tf.get_variable("bias", [channels], kept_in, tf.zeros_initializer())
     return tf.nn.bias_add(inputs, tf.cast(bias, inputs.dtype))
 
 

@@ -16,8 +16,15 @@ class Batches:
     statistics of a smaller batch are noisier.
     """
 
-    def __init__(self, images: np.ndarray, labels: np.ndarray, batch_size: int, seed: int):
-        """Takes images [n, ...] and labels [n], without copying them.
+    def __init__(
+        self,
+        images: np.ndarray,
+        labels: np.ndarray,
+        batch_size: int,
+        seed: int,
+        part: slice = slice(None),
+    ):
+        """Takes images [n, ...] and labels [n], without copying them, and which part of each batch.
 
         Raises:
             InputError: there are fewer than `batch_size` images.
@@ -30,8 +37,13 @@ class Batches:
         self._images, self._labels = images, labels
         self.batch_size = batch_size
         self._seed = seed
+        self._part = part
         self._epoch = -1
         self.steps_per_epoch = len(labels) // batch_size
+
+    def taking(self, part: slice) -> "Batches":
+        """Returns these batches, but only a part of each."""
+        return Batches(self._images, self._labels, self.batch_size, self._seed, part)
 
     def batch(self, step: int) -> tuple[np.ndarray, np.ndarray]:
         """Returns the images and labels of a step, counted from 0 over all epochs."""
@@ -40,7 +52,7 @@ class Batches:
             generator = np.random.default_rng([self._seed, epoch])
             self._order = generator.permutation(len(self._labels))
             self._epoch = epoch
-        chosen = self._order[k * self.batch_size : (k + 1) * self.batch_size]
+        chosen = self._order[k * self.batch_size : (k + 1) * self.batch_size][self._part]
         return self._images[chosen], self._labels[chosen]
 
     def first_images(self, count: int) -> tuple[np.ndarray, np.ndarray]:

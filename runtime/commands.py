@@ -16,6 +16,7 @@ from absl import flags as absl_flags
 from runtime import classification, processor
 from runtime.errors import CommandError, InputError
 from runtime.files import write_json
+from runtime.progress import note
 
 
 def run(main: Callable[[], None]) -> None:
@@ -80,6 +81,14 @@ def line(*arguments: str) -> str:
 def tensorboard(logdir: str | pathlib.Path) -> str:
     """Returns the shell command that shows the curves in a folder."""
     return line("-m", "tensorboard.main", f"--logdir={logdir}")
+
+
+def note_next(run: str, summary_dir: str, checkpoint_dir: str) -> None:
+    """Writes what to type after a training."""
+    is_default = absl_flags.FLAGS["checkpoint_dir"].using_default_value
+    where = [] if is_default else [f"--checkpoint_dir={checkpoint_dir}"]
+    note(f"to see the curves: {tensorboard(summary_dir)}")
+    note(f"to evaluate again: {line('evaluate.py', f'--run={run}', *where)}")
 
 
 def fail(message: str, exit_code: int) -> NoReturn:

@@ -13,12 +13,21 @@ class InputError(CommandError):
     exit_code = 2
 
 
+class WorkerLost(CommandError):
+    """Another worker of the same run does not answer any more."""
+
+    def __init__(self, message: str, ranks: list[int]):
+        """Takes the line for the user, and which workers are lost."""
+        super().__init__(message)
+        self.ranks = ranks
+
+
 def reason(error: Exception) -> str:
     """Returns an error's message in one line.
 
     Errors in a TensorFlow graph begin with where they happened; what happened follows the line
     with the node's name.
     """
-    lines = str(error).strip().splitlines()
+    lines = str(error).strip().removeprefix("Graph execution error:").strip().splitlines()
     nodes = [number for number, line in enumerate(lines[:-1]) if line.startswith("Node: ")]
     return lines[nodes[0] + 1] if nodes else lines[0]

@@ -4,14 +4,15 @@ import functools
 import math
 import pathlib
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import numpy as np
 import tensorflow.compat.v1 as tf
 
 from bn_wrapper import population_moments, population_statistics
-from dashboard import projector
-from mnist.datasets import Split
-from runtime import checkpoints, classification, variables
+from dashboard import projector, summaries
+from mnist.datasets import Dataset, Split
+from runtime import checkpoints, classification, commands, variables
 from runtime.checkpoints import Checkpoint
 from runtime.classification import Outcome
 from runtime.errors import InputError
@@ -241,6 +242,28 @@ def classify_with_copies(
             for distortion in range(distorted_copies)
         ]
     return classification.combine([outcome, *copies])
+
+
+def test(
+    evaluator: Evaluator, checkpoint: Checkpoint, dataset: Dataset, folder: pathlib.Path
+) -> dict[str, Any]:
+    """Classifies the test images at the end of a run, and shows the outcome in TensorBoard.
+
+    Args:
+        evaluator: of the network.
+        checkpoint: the weights.
+        dataset: with the test images.
+        folder: of the events.
+
+    Returns:
+        See `classification.result`.
+    """
+    evaluator.restore(checkpoint)
+    outcome = evaluator.classify(*dataset.test)
+    result = classification.result(outcome, dataset.name, "test", checkpoint)
+    again = commands.line("evaluate.py", f"--checkpoint={checkpoint}")
+    summaries.write_test_outcome(folder, dataset.test, outcome, result, again)
+    return result
 
 
 def note_mismatches(run: Run, checkpoint: Checkpoint, distorted_copies: int) -> None:

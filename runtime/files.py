@@ -22,7 +22,7 @@ def make_folder(folder: pathlib.Path) -> None:
         tempfile.TemporaryFile(dir=folder).close()
     except OSError as error:
         raise InputError(
-            f"{folder}: expected a writable folder, found: {error.strerror}"
+            f"{folder}: expected a folder that can be written to, found: {error.strerror}"
         ) from error
 
 

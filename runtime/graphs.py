@@ -1,6 +1,6 @@
 """What training and evaluation need from a graph. `model` builds the graphs."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -10,6 +10,26 @@ from bn_wrapper import Layer
 
 # Maps the values of variables, by name, to the values of others.
 Fold = Callable[[dict[str, np.ndarray]], dict[str, np.ndarray]]
+
+
+class Replica(NamedTuple):
+    """One of several workers that train a network on parts of each batch."""
+
+    workers: int  # how many there are
+    first_image: int  # the place of its first one in the batch
+    images: int  # how many it takes
+    batch_size: int  # of all workers together
+    sync_batch_norm: bool  # whether statistics are those of the whole batch
+    gather: Callable[[tf.Tensor], tf.Tensor]  # from a vector [k] to all workers', [workers, k]
+    add_up_all: Callable[[Sequence[tf.Tensor]], list[tf.Tensor]]  # over all workers
+    hold_back: Callable[[Sequence[tf.Tensor], Sequence[tf.Tensor]], None]  # see `cluster`
+
+
+class SharedStep(NamedTuple):
+    """What the step of several workers has besides."""
+
+    stop_wish: tf.Tensor  # float32 scalar, 0 unless fed: 1 if this worker wants to stop
+    stop_wishes: tf.Tensor  # float32 scalar: how many workers want to stop
 
 
 class TrainingGraph(NamedTuple):
@@ -26,6 +46,7 @@ class TrainingGraph(NamedTuple):
     global_step: tf.Variable  # int64 scalar: steps taken so far
     is_finite: tf.Tensor  # bool scalar: whether no variable is infinite or not a number
     initializer: tf.Operation
+    shared: SharedStep | None  # what else a worker has that is not alone
 
 
 class InferenceGraph(NamedTuple):

@@ -8,6 +8,7 @@ import socket
 from collections.abc import Iterator
 
 from runtime.errors import InputError
+from runtime.files import make_folder
 
 
 @contextlib.contextmanager
@@ -20,6 +21,7 @@ def only_process(run_folder: pathlib.Path) -> Iterator[None]:
     Raises:
         InputError: another process holds the lock, or the file can't be written.
     """
+    make_folder(run_folder.parent)
     path = run_folder.parent / f".{run_folder.name}.lock"
     try:
         file = open(path, "a+")  # noqa: SIM115, closed below, after the lock is let go of

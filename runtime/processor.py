@@ -4,6 +4,8 @@ import os
 import pathlib
 import platform
 
+from runtime.progress import note
+
 CPUINFO = pathlib.Path("/proc/cpuinfo")
 # Instructions that multiply in bfloat16.
 BFLOAT16_FEATURES = ("amx_bf16", "avx512_bf16")
@@ -56,6 +58,13 @@ def use_onednn() -> None:
 def emulates_bfloat16(features: frozenset[str] | None) -> bool:
     """Whether the processor is known to have no bfloat16 instructions."""
     return features is not None and features.isdisjoint(BFLOAT16_FEATURES)
+
+
+def note_precision(precision: str) -> None:
+    """Writes the hint about the precision, if there is one for this processor."""
+    hint = precision_hint(precision, features())
+    if hint:
+        note(hint)
 
 
 def precision_hint(precision: str, features: frozenset[str] | None) -> str | None:

@@ -45,6 +45,8 @@ class Record:
     evaluated_step: int = _field(int, default=0)
     # The steps at which training diverged and the run was rolled back.
     rollbacks: list[int] = _field(list, default_factory=list)
+    # Pairs: a step, and how many workers took the steps after it. Empty: one took all of them.
+    workers: list[list[int]] = _field(list, default_factory=list)
     # The finished run's result on the test images.
     result: dict[str, Any] | None = _field(
         dict,

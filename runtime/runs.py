@@ -160,6 +160,7 @@ def open_run(
     """
     checkpoints.check_path(folder)
     make_folder(folder)
+    make_folder(summary_dir)
     is_unused = _is_unused(folder)
     if is_unused and has_events(summary_dir) and not overwrite:
         raise InputError(

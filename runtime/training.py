@@ -2,6 +2,8 @@
 
 import math
 import pathlib
+import signal
+from typing import Any, NamedTuple
 
 import numpy as np
 import tensorflow.compat.v1 as tf
@@ -12,10 +14,11 @@ from dashboard.summaries import EventWriter
 from mnist.batches import Batches
 from mnist.datasets import Split
 from runtime import checkpoints, markdown, variables
+from runtime.alone import Alone
 from runtime.checkpoints import Checkpoint
 from runtime.classification import Outcome
 from runtime.curve import STEPS_PER_POINT, Clock, Point
-from runtime.errors import CommandError
+from runtime.errors import CommandError, WorkerLost
 from runtime.evaluation import Evaluator
 from runtime.files import writing
 from runtime.graphs import TrainingGraph
@@ -48,6 +51,7 @@ def train(
     validation: Split,
     evaluator: Evaluator,
     summary_dir: pathlib.Path,
+    workers: Alone,
 ) -> Checkpoint:
     """Trains a run from its last checkpoint, or from its start, to its end.
 
@@ -58,6 +62,7 @@ def train(
         validation: the images for the validation curves.
         evaluator: an inference graph of the same network.
         summary_dir: the folder of this run's event files.
+        workers: of which this process is the only one, or the chief.
 
     Returns:
         The last checkpoint.
@@ -68,15 +73,19 @@ def train(
         CommandError: training diverged and may not be rolled back, or not again; or checkpoints or
             curves can't be written.
     """
-    with tf.Session(graph=graph.graph) as session, StopRequest() as stop:
+    workers.number_from_chief(len(run.rollbacks))
+    with workers.session(graph) as session, StopRequest() as stop:
         weights = _Weights(graph, session, run)
         checkpoint = weights.restore_or_initialize()
+        workers.share_weights(session)
         steps_done = checkpoint.step if checkpoint else 0
         if checkpoint is None:
             remove_events(summary_dir)
             projector.remove(summary_dir)
         else:
             note(f"resuming {run.folder} at step {steps_done} of {run.flags['train_steps']}")
+        if workers.count != (run.workers[-1][1] if run.workers else 1):
+            run.workers.append([steps_done, workers.count])
         # If a damaged checkpoint was skipped, evaluations after the resumed one are undone.
         run.evaluated_step = min(run.evaluated_step, steps_done)
         with (
@@ -88,9 +97,43 @@ def train(
             facts = markdown.table(["name", "value"], {**run.flags, **run.dataset}.items())
             train_events.text(steps_done + 1, "flags", facts)
             loop = _Loop(
-                weights, run, batches, validation, evaluator, train_events, validation_events
+                weights,
+                run,
+                batches,
+                validation,
+                evaluator,
+                train_events,
+                validation_events,
+                workers,
             )
             return loop.run_until_done(checkpoint, stop)
+
+
+class Intervals(NamedTuple):
+    """When a run is saved and evaluated: its flags say so."""
+
+    flags: dict[str, Any]
+    has_validation: bool
+
+    def is_save_due(self, step: int) -> bool:
+        """Returns whether there is a checkpoint after this step."""
+        return self._is_due("save_every", step) or self.is_evaluation_due(step)
+
+    def is_evaluation_due(self, step: int) -> bool:
+        """Returns whether the checkpoint after this step is evaluated."""
+        return self.has_validation and self._is_due("eval_every", step)
+
+    def _is_due(self, interval: str, step: int) -> bool:
+        return step % self.flags[interval] == 0 or step == self.flags["train_steps"]
+
+
+class Step(NamedTuple):
+    """What is known of a step. Loss and accuracy are from before it, of all workers' images."""
+
+    loss: float
+    accuracy: float
+    learning_rate: float
+    is_last: bool  # whether a worker wants to stop after it
 
 
 def take_step(
@@ -100,19 +143,32 @@ def take_step(
     labels: np.ndarray,
     rate_factor: float = 1.0,
     trace: tf.RunMetadata | None = None,
-) -> tuple[float, float, float]:
-    """Trains on one batch; returns its loss, its accuracy, and the learning rate of the step.
+    *,
+    wants_to_stop: bool = False,
+    options: tf.RunOptions | None = None,
+) -> Step:
+    """Trains on one batch.
 
-    If given, `trace` is filled with the time and memory of every op.
+    Args:
+        session, graph: of the training graph.
+        images, labels: the batch, or this worker's part of it.
+        rate_factor: by which the schedule's learning rate is multiplied.
+        trace: if given, is filled with the time and memory of every op.
+        wants_to_stop: whether this worker wants all workers to stop after the step.
+        options: of the run.
     """
-    traced = None if trace is None else tf.RunOptions(trace_level=tf.RunOptions.FULL_TRACE)
-    _, loss, accuracy, rate = session.run(
-        (graph.train_op, graph.loss, graph.accuracy, graph.learning_rate),
-        {graph.images: images, graph.labels: labels, graph.rate_factor: rate_factor},
-        options=traced,
-        run_metadata=trace,
+    options = options or tf.RunOptions()
+    if trace is not None:
+        options.trace_level = tf.RunOptions.FULL_TRACE
+    fetches = [graph.train_op, graph.loss, graph.accuracy, graph.learning_rate]
+    feed = {graph.images: images, graph.labels: labels, graph.rate_factor: rate_factor}
+    if graph.shared:
+        fetches.append(graph.shared.stop_wishes)
+        feed[graph.shared.stop_wish] = float(wants_to_stop)
+    _, loss, accuracy, rate, *wishes = session.run(
+        fetches, feed, options=options, run_metadata=trace
     )
-    return loss, accuracy, rate
+    return Step(loss, accuracy, rate, any(wishes) if graph.shared else wants_to_stop)
 
 
 class _Weights:
@@ -174,6 +230,7 @@ class _Loop:
         evaluator: Evaluator,
         train_events: EventWriter,
         validation_events: EventWriter,
+        workers: Alone,
     ):
         self._weights = weights
         self._run = run
@@ -182,8 +239,10 @@ class _Loop:
         self._evaluator = evaluator
         self._train_events = train_events
         self._validation_events = validation_events
+        self._workers = workers
         self._train_steps: int = run.flags["train_steps"]
         self._step_to_trace: int | None = min(TRACED_STEP, self._train_steps)
+        self._intervals = Intervals(run.flags, has_validation=len(validation.labels) > 0)
         self._clock = Clock()
         self._point = Point()
         self._checkpoint: Checkpoint | None = None
@@ -193,9 +252,14 @@ class _Loop:
     def run_until_done(self, checkpoint: Checkpoint | None, stop: StopRequest) -> Checkpoint:
         """Takes the steps after `checkpoint`, and returns the last checkpoint."""
         step = self._go_on_from(checkpoint)
-        if checkpoint and self._is_evaluation_due(step) and self._run.evaluated_step < step:
+        if (
+            checkpoint
+            and self._intervals.is_evaluation_due(step)
+            and self._run.evaluated_step < step
+        ):
             # The run was stopped between a checkpoint and its evaluation.
             self._evaluate(checkpoint)
+        self._workers.release()
         with Progress(self._train_steps, step, self._run.name) as progress:
             while step < self._train_steps:
                 try:
@@ -203,6 +267,9 @@ class _Loop:
                     step = self._train_steps
                 except Diverged as divergence:
                     step = self._roll_back(divergence)
+                except WorkerLost as loss:
+                    raise self._saved_at_the_loss(loss) from loss
+        self._workers.leave()
         note(f"{self._run.name}: {self._clock.report()}")
         assert self._checkpoint is not None, "the last step saves one"
         return self._checkpoint
@@ -214,45 +281,47 @@ class _Loop:
         self._point = Point(seen, self._clock.seconds())
         return checkpoint.step if checkpoint else 0
 
-    def _is_evaluation_due(self, step: int) -> bool:
-        is_due = step % self._run.flags["eval_every"] == 0 or step == self._train_steps
-        return is_due and len(self._validation.labels) > 0
-
-    def _is_save_due(self, step: int) -> bool:
-        is_due = step % self._run.flags["save_every"] == 0 or step == self._train_steps
-        return is_due or self._is_evaluation_due(step)
-
     def _take_steps(self, steps_done: int, progress: Progress, stop: StopRequest) -> None:
         batches = self._batches.ahead(steps_done, self._train_steps)
         for step, batch in enumerate(batches, steps_done + 1):
-            loss, rate = self._take_step(step, *batch)
-            stopped_by = stop.signal_number
-            if self._is_save_due(step) or stopped_by:
-                checkpoint = self._save(step, rate)
-                if self._is_evaluation_due(step):
+            taken = self._take_step(step, *batch, stop.signal_number is not None)
+            if self._intervals.is_save_due(step) or taken.is_last:
+                checkpoint = self._save(step, taken.learning_rate)
+                if self._intervals.is_evaluation_due(step):
                     self._evaluate(checkpoint)
-            progress.update(step, self._facts(loss))
-            if stopped_by and step < self._train_steps:
+                self._workers.release()
+            progress.update(step, self._facts(taken.loss))
+            if taken.is_last and step < self._train_steps:
                 raise Interrupted(
-                    stopped_by,
+                    # Without a signal of its own, another worker got it.
+                    stop.signal_number or signal.SIGINT,
                     f"saved {self._checkpoint}; "
                     "the same command (without --overwrite) resumes from there",
                 )
 
-    def _take_step(self, step: int, images: np.ndarray, labels: np.ndarray) -> tuple[float, float]:
-        """Trains on one batch; returns its loss and the learning rate."""
+    def _take_step(
+        self, step: int, images: np.ndarray, labels: np.ndarray, wants_to_stop: bool
+    ) -> Step:
         trace = tf.RunMetadata() if step == self._step_to_trace else None
-        loss, accuracy, rate = take_step(
-            self._weights.session, self._weights.graph, images, labels, self._rate_factor(), trace
-        )
-        if not math.isfinite(loss):
-            raise Diverged(step, rate, f"the loss is {loss}")
+        with self._workers.watched():
+            taken = take_step(
+                self._weights.session,
+                self._weights.graph,
+                images,
+                labels,
+                self._rate_factor(),
+                trace,
+                wants_to_stop=wants_to_stop,
+                options=self._workers.options,
+            )
+        if not math.isfinite(taken.loss):
+            raise Diverged(step, taken.learning_rate, f"the loss is {taken.loss}")
         if trace is not None:
             self._write_trace(step, trace)
-        self._point.add(loss, accuracy, len(labels))
+        self._point.add(taken.loss, taken.accuracy, self._batches.batch_size)
         if step % STEPS_PER_POINT == 0:
-            self._write_point(step, rate)
-        return loss, rate
+            self._write_point(step, taken.learning_rate)
+        return taken
 
     def _write_trace(self, step: int, trace: tf.RunMetadata) -> None:
         with self._clock.stopped(EVALUATING):
@@ -286,6 +355,7 @@ class _Loop:
 
     def _save(self, step: int, learning_rate: float) -> Checkpoint:
         with self._clock.stopped(SAVING):
+            self._workers.average_statistics(self._weights.session)
             # The run may be rolled back to this checkpoint, so it must be good.
             if not self._weights.are_finite():
                 raise Diverged(step, learning_rate, "a variable is infinite or not a number")
@@ -298,10 +368,13 @@ class _Loop:
         with self._clock.stopped(EVALUATING):
             if self._run.flags["weight_average"]:
                 some = self._batches.first_images(IMAGES_FOR_STATISTICS)
-                self._evaluator.restore_average(checkpoint, *some)
+                keep_waiting = self._workers.keep_waiting
+                self._evaluator.restore_average(checkpoint, *some, on_batch=keep_waiting)
             else:
                 self._evaluator.restore(checkpoint)
-            outcome = self._evaluator.classify(*self._validation)
+            outcome = self._evaluator.classify(
+                *self._validation, on_batch=self._workers.keep_waiting
+            )
             self._validation_accuracy = outcome.accuracy
             self._validation_events.scalars(step, outcome.scalars)
             self._validation_events.serialized(step, self._evaluator.histograms(*self._validation))
@@ -336,7 +409,17 @@ class _Loop:
         rollbacks.append(divergence.step)
         self._run.save()
         step = self._go_on_from(self._weights.restore_or_initialize())
+        self._workers.share_weights(self._weights.session)
+        self._workers.release()
         for events in (self._train_events, self._validation_events):
             events.void_from(step + 1)
         note(f"{divergence}; back to step {step} with {self._rate_factor():g} of the learning rate")
         return step
+
+    def _saved_at_the_loss(self, loss: WorkerLost) -> CommandError:
+        """Saves the last step that all workers have taken; returns what to tell the user."""
+        done = int(self._weights.session.run(self._weights.graph.global_step))
+        checkpoint = self._weights.save(done, list(self._point.seen))
+        return CommandError(
+            f"{loss}; saved {checkpoint}; started again, all workers resume from there"
+        )

@@ -54,9 +54,9 @@ class Trial:
         """Takes the steps; yields each one's number, loss and accuracy."""
         for step, batch in enumerate(self.batches.ahead(0, self.train_steps), 1):
             started = time.perf_counter()
-            loss, accuracy, _ = take_step(self.session, self.graph, *batch)
+            taken = take_step(self.session, self.graph, *batch)
             self.seconds += time.perf_counter() - started
-            yield step, loss, accuracy
+            yield step, taken.loss, taken.accuracy
 
     def variables(self) -> dict[str, Any]:
         """Returns the values of all variables by name."""

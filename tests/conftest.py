@@ -3,6 +3,7 @@
 import os
 import pathlib
 
+import coverage
 import pytest
 
 from mnist import datasets
@@ -14,6 +15,16 @@ processor.use_onednn()
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 LONGEST = "system/test_originals.py"
+# The quick tests cover the lines of batch norm; tracing these too takes 40 % longer.
+UNTRACED = {
+    "test_averages",
+    "test_bn_tools",
+    "test_copies",
+    "test_functions",
+    "test_install",
+    "test_keras",
+    "test_originals",
+}
 MNIST_DIR = os.environ.get("MNIST_DIR")
 
 
@@ -31,6 +42,25 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if "real_mnist" in getattr(item, "fixturenames", ()):
             item.add_marker("mnist")
+
+
+def pytest_xdist_auto_num_workers() -> int:
+    """Runs one process more than there are cores, since many tests wait for other processes."""
+    return processor.cores() + 1
+
+
+@pytest.fixture(autouse=True)
+def untraced(request, monkeypatch):
+    """Turns coverage off, here and in commands, for the tests of `UNTRACED` in tests/system."""
+    running = coverage.Coverage.current()
+    is_traced = request.path.parent.name != "system" or request.path.stem not in UNTRACED
+    if running is None or is_traced:
+        yield
+        return
+    running.stop()
+    monkeypatch.setenv("COVERAGE_PROCESS_CONFIG", "")
+    yield
+    running.start()
 
 
 @pytest.fixture(scope="session")

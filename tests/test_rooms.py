@@ -9,7 +9,7 @@ from tests.helpers import PROJECT
 COMMANDS = {"train", "evaluate", "compare"}
 NETWORKS = {"model", "networks", "augmentation"}
 TO_COPY = {"bn_wrapper", "bn_compat"}
-ROOMS = {"mnist", "runtime", "dashboard", "studies", "benchmarks"}
+ROOMS = {"mnist", "runtime", "dashboard", "cluster", "studies", "benchmarks"}
 ALL = COMMANDS | NETWORKS | TO_COPY | ROOMS | {"flags", "tests"}
 
 # The project's modules and folders that each may import.
@@ -23,6 +23,7 @@ ALLOWED = {
     "mnist": {"mnist", "runtime"},
     "dashboard": {"dashboard", "mnist", "runtime"},
     "runtime": {"runtime", "dashboard", "bn_wrapper", "mnist"},
+    "cluster": {"cluster", "runtime", "mnist", "bn_wrapper", "model"},
     "studies": ALL - COMMANDS - {"benchmarks", "tests"},
     "benchmarks": ALL - COMMANDS - {"tests"},
     **dict.fromkeys(COMMANDS, ALL - COMMANDS - {"tests", "benchmarks"}),
@@ -51,5 +52,5 @@ def test_a_room_imports_those_that_it_may(room):
 def test_the_model_has_of_runtime_the_types_of_its_graphs_only():
     text = (PROJECT / "model.py").read_text()
     assert [line for line in text.splitlines() if "runtime" in line] == [
-        "from runtime.graphs import Fold, InferenceGraph, TrainingGraph"
+        "from runtime.graphs import Fold, InferenceGraph, Replica, SharedStep, TrainingGraph"
     ]

@@ -14,11 +14,11 @@ POISONED_STEP = 12
 def poison(take_step):
     """Returns a `take_step` that damages the weights before a certain step."""
 
-    def take_poisoned_step(session, graph, images, labels, rate_factor=1.0, trace=None):
+    def take_poisoned_step(session, graph, images, labels, rate_factor=1.0, trace=None, **options):
         if session.run(graph.global_step) == POISONED_STEP - 1 and rate_factor > 0.25:
             (weights,) = [v for v in session.graph.get_collection("variables") if is_last(v)]
             weights.load(np.full(weights.shape, np.nan), session)
-        return take_step(session, graph, images, labels, rate_factor, trace)
+        return take_step(session, graph, images, labels, rate_factor, trace, **options)
 
     return take_poisoned_step
 

@@ -1,0 +1,105 @@
+"""What workers exchange inside of a step: sums of gradients, batch statistics, weights.
+
+All workers build the same graph, so the order of building gives an exchange the same key on each.
+"""
+
+import itertools
+from collections.abc import Iterator, Sequence
+
+import tensorflow.compat.v1 as tf
+
+GROUP_KEY = 1
+# A buffer is sent as soon as it has this many bytes of gradients, while the backward pass of the
+# layers before goes on; smaller buffers cost more for each byte.
+BUFFER_BYTES = 2**20
+
+
+class Exchange:
+    """Builds exchanges between the workers. No key is used twice in a process."""
+
+    def __init__(self, workers: int, rank: int, first_key: int):
+        """Takes the number of workers, which one this is, and the first of the keys."""
+        self._workers = workers
+        self._rank = rank
+        self._keys = itertools.count(first_key)
+
+    def gather(self, vector: tf.Tensor) -> tf.Tensor:
+        """Returns the vectors [k] of all workers, [workers, k], by rank."""
+        return tf.raw_ops.CollectiveGatherV2(
+            input=vector[tf.newaxis], ordering_token=[], **self._next_keys()
+        )
+
+    def add_up(self, vector: tf.Tensor) -> tf.Tensor:
+        """Returns the sum of all workers' vectors, with the same bits on each."""
+        return tf.raw_ops.CollectiveReduceV2(
+            input=vector, merge_op="Add", final_op="Id", ordering_token=[], **self._next_keys()
+        )
+
+    def add_up_all(self, tensors: Sequence[tf.Tensor]) -> list[tf.Tensor]:
+        """Returns the sums of each tensor over all workers, sent in a few large buffers.
+
+        Args:
+            tensors: in the order in which they are computed, of static shapes.
+        """
+        sums: list[tf.Tensor] = []
+        for buffer in _buffers(tensors):
+            sizes = [tensor.shape.num_elements() for tensor in buffer]
+            flat = tf.concat([tf.reshape(tensor, [-1]) for tensor in buffer], axis=0)
+            parts = tf.split(self.add_up(flat), sizes)
+            sums += [
+                tf.reshape(part, tensor.shape) for part, tensor in zip(parts, buffer, strict=True)
+            ]
+        return sums
+
+    def from_chief(self, value: tf.Tensor) -> tf.Tensor:
+        """Returns the chief's value of a tensor of static shape."""
+        if self._rank == 0:
+            return tf.raw_ops.CollectiveBcastSendV2(input=value, **self._next_keys())
+        return tf.raw_ops.CollectiveBcastRecvV2(
+            T=value.dtype.base_dtype, shape=value.shape.as_list(), **self._next_keys()
+        )
+
+    def _next_keys(self) -> dict[str, int]:
+        return {
+            "group_size": self._workers,
+            "group_key": GROUP_KEY,
+            "instance_key": next(self._keys),
+        }
+
+
+def hold_back(updates: Sequence[tf.Tensor], until: Sequence[tf.Tensor]) -> None:
+    """Makes the assignments behind `updates` wait for `until`, which was built after them.
+
+    Otherwise a worker that is lost in the middle of a step would leave the others with averages of
+    this step and weights of the one before. There is no public way to order ops after the fact.
+    """
+    waited_for = [tensor.op for tensor in until]
+    for assignment in _assignments_behind([update.op for update in updates]):
+        assignment._add_control_inputs(waited_for)
+
+
+def _assignments_behind(ops: list[tf.Operation]) -> list[tf.Operation]:
+    found, seen, to_visit = [], set(ops), list(ops)
+    while to_visit:
+        op = to_visit.pop()
+        if op.type.startswith("Assign"):
+            found.append(op)
+            continue
+        before = [tensor.op for tensor in op.inputs] + list(op.control_inputs)
+        to_visit += [each for each in before if each not in seen]
+        seen.update(before)
+    return found
+
+
+def _buffers(tensors: Sequence[tf.Tensor]) -> Iterator[list[tf.Tensor]]:
+    """Yields the tensors in groups of one dtype and about `BUFFER_BYTES`."""
+    buffer: list[tf.Tensor] = []
+    size = 0
+    for tensor in tensors:
+        if buffer and (size >= BUFFER_BYTES or tensor.dtype != buffer[0].dtype):
+            yield buffer
+            buffer, size = [], 0
+        buffer.append(tensor)
+        size += tensor.shape.num_elements() * tensor.dtype.size
+    if buffer:
+        yield buffer

@@ -1,0 +1,110 @@
+"""The training loop of a worker that is not the chief: it steps along, and writes nothing."""
+
+import math
+import pathlib
+import signal
+from typing import TYPE_CHECKING, Any
+
+import tensorflow.compat.v1 as tf
+
+import model
+from mnist.batches import Batches
+from runtime import checkpoints
+from runtime.alone import FINISHED
+from runtime.errors import CommandError, WorkerLost
+from runtime.files import make_folder
+from runtime.graphs import TrainingGraph
+from runtime.interruption import Interrupted, StopRequest
+from runtime.training import MOST_ROLLBACKS, Diverged, Intervals, take_step
+
+if TYPE_CHECKING:
+    from cluster.workers import Workers
+
+
+def follow(
+    workers: "Workers",
+    flags: dict[str, Any],
+    batches: Batches,
+    folder: pathlib.Path,
+    has_validation: bool,
+) -> None:
+    """Takes the steps of a run together with the chief, to its end.
+
+    Args:
+        workers: this one and the others.
+        flags: of the run.
+        batches: this worker's part of each.
+        folder: the run's; if the chief is lost, this worker saves its weights in a folder in it.
+        has_validation: whether the chief evaluates.
+
+    Raises:
+        Interrupted: Ctrl-C or SIGTERM on one of the workers.
+        CommandError: a worker is lost, or training diverged.
+    """
+    rollbacks = workers.number_from_chief()
+    if rollbacks == FINISHED:
+        return
+    network = model.network_of(flags)
+    graph = model.training_graph(network, model.recipe_of(flags), workers.replica)
+    intervals = Intervals(flags, has_validation)
+    with workers.session(graph) as session, StopRequest() as stop:
+        while True:
+            workers.share_weights(session)
+            workers.wait_for_chief()
+            first_step = int(session.run(graph.global_step))
+            try:
+                _follow_from(
+                    first_step, graph, session, intervals, batches, rollbacks, workers, stop
+                )
+                return workers.leave()
+            except Diverged as divergence:
+                rollbacks += 1
+                if flags["on_nan"] == "stop" or rollbacks > MOST_ROLLBACKS:
+                    raise CommandError(str(divergence)) from None
+            except WorkerLost as loss:
+                saved = _save(graph, session, folder / f"worker-{workers.rank}")
+                raise CommandError(f"{loss}; saved {saved}") from loss
+
+
+def _follow_from(
+    steps_done: int,
+    graph: TrainingGraph,
+    session: tf.Session,
+    intervals: Intervals,
+    batches: Batches,
+    rollbacks: int,
+    workers: "Workers",
+    stop: StopRequest,
+) -> None:
+    train_steps = intervals.flags["train_steps"]
+    for step, batch in enumerate(batches.ahead(steps_done, train_steps), steps_done + 1):
+        with workers.watched():
+            taken = take_step(
+                session,
+                graph,
+                *batch,
+                0.5**rollbacks,
+                wants_to_stop=stop.signal_number is not None,
+                options=workers.options,
+            )
+        if not math.isfinite(taken.loss):
+            raise Diverged(step, taken.learning_rate, f"the loss is {taken.loss}")
+        if intervals.is_save_due(step) or taken.is_last:
+            workers.average_statistics(session)
+            if not session.run(graph.is_finite):
+                raise Diverged(step, taken.learning_rate, "a variable is infinite or NaN")
+            workers.wait_for_chief()
+        if taken.is_last and step < train_steps:
+            raise Interrupted(
+                stop.signal_number or signal.SIGINT,
+                "with all workers; the same commands (without --overwrite) resume",
+            )
+
+
+def _save(graph: TrainingGraph, session: tf.Session, folder: pathlib.Path) -> str:
+    make_folder(folder)
+    with graph.graph.as_default():
+        saver = tf.train.Saver(save_relative_paths=True)
+    path = str(folder / checkpoints.MODEL)
+    step = int(session.run(graph.global_step))
+    return saver.save(session, path, global_step=step, write_meta_graph=False)

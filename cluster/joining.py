@@ -1,0 +1,42 @@
+"""Joining the other workers, if there are any."""
+
+import contextlib
+from collections.abc import Iterator
+from typing import Any
+
+from cluster import layout
+from runtime.alone import Alone
+from runtime.progress import note
+
+
+@contextlib.contextmanager
+def joined(flags: dict[str, Any], dataset: dict[str, Any]) -> Iterator[Alone]:
+    """Makes this process one of the workers that TF_CONFIG or Slurm describes, or the only one.
+
+    Args:
+        flags: of the run, the same on all workers.
+        dataset: what identifies the data, likewise.
+
+    Raises:
+        InputError: the description is malformed, or another worker has other code, data or flags.
+        WorkerLost: another worker did not start.
+    """
+    found = layout.of_environment()
+    if found is None:
+        yield Alone()
+        return
+    # Not at the top of the file, since it imports TensorFlow.
+    from cluster.workers import Workers
+
+    with Workers(found, flags["batch_size"], sync_batch_norm=flags["sync_batch_norm"]) as workers:
+        if not layout.is_out_of_reach():
+            note(
+                f"warning: TensorFlow's server listens on port {found.port} of every interface, "
+                "without authentication, and gives access to this machine's files: let nothing but "
+                "the other workers reach it (docs/distributed.md)"
+            )
+        workers.wait_for_all()
+        workers.check_agreement(
+            {"data": dataset, **{f"--{name}": value for name, value in flags.items()}}
+        )
+        yield workers

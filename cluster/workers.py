@@ -1,0 +1,321 @@
+"""The exchange between workers in their sessions, and what to do when one of them is gone."""
+
+import concurrent.futures
+import contextlib
+import hashlib
+import os
+import pathlib
+import threading
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import grpc
+import numpy as np
+import tensorflow.compat.v1 as tf
+
+from bn_wrapper import layers_of
+from cluster import collectives
+from cluster.layout import Layout
+from mnist.batches import Batches
+from runtime.alone import Alone
+from runtime.errors import CommandError, InputError, WorkerLost, reason
+from runtime.graphs import Replica, TrainingGraph
+from runtime.progress import note
+
+# How long the others are waited for at the start.
+START_SECONDS = 120.0
+# A step that takes longer than this, and than ten times the slowest one before, is given up.
+STEP_SECONDS = 15.0
+FIRST_STEP_SECONDS = 120.0
+# The chief gives a sign of life this often while the others wait for it.
+SIGN_SECONDS = 3.0
+# How long a server may take to answer.
+ANSWER_SECONDS = 4.0
+# What TensorFlow raises where a worker is gone, or waits for one too long.
+LOSSES = (
+    tf.errors.UnavailableError,
+    tf.errors.DeadlineExceededError,
+    tf.errors.AbortedError,
+    tf.errors.CancelledError,
+    tf.errors.InternalError,
+    tf.errors.UnknownError,
+)
+
+
+class Workers(Alone):
+    """This process as one of several workers."""
+
+    def __init__(self, layout: Layout, batch_size: int, *, sync_batch_norm: bool):
+        """Starts this worker's server.
+
+        Args:
+            layout: who the workers are.
+            batch_size: of all workers together.
+            sync_batch_norm: whether statistics are those of the whole batch.
+
+        Raises:
+            InputError: there are more workers than images in a batch, or the port is taken.
+        """
+        self.layout = layout
+        self.rank = layout.rank
+        self.is_chief = self.rank == 0
+        self.count = len(layout.addresses)
+        if self.count > batch_size:
+            raise InputError(
+                f"--batch_size: expected an image for each of {self.count} workers, found "
+                f"{batch_size}"
+            )
+        self._exchange = collectives.Exchange(self.count, layout.rank, first_key=1)
+        # Apart, since the training graph may be built earlier on one worker than on another.
+        in_training = collectives.Exchange(self.count, layout.rank, first_key=10**6)
+        self._in_training = in_training
+        bounds = [batch_size * rank // self.count for rank in range(self.count + 1)]
+        self.part = slice(bounds[layout.rank], bounds[layout.rank + 1])
+        self._replica = Replica(
+            workers=self.count,
+            first_image=bounds[layout.rank],
+            images=bounds[layout.rank + 1] - bounds[layout.rank],
+            batch_size=batch_size,
+            sync_batch_norm=sync_batch_norm,
+            gather=in_training.gather,
+            add_up_all=in_training.add_up_all,
+            hold_back=collectives.hold_back,
+        )
+        # Each session sees this worker only, so none waits for the others' sessions.
+        self._config = tf.ConfigProto(device_filters=[f"/job:worker/task:{layout.rank}"])
+        self._config.experimental.collective_group_leader = "/job:worker/replica:0/task:0"
+        try:
+            self._server = tf.train.Server(
+                tf.train.ClusterSpec({"worker": layout.addresses}),
+                "worker",
+                layout.rank,
+                config=self._config,
+            )
+        except tf.errors.OpError as error:
+            raise InputError(
+                f"{layout.addresses[layout.rank]}: expected a free port for this worker's server, "
+                f"found: {reason(error)}"
+            ) from None
+        self._limit = FIRST_STEP_SECONDS
+        self._slowest = 0.0
+        self._last_sign = 0.0
+
+    def __enter__(self) -> "Workers":
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *exception: object) -> None:
+        if kind is not None and issubclass(kind, WorkerLost):
+            # A worker that is gone at once would be taken for the one that failed first.
+            time.sleep(2 * ANSWER_SECONDS)
+
+    @property
+    def replica(self) -> Replica:
+        """Its part of each batch."""
+        return self._replica
+
+    @property
+    def options(self) -> tf.RunOptions:
+        """For the runs of a step: how long it may take."""
+        return tf.RunOptions(timeout_in_ms=int(1000 * self._limit))
+
+    def wait_for_all(self) -> None:
+        """Waits until every worker's server answers.
+
+        Raises:
+            WorkerLost: one does not in `START_SECONDS`.
+        """
+        deadline = time.monotonic() + START_SECONDS
+        missing = self._silent(ANSWER_SECONDS)
+        while missing:
+            if time.monotonic() > deadline:
+                raise WorkerLost(
+                    f"{self._names(missing)} did not start within {START_SECONDS:.0f} s; start all "
+                    "workers with the same flags and the same cluster in TF_CONFIG",
+                    missing,
+                )
+            note(f"waiting for {self._names(missing)}")
+            missing = self._silent(2 * ANSWER_SECONDS)
+
+    def check_agreement(self, facts: dict[str, object]) -> None:
+        """Refuses to train with workers that have other code, versions, data or flags.
+
+        Args:
+            facts: data and flags, by the names that an error shows.
+
+        Raises:
+            InputError: on each worker, naming what differs.
+        """
+        facts = {"code": _code(), "TensorFlow": tf.__version__, **facts}
+        names = sorted(facts)
+        # With other code, there may be other facts.
+        for some in (["code"], names):
+            digests = self._gather([_digest(facts[name]) for name in some])
+            differing = [
+                f"{name} (worker {rank})"
+                for column, name in enumerate(some)
+                for rank in range(len(digests))
+                if digests[rank, column] != digests[0, column]
+            ]
+            if differing:
+                raise InputError(
+                    "expected all workers to have the same code, data and flags as worker 0, found "
+                    f"differences in {', '.join(differing)}"
+                )
+
+    def follow(
+        self, flags: dict[str, Any], batches: Batches, folder: pathlib.Path, has_validation: bool
+    ) -> None:
+        """Trains as a worker that is not the chief; see `cluster.follower`."""
+        from cluster import follower
+
+        follower.follow(self, flags, batches, folder, has_validation)
+
+    def leave(self) -> None:
+        """Waits until all workers have taken the last step, unless one is gone already."""
+        with contextlib.suppress(CommandError):
+            self._gather([0])
+
+    def number_from_chief(self, number: int = 0) -> int:
+        """Returns the chief's number."""
+        with tf.Graph().as_default() as graph:
+            received = self._exchange.from_chief(tf.constant(number))
+        with self._plain_session(graph) as session, self.watched():
+            return int(session.run(received, options=self.options))
+
+    def session(self, graph: TrainingGraph) -> tf.Session:
+        """Opens a session on the training graph, and adds to it what workers exchange."""
+        with graph.graph.as_default():
+            self._receive_weights = tf.group(
+                *(
+                    variable.assign(self._in_training.from_chief(variable.read_value()))
+                    for variable in tf.global_variables()
+                )
+            )
+            self._average_statistics = self._averaging()
+            self._sign = tf.placeholder(tf.int32, [])
+            self._received_sign = self._in_training.from_chief(self._sign)
+        self._session = self._plain_session(graph.graph)
+        return self._session
+
+    @contextlib.contextmanager
+    def watched(self) -> Iterator[None]:
+        """Turns the loss of another worker in the block into a `WorkerLost` that names it."""
+        began = time.monotonic()
+        # In case that TensorFlow does not keep the limit of `options`.
+        watchdog = threading.Timer(self._limit + 2 * STEP_SECONDS, self._give_up)
+        watchdog.daemon = True
+        watchdog.start()
+        try:
+            yield
+        except LOSSES as error:
+            raise self._loss(error) from error
+        finally:
+            watchdog.cancel()
+        self._slowest = max(self._slowest, time.monotonic() - began)
+        self._limit = max(STEP_SECONDS, 10 * self._slowest)
+
+    def share_weights(self, session: tf.Session) -> None:
+        """Gives all variables their values on the chief; every worker calls this together."""
+        with self.watched():
+            session.run(self._receive_weights, options=self.options)
+
+    def average_statistics(self, session: tf.Session) -> None:
+        """Makes population statistics the mean over all workers, which call this together."""
+        if self._average_statistics is not None:
+            with self.watched():
+                session.run(self._average_statistics, options=self.options)
+
+    def keep_waiting(self) -> None:
+        """Tells the others that wait for the chief that it is still busy; it calls this often."""
+        if time.monotonic() - self._last_sign > SIGN_SECONDS:
+            self._give_sign(is_done=False)
+
+    def release(self) -> None:
+        """Lets the workers that wait for the chief go on."""
+        self._give_sign(is_done=True)
+
+    def wait_for_chief(self) -> None:
+        """Waits until the chief has saved and evaluated, for as long as it gives signs of life."""
+        is_done = False
+        while not is_done:
+            with self.watched():
+                is_done = bool(self._session.run(self._received_sign, options=self.options))
+
+    def _give_sign(self, is_done: bool) -> None:
+        with self.watched():
+            self._session.run(self._received_sign, {self._sign: is_done}, options=self.options)
+        self._last_sign = time.monotonic()
+
+    def _averaging(self) -> tf.Operation | None:
+        if self.replica.sync_batch_norm:
+            return None
+        statistics = [
+            variable
+            for layer in layers_of(tf.get_default_graph())
+            for variable in (layer.variables.pop_mean, layer.variables.pop_var)
+        ]
+        if not statistics:
+            return None
+        sums = self._in_training.add_up_all([variable.read_value() for variable in statistics])
+        with tf.control_dependencies(sums):
+            return tf.group(
+                *(
+                    variable.assign(total / self.count)
+                    for variable, total in zip(statistics, sums, strict=True)
+                )
+            )
+
+    def _gather(self, values: list[int]) -> np.ndarray:
+        with tf.Graph().as_default() as graph:
+            gathered = self._exchange.gather(tf.constant(values, tf.int64))
+        with self._plain_session(graph) as session, self.watched():
+            return session.run(gathered, options=self.options)
+
+    def _plain_session(self, graph: tf.Graph) -> tf.Session:
+        return tf.Session(self._server.target, graph=graph, config=self._config)
+
+    def _loss(self, error: tf.errors.OpError) -> CommandError:
+        silent = self._silent(ANSWER_SECONDS)
+        if silent:
+            return WorkerLost(f"{self._names(silent)} does not answer any more", silent)
+        return CommandError(f"the exchange with the other workers failed: {reason(error)}")
+
+    def _give_up(self) -> None:
+        silent = self._silent(ANSWER_SECONDS)
+        note(f"{self._names(silent) or 'the exchange'} does not answer any more")
+        os._exit(1)
+
+    def _silent(self, seconds: float) -> list[int]:
+        """Returns the ranks of the workers whose servers do not answer."""
+        others = [rank for rank in range(self.count) if rank != self.layout.rank]
+        with concurrent.futures.ThreadPoolExecutor(len(others)) as pool:
+            answers = pool.map(lambda rank: _answers(self.layout.addresses[rank], seconds), others)
+        return [rank for rank, does in zip(others, answers, strict=True) if not does]
+
+    def _names(self, ranks: list[int]) -> str:
+        return " and ".join(f"worker {rank} at {self.layout.addresses[rank]}" for rank in ranks)
+
+
+def _answers(address: str, seconds: float) -> bool:
+    # A connection is not enough: the system accepts one for a process that is stopped.
+    with grpc.insecure_channel(address) as channel:
+        try:
+            grpc.channel_ready_future(channel).result(timeout=seconds)
+        except grpc.FutureTimeoutError:
+            return False
+    return True
+
+
+def _digest(fact: object) -> int:
+    return int.from_bytes(hashlib.sha256(repr(fact).encode()).digest()[:8], "big", signed=True)
+
+
+def _code() -> str:
+    """Returns a fingerprint of the program."""
+    project = pathlib.Path(__file__).resolve().parents[1]
+    content = hashlib.sha256()
+    for room in (".", "cluster", "dashboard", "mnist", "runtime"):
+        for path in sorted((project / room).glob("*.py")):
+            content.update(path.read_bytes())
+    return content.hexdigest()
