@@ -1,0 +1,283 @@
+"""Several workers: the same run whatever their number, and no hang whatever happens to one."""
+
+import concurrent.futures
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+
+from cluster import layout
+from runtime.errors import InputError
+from tests.helpers import (
+    PROJECT,
+    assert_same_variables,
+    command,
+    last_line,
+    made_once,
+    run_command,
+)
+
+MLP = ["--model=mlp", "--train_steps=60", "--batch_size=32", "--eval_every=30", "--save_every=10"]
+CHECKPOINTS = "checkpoints/mlp-bn"
+
+
+def addresses(count):
+    """Free addresses, each on another of the loopback's."""
+    sockets = [socket.create_server((f"127.0.0.{i + 1}", 0)) for i in range(count)]
+    found = ["{}:{}".format(*each.getsockname()) for each in sockets]
+    for each in sockets:
+        each.close()
+    return found
+
+
+def environment(workers, rank):
+    task = {"type": "worker", "index": rank}
+    config = json.dumps({"cluster": {"worker": workers}, "task": task})
+    return {"TF_CONFIG": config}
+
+
+class Cluster:
+    """Workers of a run in `folder`, as processes that can be hurt."""
+
+    def __init__(self, folder, flags, count=2, program=()):
+        self.folder = folder
+        self.flags = flags
+        self.addresses = addresses(count)
+        self.program = program or command("train.py")
+        self.processes = {}
+
+    def start(self, *ranks, flags=()):
+        for rank in ranks:
+            self.processes[rank] = subprocess.Popen(
+                [*self.program, *self.flags, *flags],
+                cwd=self.folder,
+                env={**os.environ, **environment(self.addresses, rank)},
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                text=True,
+            )
+
+    def end(self, rank, seconds=60):
+        """Waits for a worker; returns its exit code, its standard output and standard error."""
+        process = self.processes[rank]
+        stdout, stderr = process.communicate(timeout=seconds)
+        return process.returncode, stdout, stderr
+
+    def wait_for_step(self, step):
+        path = self.folder / CHECKPOINTS / f"model.ckpt-{step}.index"
+        deadline = time.monotonic() + 60
+        while not path.exists():
+            assert time.monotonic() < deadline and self.processes[0].poll() is None
+            time.sleep(0.02)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *exception):
+        for process in self.processes.values():
+            process.kill()
+            process.wait()
+
+
+@pytest.fixture(scope="session")
+def uninterrupted(tmp_path_factory, digits):
+    """The folder of a run that two workers trained without trouble."""
+
+    def train(folder):
+        folder.mkdir()
+        trained = run_command("train.py", *MLP, f"--data_dir={digits}", "--workers=2", cwd=folder)
+        assert "at step 60" in last_line(trained)
+
+    return made_once(tmp_path_factory, "uninterrupted", train)
+
+
+@pytest.mark.parametrize(
+    ("victim", "number"), [(1, signal.SIGKILL), (0, signal.SIGKILL), (1, signal.SIGSTOP)]
+)
+def test_the_others_stop_where_one_is_lost_and_go_on_with_it_later(
+    tmp_path, data_flags, uninterrupted, victim, number
+):
+    survivor = 1 - victim
+    slow = [*MLP, *data_flags, "--train_steps=60"]
+    with Cluster(tmp_path, slow) as cluster:
+        cluster.start(0, 1)
+        cluster.wait_for_step(20)
+        cluster.processes[victim].send_signal(number)
+        began = time.monotonic()
+        code, _, stderr = cluster.end(survivor)
+        assert time.monotonic() - began < 30
+        assert code == 1
+        assert f"worker {victim} at {cluster.addresses[victim]}" in stderr.splitlines()[-1]
+        (step,) = re.findall(r"saved \S+model\.ckpt-(\d+)", stderr.splitlines()[-1])
+        assert 20 <= int(step) < 60
+    with Cluster(tmp_path, slow) as cluster:
+        cluster.start(0, 1)
+        assert cluster.end(0)[0] == cluster.end(1)[0] == 0
+    last = f"{CHECKPOINTS}/model.ckpt-60"
+    assert_same_variables(tmp_path / last, uninterrupted / last)
+
+
+def test_any_number_of_workers_takes_the_same_steps(tmp_path):
+    counts = (1, 2, 4)
+    for count in counts:
+        together = addresses(count)
+        with concurrent.futures.ThreadPoolExecutor(count) as pool:
+            trained = pool.map(
+                lambda rank, together=together, count=count: run_command(
+                    "tests/system/train_in_float64.py",
+                    tmp_path / f"{count}.npz",
+                    cwd=PROJECT,
+                    **environment(together, rank),
+                ),
+                range(count),
+            )
+        for completed in trained:
+            assert completed.returncode == 0, completed.stderr
+    alone, *others = (np.load(tmp_path / f"{count}.npz") for count in counts)
+    for other in others:
+        assert set(other) == set(alone)
+        for name, value in alone.items():
+            np.testing.assert_allclose(other[name], value, rtol=0, atol=1e-10, err_msg=name)
+
+
+def test_the_same_workers_give_the_same_bits(tmp_path, data_flags, uninterrupted):
+    assert last_line(run_command("train.py", *MLP, *data_flags, "--workers=2", cwd=tmp_path))
+    last = f"{CHECKPOINTS}/model.ckpt-60"
+    assert_same_variables(tmp_path / last, uninterrupted / last)
+    evaluated = last_line(run_command("evaluate.py", cwd=tmp_path))
+    assert evaluated == last_line(run_command("train.py", *MLP, *data_flags, cwd=tmp_path))
+
+
+def test_one_that_comes_late_is_waited_for_and_ctrl_c_on_it_stops_all(tmp_path, data_flags):
+    flags = [*MLP, *data_flags, "--train_steps=400"]
+    with Cluster(tmp_path, flags) as cluster:
+        cluster.start(1)
+        while "waiting for worker 0" not in (line := cluster.processes[1].stderr.readline()):
+            assert line
+        cluster.start(0)
+        cluster.wait_for_step(20)
+        cluster.processes[1].send_signal(signal.SIGINT)
+        code, stdout, stderr = cluster.end(0)
+        assert code == 130 and stdout == ""
+        (step,) = re.findall(r"saved \S+model\.ckpt-(\d+)", stderr.splitlines()[-1])
+        code, stdout, stderr = cluster.end(1)
+        assert code == 130 and stdout == ""
+        assert "stopped by SIGINT" in stderr.splitlines()[-1]
+    assert "at step 400" in last_line(run_command("train.py", *flags, cwd=tmp_path))
+    record = json.loads((tmp_path / CHECKPOINTS / "run.json").read_text())
+    assert record["workers"] == [[0, 2], [int(step), 1]]
+
+
+def test_one_that_never_comes_is_named(tmp_path, data_flags):
+    short = "from cluster import workers; workers.START_SECONDS = 3.0; "
+    program = [sys.executable, "-c", f"{short}import train; train.commands.run(train.main)"]
+    with Cluster(tmp_path, [*MLP, *data_flags], program=program) as cluster:
+        cluster.folder = PROJECT
+        cluster.start(0, flags=[f"--{kind}_dir={tmp_path}" for kind in ("checkpoint", "summary")])
+        code, _, stderr = cluster.end(0)
+    assert code == 1
+    assert f"worker 1 at {cluster.addresses[1]} did not start" in stderr.splitlines()[-1]
+
+
+def test_those_that_would_train_something_else_are_refused(tmp_path, data_flags):
+    with Cluster(tmp_path, MLP) as cluster:
+        cluster.start(0, flags=data_flags)
+        cluster.start(1, flags=["--dataset=synthetic", "--seed=7"])
+        for rank in (0, 1):
+            code, stdout, stderr = cluster.end(rank)
+            assert code == 2 and stdout == ""
+            assert "data (worker 1)" in stderr and "--seed (worker 1)" in stderr
+    assert not (tmp_path / "checkpoints").exists()
+
+
+def test_a_port_that_is_taken_is_named(tmp_path, data_flags):
+    with Cluster(tmp_path, [*MLP, *data_flags]) as cluster:
+        host, port = cluster.addresses[0].split(":")
+        with socket.create_server(("0.0.0.0", int(port))):
+            cluster.start(0)
+            code, _, stderr = cluster.end(0)
+    assert code == 2
+    assert f"{host}:{port}: expected a free port" in stderr.splitlines()[-1]
+
+
+def test_local_workers_are_out_of_reach(tmp_path, data_flags):
+    flags = [*MLP, *data_flags, "--train_steps=5000", "--workers=2"]
+    launcher = subprocess.Popen(
+        command("train.py", *flags), cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
+    try:
+        checkpoint = tmp_path / CHECKPOINTS / "model.ckpt-10.index"
+        while not checkpoint.exists():
+            assert launcher.poll() is None
+            time.sleep(0.1)
+        for host in {"127.0.0.1", socket.gethostbyname(socket.gethostname())}:
+            for port in (2222, 2223):
+                with pytest.raises(ConnectionRefusedError):
+                    socket.create_connection((host, port), timeout=5)
+        launcher.send_signal(signal.SIGINT)
+        stdout, stderr = launcher.communicate(timeout=60)
+    finally:
+        launcher.kill()
+    assert launcher.returncode == 130 and stdout == b""
+    assert b"saved checkpoints/mlp-bn/model.ckpt-" in stderr
+    assert b"without authentication" not in stderr
+
+
+def test_options_of_a_run_go_with_workers(tmp_path, data_flags):
+    """Their own statistics, averaged when they are saved; averaged weights; going back."""
+    options = ["--nosync_batch_norm", "--weight_average=0.9", "--population=exact"]
+    trained = run_command("train.py", *MLP, *data_flags, *options, "--workers=3", cwd=tmp_path)
+    assert last_line(trained).endswith(f"{CHECKPOINTS}/exact.ckpt-60")
+    diverging = ["--optimizer=sgd", "--learning_rate=1e38", "--on_nan=rollback", "--run=diverging"]
+    stopped = run_command("train.py", *MLP, *data_flags, *diverging, "--workers=2", cwd=tmp_path)
+    assert stopped.returncode == 1
+    assert "after going back 5 times" in stopped.stderr
+
+
+@pytest.mark.parametrize(
+    ("config", "fragment"),
+    [
+        ("{", "expected"),
+        ("[]", "expected"),
+        ('{"cluster": {"worker": ["a:1", "b:1"]}}', "a task of type None"),
+        ('{"cluster": {"worker": ["a:1"], "ps": ["b:1"]}, "task": {}}', "docs/distributed.md"),
+        (
+            '{"cluster": {"worker": ["a:1", "b"]}, "task": {"type": "worker", "index": 0}}',
+            "host:port",
+        ),
+        (
+            '{"cluster": {"worker": ["a:1", "a:1"]}, "task": {"type": "worker", "index": 0}}',
+            "different",
+        ),
+        (
+            '{"cluster": {"worker": ["a:1", "b:1"]}, "task": {"type": "worker", "index": 2}}',
+            "from 0 to 1, found 2",
+        ),
+    ],
+)
+def test_a_malformed_tf_config_gets_one_line(monkeypatch, config, fragment):
+    monkeypatch.setenv("TF_CONFIG", config)
+    with pytest.raises(InputError, match="^TF_CONFIG: ") as refused:
+        layout.of_environment()
+    assert fragment in str(refused.value) and "\n" not in str(refused.value)
+
+
+def test_slurm_says_who_the_workers_are(monkeypatch):
+    variables = {
+        "STEP_NUM_TASKS": "3",
+        "STEP_NODELIST": "node[1-2]",
+        "STEP_TASKS_PER_NODE": "2,1",
+        "PROCID": "2",
+    }
+    for name, value in variables.items():
+        monkeypatch.setenv(f"SLURM_{name}", value)
+    monkeypatch.delenv("TF_CONFIG", raising=False)
+    found = layout.of_environment()
+    assert found == (["node1:8888", "node1:8889", "node2:8888"], 2)
