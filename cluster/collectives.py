@@ -42,7 +42,7 @@ class Exchange:
             tensors: in the order in which they are computed, of static shapes.
         """
         sums: list[tf.Tensor] = []
-        for buffer in _buffers(tensors):
+        for buffer in buffers(tensors):
             sizes = [tensor.shape.num_elements() for tensor in buffer]
             flat = tf.concat([tf.reshape(tensor, [-1]) for tensor in buffer], axis=0)
             parts = tf.split(self.add_up(flat), sizes)
@@ -91,7 +91,7 @@ def _assignments_behind(ops: list[tf.Operation]) -> list[tf.Operation]:
     return found
 
 
-def _buffers(tensors: Sequence[tf.Tensor]) -> Iterator[list[tf.Tensor]]:
+def buffers(tensors: Sequence[tf.Tensor]) -> Iterator[list[tf.Tensor]]:
     """Yields the tensors in groups of one dtype and about `BUFFER_BYTES`."""
     buffer: list[tf.Tensor] = []
     size = 0

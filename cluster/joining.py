@@ -11,15 +11,29 @@ from runtime.progress import note
 
 @contextlib.contextmanager
 def joined(flags: dict[str, Any], dataset: dict[str, Any]) -> Iterator[Alone]:
-    """Makes this process one of the workers that TF_CONFIG or Slurm describes, or the only one.
+    """Makes this process one of the workers that train a run, or the only one.
 
     Args:
         flags: of the run, the same on all workers.
         dataset: what identifies the data, likewise.
 
     Raises:
-        InputError: the description is malformed, or another worker has other code, data or flags.
+        InputError: TF_CONFIG is malformed, or another worker has other code, data or flags.
         WorkerLost: another worker did not start.
+    """
+    with started(flags["batch_size"], sync_batch_norm=flags["sync_batch_norm"]) as workers:
+        named = {f"--{name}": value for name, value in flags.items()}
+        workers.check_agreement({"data": dataset, **named})
+        yield workers
+
+
+@contextlib.contextmanager
+def started(batch_size: int, *, sync_batch_norm: bool) -> Iterator[Alone]:
+    """Starts the worker that TF_CONFIG or Slurm says this process is, and waits for the others.
+
+    Args:
+        batch_size: of all workers together.
+        sync_batch_norm: whether statistics are those of the whole batch.
     """
     found = layout.of_environment()
     if found is None:
@@ -28,7 +42,7 @@ def joined(flags: dict[str, Any], dataset: dict[str, Any]) -> Iterator[Alone]:
     # Not at the top of the file, since it imports TensorFlow.
     from cluster.workers import Workers
 
-    with Workers(found, flags["batch_size"], sync_batch_norm=flags["sync_batch_norm"]) as workers:
+    with Workers(found, batch_size, sync_batch_norm=sync_batch_norm) as workers:
         if not layout.is_out_of_reach():
             note(
                 f"warning: TensorFlow's server listens on port {found.port} of every interface, "
@@ -36,7 +50,4 @@ def joined(flags: dict[str, Any], dataset: dict[str, Any]) -> Iterator[Alone]:
                 "the other workers reach it (docs/distributed.md)"
             )
         workers.wait_for_all()
-        workers.check_agreement(
-            {"data": dataset, **{f"--{name}": value for name, value in flags.items()}}
-        )
         yield workers

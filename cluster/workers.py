@@ -180,7 +180,7 @@ class Workers(Alone):
         """Returns the chief's number."""
         with tf.Graph().as_default() as graph:
             received = self._exchange.from_chief(tf.constant(number))
-        with self._plain_session(graph) as session, self.watched():
+        with self.plain_session(graph) as session, self.watched():
             return int(session.run(received, options=self.options))
 
     def session(self, graph: TrainingGraph) -> tf.Session:
@@ -195,7 +195,7 @@ class Workers(Alone):
             self._average_statistics = self._averaging()
             self._sign = tf.placeholder(tf.int32, [])
             self._received_sign = self._in_training.from_chief(self._sign)
-        self._session = self._plain_session(graph.graph)
+        self._session = self.plain_session(graph.graph)
         return self._session
 
     @contextlib.contextmanager
@@ -269,10 +269,11 @@ class Workers(Alone):
     def _gather(self, values: list[int]) -> np.ndarray:
         with tf.Graph().as_default() as graph:
             gathered = self._exchange.gather(tf.constant(values, tf.int64))
-        with self._plain_session(graph) as session, self.watched():
+        with self.plain_session(graph) as session, self.watched():
             return session.run(gathered, options=self.options)
 
-    def _plain_session(self, graph: tf.Graph) -> tf.Session:
+    def plain_session(self, graph: tf.Graph) -> tf.Session:
+        """Opens a session on this worker's server."""
         return tf.Session(self._server.target, graph=graph, config=self._config)
 
     def _loss(self, error: tf.errors.OpError) -> CommandError:

@@ -53,6 +53,9 @@ class Alone:
     def average_statistics(self, session: tf.Session) -> None:
         """Makes population statistics the mean over all workers, which call this together."""
 
+    def check_agreement(self, facts: dict[str, object]) -> None:
+        """Refuses to train with workers that have other code, data or flags."""
+
     def number_from_chief(self, number: int = 0) -> int:
         """Returns the chief's number; every worker calls this together."""
         return number

@@ -3,18 +3,15 @@
 In float32, rounding alone moves weights by per cents in so many steps; in float64 it does not.
 """
 
-import contextlib
 import sys
 
 import numpy as np
 import tensorflow.compat.v1 as tf
 
 import model
-from cluster import layout
-from cluster.workers import Workers
+from cluster import joining
 from mnist import synthetic
 from mnist.batches import Batches
-from runtime.alone import Alone
 from runtime.training import take_step
 
 STEPS = 50
@@ -37,15 +34,7 @@ RECIPE = model.Recipe(
 
 def main(path: str) -> None:
     """Trains; the chief writes the variables to `path`."""
-    found = layout.of_environment()
-    joined = (
-        contextlib.nullcontext(Alone())
-        if found is None
-        else Workers(found, BATCH_SIZE, sync_batch_norm=True)
-    )
-    with joined as workers:
-        if found:
-            workers.wait_for_all()
+    with joining.started(BATCH_SIZE, sync_batch_norm=True) as workers:
         graph = model.training_graph(NETWORK, RECIPE, workers.replica)
         images, labels = synthetic.draw_digits(200, seed=0)
         batches = Batches(images, labels, BATCH_SIZE, seed=1).taking(workers.part)
