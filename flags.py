@@ -12,6 +12,15 @@ flags.disclaim_key_flags()
 DEFAULT_EPOCHS = 3
 RUN_NAME_RULE = "must be a file name that starts with a letter or digit and has no comma"
 
+STUDIES = [
+    "dropout",
+    "initialization",
+    "learning_rate",
+    "paper",
+    "speed",
+    "statistics",
+]
+
 # What determines a run's weights, besides the data and the number of steps; and `on_nan`.
 RUN_FLAGS = (
     "model",
@@ -75,13 +84,7 @@ def define_evaluation() -> None:
 def define_comparison() -> None:
     """Defines the flags of `compare.py`."""
     _define_data(default="auto")
-    flags.DEFINE_enum(
-        "study",
-        None,
-        ["learning_rate", "speed", "initialization", "dropout", "paper", "statistics"],
-        "What to compare.",
-        required=True,
-    )
+    flags.DEFINE_enum("study", None, STUDIES, "What to compare.", required=True)
     flags.DEFINE_bool("full", False, "Run at full size, for publication: hours instead of minutes.")
     flags.DEFINE_string("results_dir", "results", "Folder of the studies' reports.")
 

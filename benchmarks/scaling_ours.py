@@ -97,7 +97,9 @@ def print_messages() -> None:
         with tf.Graph().as_default():
             from cluster import collectives
 
-            messages = len(list(collectives.buffers([tf.ones([size]) for size in sizes])))
+            groups = collectives.groups([tf.ones([size]) for size in sizes])
+            vectors = [tf.concat(group, axis=0) for group in groups]
+            messages = sum(len(collectives.message_sizes(vector)) for vector in vectors)
     print(json.dumps([messages, 4 * sum(sizes)]))
 
 

@@ -9,9 +9,9 @@ from collections.abc import Iterator, Sequence
 import tensorflow.compat.v1 as tf
 
 GROUP_KEY = 1
-# A buffer is sent as soon as it has this many bytes of gradients, while the backward pass of the
-# layers before goes on; smaller buffers cost more for each byte.
-BUFFER_BYTES = 2**20
+# Messages of 1 to 4 MiB take the least time for each byte (benchmarks/scaling.py): smaller tensors
+# share one, larger ones are sent in several, while the backward pass of other layers goes on.
+LEAST_BYTES, MOST_BYTES = 2**20, 2**22
 
 
 class Exchange:
@@ -36,18 +36,20 @@ class Exchange:
         )
 
     def add_up_all(self, tensors: Sequence[tf.Tensor]) -> list[tf.Tensor]:
-        """Returns the sums of each tensor over all workers, sent in a few large buffers.
+        """Returns the sums of each tensor over all workers, sent in a few large messages.
 
         Args:
             tensors: in the order in which they are computed, of static shapes.
         """
         sums: list[tf.Tensor] = []
-        for buffer in buffers(tensors):
-            sizes = [tensor.shape.num_elements() for tensor in buffer]
-            flat = tf.concat([tf.reshape(tensor, [-1]) for tensor in buffer], axis=0)
-            parts = tf.split(self.add_up(flat), sizes)
+        for group in groups(tensors):
+            sizes = [tensor.shape.num_elements() for tensor in group]
+            flat = tf.concat([tf.reshape(tensor, [-1]) for tensor in group], axis=0)
+            messages = tf.split(flat, message_sizes(flat))
+            arrived = tf.concat([self.add_up(message) for message in messages], axis=0)
+            parts = tf.split(arrived, sizes)
             sums += [
-                tf.reshape(part, tensor.shape) for part, tensor in zip(parts, buffer, strict=True)
+                tf.reshape(part, tensor.shape) for part, tensor in zip(parts, group, strict=True)
             ]
         return sums
 
@@ -91,15 +93,23 @@ def _assignments_behind(ops: list[tf.Operation]) -> list[tf.Operation]:
     return found
 
 
-def buffers(tensors: Sequence[tf.Tensor]) -> Iterator[list[tf.Tensor]]:
-    """Yields the tensors in groups of one dtype and about `BUFFER_BYTES`."""
-    buffer: list[tf.Tensor] = []
+def groups(tensors: Sequence[tf.Tensor]) -> Iterator[list[tf.Tensor]]:
+    """Yields the tensors in groups of one dtype and, if there are enough, of `LEAST_BYTES`."""
+    group: list[tf.Tensor] = []
     size = 0
     for tensor in tensors:
-        if buffer and (size >= BUFFER_BYTES or tensor.dtype != buffer[0].dtype):
-            yield buffer
-            buffer, size = [], 0
-        buffer.append(tensor)
+        if group and (size >= LEAST_BYTES or tensor.dtype != group[0].dtype):
+            yield group
+            group, size = [], 0
+        group.append(tensor)
         size += tensor.shape.num_elements() * tensor.dtype.size
-    if buffer:
-        yield buffer
+    if group:
+        yield group
+
+
+def message_sizes(flat: tf.Tensor) -> list[int]:
+    """Returns the lengths of the messages that a vector is sent in."""
+    length = flat.shape.num_elements()
+    messages = -(-length * flat.dtype.size // MOST_BYTES)
+    bounds = [length * k // messages for k in range(messages + 1)]
+    return [end - begin for begin, end in zip(bounds, bounds[1:], strict=False)]

@@ -91,7 +91,6 @@ def uninterrupted(tmp_path_factory, digits):
     """The folder of a run that two workers trained without trouble."""
 
     def train(folder):
-        folder.mkdir()
         trained = run_command("train.py", *MLP, f"--data_dir={digits}", "--workers=2", cwd=folder)
         assert "at step 60" in last_line(trained)
 
