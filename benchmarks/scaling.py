@@ -86,10 +86,11 @@ MODES = {
     "this suite, `--nosync_batch_norm`": (OURS, "nosync"),
     "PyTorch, own statistics": (TORCH, "ddp"),
 }
+GRADIENTS, STATISTICS = "all gradients, as in a step", "statistics, forward and backward"
 EXCHANGES = {
-    "all gradients, as in a step": "gradients",
+    GRADIENTS: "gradients",
     "all gradients, one message a variable": "gradients_apart",
-    "statistics, forward and backward": "statistics",
+    STATISTICS: "statistics",
 }
 
 
@@ -99,29 +100,37 @@ def main() -> None:
     for workers in WORKERS:
         for is_same_batch in rows:
             rows[is_same_batch] += _compare(workers, is_same_batch)
-    exchanged = _exchange()
-    kernel = _in_turns({"kernel": Group(OURS, "nosync"), "moments": Group(OURS, "sync")})
-    leaving = _ratios(kernel["kernel"], kernel["moments"])
-    versions = ", ".join(f"{name} {metadata.version(name)}" for name in ("tensorflow", "torch"))
+    exchanged = {workers: _exchange(workers) for workers in WORKERS}
+    alone = _in_turns({"kernel": Group(OURS, "nosync"), "moments": Group(OURS, "sync")})
+    ratios = [b / a for a, b in zip(alone["kernel"], alone["moments"], strict=True)]
+    gradients, batch_norm = (exchanged[2][name] for name in (GRADIENTS, STATISTICS))
+    expected = _expected(
+        statistics.median(alone["kernel"]),
+        statistics.median(alone["moments"]),
+        gradients,
+        batch_norm,
+    )
     header = ["", "workers", "ms a step", "images/s", "efficiency", "spread"]
+    exchanges = [each.cells() for of_workers in exchanged.values() for each in of_workers.values()]
+    versions = (f"{name} {metadata.version(name)}" for name in ("tensorflow", "torch"))
+    about = (PROJECT / "benchmarks" / "about_scaling.md").read_text()
     OUTPUT.write_text(
-        f"# Scaling over workers\n\nMade by `python -m benchmarks.scaling` on "
-        f"{datetime.date.today()}: {machine()}, {versions}. The network is `cnn`, float32, Adam; "
-        "each worker is a process with one thread on one core, and all are on this machine, so 4 "
-        f"workers on {processor.cores()} cores are there for the record. Medians of {ROUNDS} "
-        "rounds, in which all take turns; the spread is that of the efficiency over the rounds. "
-        "Efficiency is relative to one worker of the same framework with a batch of "
-        f"{BATCH_SIZE}. PyTorch's `SyncBatchNorm` runs on GPUs only, so its workers normalize "
-        "their own parts.\n\n"
-        f"## The same batch, {BATCH_SIZE} images, split over the workers\n\n"
-        f"{table(header, rows[True])}\n\n"
-        f"## The same batch a worker: {BATCH_SIZE} images each\n\n{table(header, rows[False])}\n\n"
-        "## The exchange alone\n\n"
-        f"{table(['', 'workers', 'messages', 'bytes', 'ms a step'], exchanged)}\n\n"
-        "## Leaving the fused kernel\n\n"
-        "Statistics over replicas need `tf.nn.moments` in place of the kernel. A single worker, "
-        f"without any exchange, takes **{statistics.median(leaving):.2f}** times as long for a "
-        f"step ({min(leaving):.2f} to {max(leaving):.2f}).\n"
+        about.format(
+            date=datetime.date.today(),
+            machine=machine(),
+            versions=", ".join(versions),
+            cores=processor.cores(),
+            rounds=ROUNDS,
+            batch_size=BATCH_SIZE,
+            same_batch=table(header, rows[True]),
+            same_part=table(header, rows[False]),
+            exchanged=table(["", "workers", "messages", "bytes", "ms a step"], exchanges),
+            leaving=f"{statistics.median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f})",
+            hop=f"{1000 * batch_norm.hop:.2f}",
+            expected=table(
+                ["machines", "network", "efficiency", "with `--nosync_batch_norm`"], expected
+            ),
+        )
     )
     print(OUTPUT)
 
@@ -149,15 +158,64 @@ def _compare(workers: int, is_same_batch: bool) -> list[list[str]]:
     return rows
 
 
-def _exchange() -> list[list[str]]:
+class Exchanged(NamedTuple):
+    """What an exchange takes, in a step."""
+
+    name: str
+    workers: int
+    messages: int
+    size: int  # bytes that each worker has to exchange
+    seconds: float
+
+    @property
+    def hop(self) -> float:
+        """The seconds of one message of two workers, each of which passes one on."""
+        return self.seconds / self.messages
+
+    def cells(self) -> list[str]:
+        """Returns the row of the table."""
+        return [
+            self.name,
+            str(self.workers),
+            str(self.messages),
+            f"{self.size:,}",
+            f"{1000 * self.seconds:.1f}",
+        ]
+
+
+def _exchange(workers: int) -> dict[str, Exchanged]:
+    groups = {name: Group(OURS, mode, workers) for name, mode in EXCHANGES.items()}
+    return {
+        name: Exchanged(name, workers, *_messages(groups[name]), statistics.median(seconds))
+        for name, seconds in _in_turns(groups).items()
+    }
+
+
+def _expected(
+    kernel: float, moments: float, gradients: Exchanged, batch_norm: Exchanged
+) -> list[list[str]]:
+    """Returns the efficiency on more machines, by the model that the report describes.
+
+    Args:
+        kernel, moments: the seconds of a step of one worker, with and without the fused kernel.
+        gradients, batch_norm: what two workers exchange.
+    """
     rows = []
-    for workers in WORKERS:
-        groups = {name: Group(OURS, mode, workers) for name, mode in EXCHANGES.items()}
-        seconds = _in_turns(groups)
-        for name, each in seconds.items():
-            messages, size = _messages(groups[name])
-            time = f"{1000 * statistics.median(each):.1f}"
-            rows.append([name, str(workers), str(messages), f"{size:,}", time])
+    for machines in (8, 64, 512):
+        for gigabits in (10, 100):
+            sent = 2 * (machines - 1) / machines
+            network = sent * 8 * gradients.size / (gigabits * 1e9)
+            adding = sent * gradients.seconds + network + 2 * (machines - 1) * batch_norm.hop
+            gathering = batch_norm.messages * (machines - 1) * batch_norm.hop
+            with_sync, without = moments + adding + gathering, kernel + adding
+            rows.append(
+                [
+                    str(machines),
+                    f"{gigabits} Gbit/s",
+                    f"{kernel / with_sync:.2f}",
+                    f"{kernel / without:.2f}",
+                ]
+            )
     return rows
 
 
@@ -194,10 +252,6 @@ def _in_turns(groups: dict[str, Group]) -> dict[str, list[float]]:
 def _answer(process: subprocess.Popen) -> float:
     assert process.stdout
     return json.loads(process.stdout.readline())
-
-
-def _ratios(before: list[float], after: list[float]) -> list[float]:
-    return [b / a for a, b in zip(before, after, strict=True)]
 
 
 def _free_addresses(count: int) -> list[str]:

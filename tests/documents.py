@@ -7,7 +7,8 @@ import pytest
 from tests.helpers import PROJECT
 
 DOCUMENTS = {
-    name: (PROJECT / "docs" / name).read_text() for name in ("batch_norm.md", "migrating.md")
+    name: (PROJECT / "docs" / name).read_text()
+    for name in ("batch_norm.md", "distributed.md", "migrating.md")
 }
 
 
