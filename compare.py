@@ -42,7 +42,8 @@ def main() -> None:
             write_up.check(folder, cells, FLAGS.dataset)
             note(f"all {len(cells)} cells are in {folder / results.FILE}: nothing to train")
         else:
-            dataset = datasets.load(FLAGS.dataset, FLAGS.data_dir)
+            is_named = FLAGS["data_dir"].present > 0
+            dataset = datasets.load(FLAGS.dataset, FLAGS.data_dir, is_named=is_named)
             command = f"python compare.py --study={FLAGS.study}{' --full' * FLAGS.full}"
             facts = write_up.begin(folder, command, cells, dataset.description())
             kind = "synthetic" if dataset.name == "synthetic" else "mnist"

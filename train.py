@@ -28,7 +28,8 @@ flags.define_training()
 def main() -> None:
     """Trains a run according to the flags, alone or as one of several workers."""
     commands.check_json_flag(FLAGS.json)
-    dataset = load(FLAGS.dataset, FLAGS.data_dir).with_validation(FLAGS.validation_size)
+    dataset = load(FLAGS.dataset, FLAGS.data_dir, is_named=FLAGS["data_dir"].present > 0)
+    dataset = dataset.with_validation(FLAGS.validation_size)
     if FLAGS.workers > 1:
         sys.exit(local.train(FLAGS.workers))
     batches = Batches(*dataset.train, FLAGS.batch_size, FLAGS.seed)
@@ -36,7 +37,6 @@ def main() -> None:
     name = FLAGS.run or f"{FLAGS.model}-{'bn' if FLAGS.batch_norm else 'nobn'}"
     folder = pathlib.Path(FLAGS.checkpoint_dir, name)
     with joining.joined(values, dataset.description()) as workers:
-        batches = batches.taking(workers.part)
         if not workers.is_chief:
             return workers.follow(values, batches, folder, len(dataset.validation.labels) > 0)
         summary_dir = pathlib.Path(FLAGS.summary_dir, name)

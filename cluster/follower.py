@@ -33,7 +33,7 @@ def follow(
     Args:
         workers: this one and the others.
         flags: of the run.
-        batches: this worker's part of each.
+        batches: of the training images.
         folder: the run's; if the chief is lost, this worker saves its weights in a folder in it.
         has_validation: whether the chief evaluates.
 
@@ -41,6 +41,7 @@ def follow(
         Interrupted: Ctrl-C or SIGTERM on one of the workers.
         CommandError: a worker is lost, or training diverged.
     """
+    batches = batches.taking(workers.part)
     rollbacks = workers.number_from_chief()
     if rollbacks == FINISHED:
         return

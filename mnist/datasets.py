@@ -1,6 +1,7 @@
 """Data sets by name, split into training, validation and test, and labelled truthfully."""
 
 import hashlib
+import os
 import pathlib
 from typing import Any, NamedTuple
 
@@ -74,22 +75,26 @@ class Dataset(NamedTuple):
         }
 
 
-def load(dataset: str, data_dir: str) -> Dataset:
+def load(dataset: str, data_dir: str, *, is_named: bool = False) -> Dataset:
     """Loads a data set.
 
     Args:
-        dataset: `mnist`: the four IDX files in `data_dir`; missing ones are downloaded.
-            `synthetic`: drawn digits, the same on every machine.
-            `auto`: like `mnist`, but `synthetic` with a warning if it can't be downloaded.
+        dataset: `mnist`: the four IDX files of `data_dir`; those that are missing are downloaded.
+            `synthetic`: drawn digits, the same ones on every machine.
+            `auto`: as `mnist`, or, when there is no way to get it, `synthetic` with a warning.
         data_dir: folder of the IDX files. They may be another set of 28x28 images in ten
-            classes, which is then named after the folder.
+            classes; it then goes by the folder's name.
+        is_named: whether the user named the folder. With `auto`, it must then have all files: a
+            typo must not end in results for other digits.
 
     Raises:
-        InputError: a file is damaged, or the folder cannot be used.
-        mnist.download.DownloadError: `mnist` is missing and can't be downloaded.
+        InputError: a file is damaged or missing, or the folder cannot be used.
+        mnist.download.DownloadError: `mnist` is neither there nor can it be downloaded.
     """
     if dataset == "synthetic":
         return _draw()
+    if is_named and dataset == "auto":
+        check_is_complete(data_dir, "; --dataset=mnist downloads MNIST to it")
     try:
         paths = download.fetch_missing(data_dir)
     except download.DownloadError as error:
@@ -104,6 +109,33 @@ def load(dataset: str, data_dir: str) -> Dataset:
 def is_complete(data_dir: str) -> bool:
     """Returns whether all four files are there, so that `load` downloads nothing."""
     return all(download.find(data_dir, name) for name in download.FILES)
+
+
+def check_is_complete(data_dir: str, cure: str = "") -> None:
+    """Refuses a folder that lacks files.
+
+    Args:
+        data_dir: the folder, as the user named it.
+        cure: what the error adds.
+
+    Raises:
+        InputError: it lacks some, or is no folder.
+    """
+    missing = [name for name in download.FILES if not download.find(data_dir, name)]
+    if not missing:
+        return
+    if os.path.isfile(data_dir):
+        found = "a file"
+    elif not os.path.isdir(data_dir):
+        found = "no such folder"
+    elif len(missing) == len(download.FILES):
+        found = "none of them"
+    else:
+        found = f"no {' and no '.join(missing)}"
+    raise InputError(
+        f"--data_dir: expected the four IDX files of MNIST or a similar set in {data_dir}, "
+        f"found {found}{cure}"
+    )
 
 
 def _draw() -> Dataset:

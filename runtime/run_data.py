@@ -50,6 +50,8 @@ def _load(run: Run, dataset: str | None, data_dir: str | None) -> Dataset:
     is_there = datasets.is_complete(run.data_dir)
     if name not in ("mnist", "synthetic") and not (is_there or data_dir or dataset):
         raise InputError(f"--data_dir: expected the images of {name}, found none in {run.data_dir}")
+    if data_dir and dataset != "synthetic":
+        datasets.check_is_complete(data_dir)
     return datasets.load(
         dataset or ("synthetic" if is_synthetic else "mnist"),
         data_dir or (run.data_dir if is_there else "data"),

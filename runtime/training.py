@@ -99,7 +99,7 @@ def train(
             loop = _Loop(
                 weights,
                 run,
-                batches,
+                batches.taking(workers.part),
                 validation,
                 evaluator,
                 train_events,

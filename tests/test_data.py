@@ -70,6 +70,28 @@ def test_offline_auto_is_synthetic_and_says_so(tmp_path, capsys, no_network):
     assert not (tmp_path / "data").exists()
 
 
+@pytest.mark.parametrize(
+    ("missing", "found"),
+    [
+        (["t10k-labels-idx1-ubyte"], "no t10k-labels-idx1-ubyte; --dataset=mnist"),
+        (["*"], "none of them"),
+        ([], "no such folder"),
+        (None, "a file"),
+    ],
+)
+def test_a_folder_that_was_named_has_all_files_or_is_an_error(tmp_path, no_network, missing, found):
+    folder = tmp_path / "digits"
+    if missing is None:
+        folder.write_text("not a folder")
+    elif missing:
+        write_noise(folder)
+        for pattern in missing:
+            for path in folder.glob(pattern):
+                path.unlink()
+    with pytest.raises(InputError, match=f"^--data_dir: .*digits, found {found}"):
+        datasets.load("auto", str(folder), is_named=True)
+
+
 def test_offline_mnist_is_an_error(tmp_path, no_network):
     with pytest.raises(DownloadError, match="--dataset=synthetic"):
         datasets.load("mnist", str(tmp_path / "data"))
