@@ -1,6 +1,10 @@
 # `train` and `test` work on a fresh clone with nothing but python3 and make.
 PYTHON ?= python3
 VENV := .venv
+# Remade for another Python, and if making it was interrupted.
+VERSION := $(shell $(PYTHON) -c "import sys; print('%d.%d' % sys.version_info[:2])")
+MADE := $(VENV)/made-for-python-$(VERSION)
+WRONG := expected Python 3.10 to 3.13, found %d.%d; for example: make PYTHON=python3.12
 
 .PHONY: train check test test-versions lint bench
 
@@ -31,8 +35,13 @@ lint: $(VENV)/installed-dev
 bench: $(VENV)/installed-bench  ## needs MNIST: make bench FLAGS="--data_dir=data"
 	$(VENV)/bin/python -m benchmarks.speed $(FLAGS)
 
-$(VENV)/installed: requirements.txt
-	$(PYTHON) -m venv $(VENV)
+$(MADE):
+	@$(PYTHON) -c "import sys; v = sys.version_info[:2]; \
+	    (3, 10) <= v <= (3, 13) or sys.exit('$(WRONG)' % v)"
+	$(PYTHON) -m venv --clear $(VENV)
+	touch $@
+
+$(VENV)/installed: requirements.txt $(MADE)
 	$(VENV)/bin/pip install -r requirements.txt
 	touch $@
 

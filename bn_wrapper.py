@@ -138,11 +138,9 @@ def batch_norm_wrapper(
         RuntimeError: eager execution is on, or a `tf.function` would train or create variables.
         ValueError: another argument has an invalid value, or options exclude each other.
     """
-    inputs = tf.convert_to_tensor(inputs, name="inputs")
-    check_inputs(inputs, axis)
+    inputs = check_inputs(inputs, axis)
     phase_train = check_phase(phase_train)
-    _check_decays(decay=decay, renorm_decay=renorm_decay)
-    _check_positive("epsilon", epsilon, statistics_dtype(inputs.dtype))
+    _check_numbers(epsilon, statistics_dtype(inputs.dtype), decay=decay, renorm_decay=renorm_decay)
     with tf.variable_scope(name, "batch_norm", [inputs], reuse=reuse):
         variables = create_variables(
             fields_of(center, scale, renorm, weight=zero_debias and is_training(phase_train)),
@@ -222,20 +220,23 @@ def _by_moments(inputs, population, variables, options):
         values, kept = _in_ghost_batches(values, options), [1] + [i + 1 for i in kept]
     reduced = [i for i in range(values.shape.ndims) if i not in kept]
 
-    centred, origin, mean, var, count = _batch_moments(values, reduced, options)
-    if options.cross_replica is not None:
-        centred, origin, mean, var, count = _over_replicas(
-            values, origin, mean, var, count, options.cross_replica
-        )
-    if options.may_be_empty:
-        mean, var = _or_of_population(origin, mean, var, count, population, options)
-    seen_mean, seen_var = _seen_by_population(origin + mean, var, count, options)
-    scale, beta = _scale_and_beta(inputs, seen_mean, seen_var, variables, options)
+    with tf.name_scope("batch_statistics"):
+        centred, origin, mean, var, count = _batch_moments(values, reduced, options)
+        if options.cross_replica is not None:
+            centred, origin, mean, var, count = _over_replicas(
+                values, origin, mean, var, count, options.cross_replica
+            )
+        if options.may_be_empty:
+            mean, var = _or_of_population(origin, mean, var, count, population, options)
+        seen_mean, seen_var = _seen_by_population(origin + mean, var, count, options)
 
-    # scale * (centred - mean) / sqrt(var + epsilon) + beta
-    outputs = tf.nn.batch_normalization(centred, mean, var, beta, scale, options.epsilon)
-    if options.has_closed_gradient:
-        outputs = _with_closed_gradient(outputs, centred, mean, var, count, beta, scale, options)
+    with tf.name_scope("normalize"):
+        scale, beta = _scale_and_beta(inputs, seen_mean, seen_var, variables, options)
+        # scale * (centred - mean) / sqrt(var + epsilon) + beta
+        outputs = tf.nn.batch_normalization(centred, mean, var, beta, scale, options.epsilon)
+        if options.has_closed_gradient:
+            others = [centred, mean, var, count, beta, scale]
+            outputs = _with_closed_gradient(outputs, *others, options=options)
     return Normalized(
         outputs=tf.cast(tf.reshape(outputs, tf.shape(inputs)), inputs.dtype),
         mean=tf.reshape(seen_mean, variables.pop_mean.shape),
@@ -312,7 +313,7 @@ class MovingAverage(tf.train.ExponentialMovingAverage):
 
         # Read the averages only after the batch, which may depend on an earlier call that updates
         # them first. This also keeps Grappler from merging the reads of several calls.
-        with tf.control_dependencies(list(batch.values())):
+        with tf.control_dependencies(list(batch.values())), tf.name_scope("weight_of_batch"):
             old_weight = _weight_of_data(self.weight, self.averages)
             new_weight = new_data + (1.0 - new_data) * old_weight
         with tf.control_dependencies(list(batch.values()) + [new_weight]):
@@ -321,25 +322,14 @@ class MovingAverage(tf.train.ExponentialMovingAverage):
         share = tf.div_no_nan(new_data, new_weight)
         assigned = []
         for name, variable in sorted(self.averages.items()):
-            old, new = [tf.cast(value, tf.float64) for value in (average[name], batch[name])]
-            new = (1.0 - share) * old + tf.math.multiply_no_nan(new, share)
-            assigned.append(_assign(variable, new))
+            with tf.name_scope("update_" + name):
+                old, new = [tf.cast(value, tf.float64) for value in (average[name], batch[name])]
+                new = (1.0 - share) * old + tf.math.multiply_no_nan(new, share)
+                assigned.append(_assign(variable, new))
         if self.weight is None:
             return tf.group(*assigned)
         with tf.control_dependencies(assigned):
             return tf.group(_assign(self.weight, new_weight))
-
-
-def _update(average, outputs, normalized, variables, options):
-    """Adds the batch's statistics to an average; returns a list of its new values."""
-    statistics = {"pop_mean": normalized.mean, "pop_var": normalized.var}
-    before = []
-    if variables.renorm_mean is not None and "pop_mean" in average.averages:
-        before = [_update_renorm(outputs, normalized, variables, options)]
-    with tf.control_dependencies(before):
-        updated = average.apply(statistics, normalized.count)
-    with tf.control_dependencies([updated]):
-        return list(_read(average.averages).values())
 
 
 def _by_population(inputs, population, variables, options):
@@ -357,6 +347,18 @@ def _by_population(inputs, population, variables, options):
         tf.cast(inputs, options.dtype), mean_along, var_along, beta, scale, options.epsilon
     )
     return Normalized(tf.cast(outputs, inputs.dtype), mean, var, count=nothing)
+
+
+def _update(average, outputs, normalized, variables, options):
+    """Adds the batch's statistics to an average; returns a list of its new values."""
+    statistics = {"pop_mean": normalized.mean, "pop_var": normalized.var}
+    before = []
+    if variables.renorm_mean is not None and "pop_mean" in average.averages:
+        before = [_update_renorm(outputs, normalized, variables, options)]
+    with tf.control_dependencies(before):
+        updated = average.apply(statistics, normalized.count)
+    with tf.control_dependencies([updated]):
+        return list(_read(average.averages).values())
 
 
 def fields_of(center=True, scale=True, renorm=False, stddev=False, weight=False):
@@ -819,9 +821,11 @@ def _update_renorm(outputs, normalized, variables, options):
 
 def _by_fused_kernel(inputs, _, variables, options):
     """Normalizes like `_by_moments`, with TensorFlow's fused kernel."""
-    outputs, mean, unbiased_var = _fused_batch_norm(inputs, variables, options)
-    count = _count(inputs, mean)
-    var = unbiased_var if options.unbiased else unbiased_var / _bessel(count)
+    with tf.name_scope("normalize"):
+        outputs, mean, unbiased_var = _fused_batch_norm(inputs, variables, options)
+    with tf.name_scope("batch_statistics"):
+        count = _count(inputs, mean)
+        var = unbiased_var if options.unbiased else unbiased_var / _bessel(count)
     return Normalized(outputs, mean, var, count)
 
 
@@ -1340,15 +1344,18 @@ def statistics_dtype(dtype):
 
 
 def check_inputs(inputs, axis):
-    """Raises TypeError or ValueError if `inputs` can't be normalized along `axis`.
+    """Returns `inputs` as a tensor.
 
-    Raises RuntimeError if there is no graph to build in.
+    Raises:
+        TypeError, ValueError: they can't be normalized along `axis`.
+        RuntimeError: there is no graph to build in.
     """
     if tf.executing_eagerly():
         raise RuntimeError(
             "a batch norm of TF1 needs a graph: call tf.disable_v2_behavior() first, or build "
             "inside `with tf.Graph().as_default()`"
         )
+    inputs = tf.convert_to_tensor(inputs, name="inputs")
     if not inputs.dtype.is_floating:
         raise TypeError(
             "inputs must be floating-point, not %s: cast them first" % inputs.dtype.name
@@ -1370,6 +1377,7 @@ def check_inputs(inputs, axis):
                 "is built, but is undefined in the shape %s: call set_shape on inputs"
                 % (dimension, inputs.shape)
             )
+    return inputs
 
 
 def check_phase(phase_train, name="phase_train"):
@@ -1414,13 +1422,6 @@ def check_number(name, value):
         raise TypeError("%s must be a number, not %r" % (name, value))
 
 
-def _check_positive(name, value, dtype):
-    check_number(name, value)
-    if not value > 0:
-        raise ValueError("%s must be above 0, not %r" % (name, value))
-    _check_is_not_lost(name, value, dtype)
-
-
 def _check_is_not_lost(name, value, dtype):
     """Raises ValueError if a number above 0 becomes 0 in the `dtype` of the statistics."""
     if not tf.is_tensor(value) and value > 0 and dtype.as_numpy_dtype(value) == 0:
@@ -1452,11 +1453,15 @@ def check_keys(name, given, known):
         raise ValueError("%s knows %s, not %s" % (name, ", ".join(known), ", ".join(unknown)))
 
 
-def _check_decays(**decays):
+def _check_numbers(epsilon, dtype, **decays):
     for name, decay in sorted(decays.items()):
         check_number(name, decay)
         if not 0 <= decay < 1 or tf.float32.as_numpy_dtype(decay) == 1:
             raise ValueError("%s must be in [0, 1), in float32 as well, not %r" % (name, decay))
+    check_number("epsilon", epsilon)
+    if not epsilon > 0:
+        raise ValueError("epsilon must be above 0, not %r" % (epsilon,))
+    _check_is_not_lost("epsilon", epsilon, dtype)
 
 
 def _is_int(value):

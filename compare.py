@@ -13,15 +13,13 @@ Each takes less than 15 minutes on two cores; more with --full. If stopped, it r
 import functools
 import pathlib
 
-from absl import flags as absl_flags
-
 import flags
 from mnist import datasets
 from runtime import commands, files, lock
 from runtime.progress import note
 from studies import grid, results, write_up
 
-FLAGS = absl_flags.FLAGS
+FLAGS = flags.FLAGS
 flags.define_comparison()
 
 
@@ -58,4 +56,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    commands.run(main)
+    commands.run(main, flags.SECTIONS)

@@ -13,17 +13,15 @@ import functools
 import pathlib
 from typing import TYPE_CHECKING
 
-from absl import flags as absl_flags
-
 import flags
-from runtime import classification, commands, files, records, run_data, runs
+from runtime import classification, commands, files, lock, records, run_data, runs
 from runtime.errors import InputError
 from runtime.progress import Progress, note
 
 if TYPE_CHECKING:
     from runtime.graphs import InferenceGraph
 
-FLAGS = absl_flags.FLAGS
+FLAGS = flags.FLAGS
 flags.define_evaluation()
 
 
@@ -33,7 +31,10 @@ def main() -> None:
     names = FLAGS.run.split(",") if FLAGS.run else [None]
     found = [runs.find(FLAGS.checkpoint_dir, name, FLAGS.checkpoint) for name in names]
     members, checkpoints = zip(*found, strict=True)
-    for run in members:
+    for run, checkpoint in found:
+        trained_by = lock.holder(run.folder)
+        if trained_by:
+            note(f"{run.folder} is in training ({trained_by}); this is step {checkpoint.step}")
         if FLAGS.fold_batch_norm and run.flags.get("batch_norm") is False:
             raise InputError(f"--fold_batch_norm: {run.folder} was trained without batch norm")
     summary_dir = pathlib.Path(FLAGS.summary_dir, members[0].name)
@@ -72,7 +73,7 @@ def main() -> None:
             f"{members[0].name}/projector (restart TensorBoard if it is running)"
         )
     print(classification.report(outcome))
-    commands.finish(result, FLAGS.json)
+    commands.finish(result, FLAGS.json, members)
 
 
 def graphs_of(run: runs.Run) -> "tuple[InferenceGraph, InferenceGraph | None]":
@@ -89,4 +90,4 @@ def graphs_of(run: runs.Run) -> "tuple[InferenceGraph, InferenceGraph | None]":
 
 
 if __name__ == "__main__":
-    commands.run(main)
+    commands.run(main, flags.SECTIONS)

@@ -1,15 +1,29 @@
 """Every flag of every command: name, default, check and help. Only commands read the values."""
 
+import contextlib
 import re
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Iterator
 from typing import Any
 
-from absl import flags
+try:
+    from absl import flags
+except ModuleNotFoundError:
+    # This is the first import of every command that is not Python's own.
+    sys.exit(
+        f"{sys.argv[0]}: expected the libraries of requirements.txt, which this Python "
+        f"({sys.executable}) does not have; `make train` installs them into .venv, and "
+        ".venv/bin/python has them"
+    )
+
+FLAGS = flags.FLAGS
+# The flags of each section of `--help`, in the order of their definition.
+SECTIONS: dict[str, list[str]] = {}
 
 # Makes `--help` list a command's flags as the command's own.
 flags.disclaim_key_flags()
 
-DEFAULT_EPOCHS = 3
+DEFAULT_EPOCHS = 3.0
 RUN_NAME_RULE = "must be a file name that starts with a letter or digit and has no comma"
 
 STUDIES = [
@@ -49,7 +63,8 @@ def of_run(values: flags.FlagValues, steps_per_epoch: int) -> dict[str, Any]:
     """Returns the flags of `train.py` that a run's record keeps, with epochs converted to steps."""
     return {
         **{name: values[name].value for name in RUN_FLAGS},
-        "train_steps": values.train_steps or (values.epochs or DEFAULT_EPOCHS) * steps_per_epoch,
+        "train_steps": values.train_steps
+        or max(1, round((values.epochs or DEFAULT_EPOCHS) * steps_per_epoch)),
         "eval_every": values.eval_every or steps_per_epoch,
         "save_every": values.save_every or steps_per_epoch,
     }
@@ -62,29 +77,49 @@ def defaults_of_run(values: flags.FlagValues) -> dict[str, Any]:
 
 def define_training() -> None:
     """Defines the flags of `train.py`."""
-    _define_data(default="auto")
-    _define_run()
-    _define_network()
-    _define_batch_norm()
-    _define_optimization()
-    _define_regularization()
-    _define_intervals()
-    _define_workers()
-    _define_json()
+    with _section("Data"):
+        _define_data(default="auto")
+    with _section("The run, and where it is stored"):
+        _define_run()
+        _define_json()
+    with _section("Network"):
+        _define_network()
+    with _section("Batch normalization"):
+        _define_batch_norm()
+    with _section("Optimization"):
+        _define_optimization()
+    with _section("Regularization"):
+        _define_regularization()
+    with _section("How often it is evaluated and saved"):
+        _define_intervals()
+    with _section("Several workers"):
+        _define_workers()
 
 
 def define_evaluation() -> None:
     """Defines the flags of `evaluate.py`."""
-    _define_data(default=None)
-    _define_weights()
-    _define_looks()
-    _define_json()
+    with _section("Data"):
+        _define_data(default=None)
+    with _section("Which weights"):
+        _define_weights()
+    with _section("How the images are classified"):
+        _define_looks()
+        _define_json()
 
 
 def define_comparison() -> None:
     """Defines the flags of `compare.py`."""
-    _define_data(default="auto")
-    flags.DEFINE_enum("study", None, STUDIES, "What to compare.", required=True)
+    with _section("Data"):
+        _define_data(default="auto")
+    with _section("The study"):
+        _define_study()
+
+
+def _define_study() -> None:
+    flags.DEFINE_enum("study", None, STUDIES, "What to compare.")
+    flags.register_validator(
+        "study", lambda study: study is not None, f"expected one of {', '.join(STUDIES)}"
+    )
     flags.DEFINE_bool("full", False, "Run at full size, for publication: hours instead of minutes.")
     flags.DEFINE_string("results_dir", "results", "Folder of the studies' reports.")
 
@@ -99,7 +134,16 @@ POSITIVE: Check = (
     lambda value: 1.2e-38 <= value <= 3.4e38,
     "must be a number above 0 that float32 can hold, 1.2e-38 to 3.4e38",
 )
+ABOVE_0: Check = (lambda value: value is None or 0 < value < 1e9, "must be above 0")
 DEVIATION: Check = (lambda stddev: stddev is None or 0 < stddev <= 100, "must be in (0, 100]")
+
+
+@contextlib.contextmanager
+def _section(title: str) -> Iterator[None]:
+    """Makes the flags that are defined in the block a section of `--help`."""
+    before = set(FLAGS)
+    yield
+    SECTIONS[title] = [name for name in FLAGS if name not in before]
 
 
 def _define_float(name: str, default: float | None, check: Check, help_text: str) -> None:
@@ -220,8 +264,11 @@ def _define_batch_norm() -> None:
 
 
 def _define_optimization() -> None:
-    _define_count(
-        "epochs", None, f"Times through the training images, by default {DEFAULT_EPOCHS}."
+    _define_float(
+        "epochs",
+        None,
+        ABOVE_0,
+        f"Passes over the training images, by default {DEFAULT_EPOCHS:g}; 0.5 is half a pass.",
     )
     _define_count("train_steps", None, "Number of steps, instead of --epochs.")
     flags.register_multi_flags_validator(

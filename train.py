@@ -11,8 +11,6 @@ import pathlib
 import sys
 from typing import Any
 
-from absl import flags as absl_flags
-
 import flags
 from cluster import joining, local
 from mnist.batches import Batches
@@ -21,7 +19,7 @@ from runtime import commands, lock, processor, runs
 from runtime.alone import FINISHED, Alone
 from runtime.progress import note
 
-FLAGS = absl_flags.FLAGS
+FLAGS = flags.FLAGS
 flags.define_training()
 
 
@@ -57,7 +55,9 @@ def main() -> None:
             else:
                 workers.number_from_chief(FINISHED)
                 note(runs.how_to_go_on(run))
-    commands.finish(run.result, FLAGS.json)
+    if run.validation_accuracy is not None:
+        print(f"validation accuracy {run.validation_accuracy:.4f} at step {run.evaluated_step}")
+    commands.finish(run.result, FLAGS.json, [run])
     commands.note_next(name, FLAGS.summary_dir, FLAGS.checkpoint_dir)
 
 
@@ -97,4 +97,4 @@ def train(
 
 
 if __name__ == "__main__":
-    commands.run(main)
+    commands.run(main, flags.SECTIONS)

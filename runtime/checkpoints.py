@@ -8,6 +8,7 @@ import re
 from collections.abc import Iterable
 
 from runtime.errors import InputError
+from runtime.files import flush_folder
 
 MODEL = "model.ckpt"
 # Checkpoints for inference only.
@@ -64,6 +65,7 @@ class Checkpoint:
                 # The Saver does not, so a power cut could leave files full of zeros.
                 os.fsync(file.fileno())
                 result[path.name] = hashlib.sha256(file.read()).hexdigest()
+        flush_folder(self.folder)
         return result
 
     def problem(self, expected: Checksums | None) -> str | None:

@@ -5,9 +5,11 @@ import logging
 import os
 import pathlib
 import shlex
+import shutil
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+import textwrap
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NoReturn
 
 from absl import app
@@ -17,10 +19,15 @@ from runtime import classification, processor
 from runtime.errors import CommandError, InputError
 from runtime.files import write_json
 from runtime.progress import note
+from runtime.runs import Run
+
+PROJECT = pathlib.Path(__file__).resolve().parents[1]
 
 
-def run(main: Callable[[], None]) -> None:
+def run(main: Callable[[], None], sections: Mapping[str, Sequence[str]] | None = None) -> None:
     """Parses the command line, runs `main`, and exits.
+
+    `--help` prints the docstring of the program, and its flags in these sections.
 
     Exit codes: 0 success, 1 failure while running, 2 invalid input, 130 Ctrl-C, 143 SIGTERM. An
     error that the user can do something about is reported in one line on standard error.
@@ -35,7 +42,31 @@ def run(main: Callable[[], None]) -> None:
         except KeyboardInterrupt:
             fail("stopped by Ctrl-C", 130)
 
+    if not {"--help", "-help", "-h", "--helpshort", "--helpfull"}.isdisjoint(sys.argv[1:]):
+        print(help_text(sections or {}))
+        sys.exit(0)
     app.run(checked_main, flags_parser=parse_flags)
+
+
+def help_text(sections: Mapping[str, Sequence[str]]) -> str:
+    """Returns what a command does, examples of it, and its flags by section."""
+    lines = [sys.modules["__main__"].__doc__ or ""]
+    for title, names in sections.items():
+        lines.append(f"{title}:")
+        for name in names:
+            flag = absl_flags.FLAGS[name]
+            values = "|".join(getattr(flag.parser, "enum_values", ["..."]))
+            name = f"[no]{name}" if flag.boolean else f"{name}={values}"
+            default = "" if flag.default is None else f" (default: {flag.default})"
+            lines.append(f"  --{name}{default}")
+            # absl puts the values of an enum in front, in angle brackets.
+            about = flag.help.removeprefix(f"<{values}>: ")
+            lines += textwrap.wrap(about, 90, initial_indent=" " * 6, subsequent_indent=" " * 6)
+        lines.append("")
+    lines.append(
+        "--flagfile=presets/accurate.flags reads flags from a file; --verbosity=1 says more."
+    )
+    return "\n".join(lines)
 
 
 def check_json_flag(path: str | None) -> None:
@@ -55,27 +86,54 @@ def check_json_flag(path: str | None) -> None:
         raise InputError(f"--json: expected a writable file, found {path}")
 
 
-def finish(facts: dict[str, Any], json_path: str | None) -> None:
-    """Prints the result, ending standard output with the result line, and writes it as JSON.
+def finish(facts: dict[str, Any], json_path: str | None, runs: Sequence[Run]) -> None:
+    """Prints the result, its line as the command's last on standard output, and writes it as JSON.
 
-    If several runs were combined, each of them gets a line of its own first.
+    Args:
+        facts: see `classification.result`. If it has members, each gets a line of its own first.
+        json_path: of the file, or None. Besides the facts, it has the interval and, of each run,
+            the name, the flags, the data and the versions.
+        runs: whose result it is.
     """
     for member in facts.get("members", []):
         print(f"{classification.result_line(member)}; {classification.interval_line(member)}")
     print(classification.interval_line(facts))
     print(classification.result_line(facts), flush=True)
     if json_path:
-        write_json(pathlib.Path(json_path), facts)
+        interval = classification.interval(facts["correct"], facts["total"])
+        about = [
+            {
+                "run": run.name,
+                "flags": run.flags,
+                "dataset": run.dataset,
+                "made_with": run.made_with,
+                "validation_accuracy": run.validation_accuracy,
+            }
+            for run in runs
+        ]
+        write_json(pathlib.Path(json_path), {**facts, "interval": interval, "runs": about})
 
 
 def line(*arguments: str) -> str:
-    """Returns the shell command that runs this Python with these arguments."""
+    """Returns the shell command that runs this Python with these arguments, in this folder.
+
+    The first argument may be a command of the suite, such as `evaluate.py`.
+    """
+    first, *rest = arguments
+    script = PROJECT / first
+    return shlex.join([_python(), _from_here(script) if script.exists() else first, *rest])
+
+
+def _python() -> str:
     executable = pathlib.Path(sys.executable)
-    if executable.is_relative_to(pathlib.Path.cwd()):
-        python = str(executable.relative_to(pathlib.Path.cwd()))
-    else:
-        python = executable.name
-    return shlex.join([python, *arguments])
+    found = shutil.which(executable.name)
+    is_found = found is not None and pathlib.Path(found) == executable
+    return executable.name if is_found else _from_here(executable)
+
+
+def _from_here(path: pathlib.Path) -> str:
+    here = pathlib.Path.cwd()
+    return str(path.relative_to(here) if path.is_relative_to(here) else path)
 
 
 def tensorboard(logdir: str | pathlib.Path) -> str:
@@ -101,11 +159,21 @@ def parse_flags(arguments: list[str]) -> list[str]:
     """Parses a command line; exits with a one-line message if it is invalid."""
     try:
         rest = absl_flags.FLAGS(arguments)
+    except absl_flags.UnrecognizedFlagError as error:
+        fail(f"{' '.join(str(error).split())}{_meant(error.flagname)} (--help lists the flags)", 2)
     except absl_flags.Error as error:
         fail(f"{' '.join(str(error).split())} (--help lists the flags)", 2)
     if len(rest) > 1:
         fail(f"expected flags only, found {rest[1]!r} (--help lists the flags)", 2)
     return rest
+
+
+def _meant(unknown: str) -> str:
+    """Returns a suggestion for an abbreviation, such as `lr`, which is too far from its flag."""
+    for name in absl_flags.FLAGS:
+        if "".join(word[:1] for word in name.split("_")) == unknown:
+            return f" Did you mean: {name}?"
+    return ""
 
 
 def import_tensorflow() -> None:
@@ -115,6 +183,8 @@ def import_tensorflow() -> None:
     it. A third of that time would go to Keras, which TensorFlow imports if it is installed and no
     graph here uses, so Keras is blocked in this process.
     """
+    if "tensorflow" in sys.modules:
+        return
     sys.modules["keras"] = None  # type: ignore[assignment]  # documented: its import fails
     with contextlib.ExitStack() as quiet:
         if not (absl_flags.FLAGS.is_parsed() and absl_flags.FLAGS.verbosity > 0):

@@ -57,9 +57,19 @@ def write_bytes(path: pathlib.Path, content: bytes) -> None:
             os.umask(umask)
             os.chmod(file.name, 0o666 & ~umask)
             os.replace(file.name, path)
+            flush_folder(path.parent)
         except BaseException:
             os.unlink(file.name)
             raise
+
+
+def flush_folder(folder: pathlib.Path) -> None:
+    """Brings the names of a folder's files to the disk: a file's own flush does not."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 @contextlib.contextmanager

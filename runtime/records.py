@@ -41,8 +41,9 @@ class Record:
     best: dict[str, Any] | None = _field(
         dict, type(None), containing={"step": int, "validation_accuracy": float}, default=None
     )
-    # The last step that was evaluated.
+    # The last step that was evaluated, and the accuracy on the validation images after it.
     evaluated_step: int = _field(int, default=0)
+    validation_accuracy: float | None = _field(float, type(None), default=None)
     # The steps at which training diverged and the run was rolled back.
     rollbacks: list[int] = _field(list, default_factory=list)
     # Pairs: a step, and how many workers took the steps after it. Empty: one took all of them.

@@ -231,7 +231,7 @@ def find(checkpoint_dir: str, name: str | None, path: str | None) -> tuple[Run, 
         run, checkpoint = _at(path)
     else:
         folder = pathlib.Path(checkpoint_dir)
-        run = load_run(folder / name) if name else _newest_run(folder)
+        run = _named(folder, name) if name else _newest_run(folder)
         # A run that has exact population statistics was meant to be used with them.
         candidates = run.newest(checkpoints.EXACT, checkpoints.MODEL)
         if not candidates:
@@ -246,6 +246,16 @@ def find(checkpoint_dir: str, name: str | None, path: str | None) -> tuple[Run, 
             f"{checkpoint}: can't be trusted: {problem}; --checkpoint=PATH selects another"
         )
     return run, checkpoint
+
+
+def _named(checkpoint_dir: pathlib.Path, name: str) -> Run:
+    if not (checkpoint_dir / name).is_dir():
+        there = sorted(path.parent.name for path in checkpoint_dir.glob(f"*/{records.FILE}"))
+        raise InputError(
+            f"--run: expected a run in {checkpoint_dir / name}, found none; "
+            f"{checkpoint_dir} has {', '.join(there) or 'none'}"
+        )
+    return load_run(checkpoint_dir / name)
 
 
 def _at(path: str) -> tuple[Run, Checkpoint]:

@@ -385,6 +385,7 @@ class _Loop:
 
     def _record(self, step: int, outcome: Outcome) -> None:
         self._run.evaluated_step = step
+        self._run.validation_accuracy = outcome.accuracy
         best = self._run.best
         if best is None or outcome.accuracy > best["validation_accuracy"]:
             self._run.best = {"step": step, "validation_accuracy": outcome.accuracy}

@@ -21,7 +21,6 @@ UNTRACED = {
     "test_bn_tools",
     "test_copies",
     "test_functions",
-    "test_install",
     "test_keras",
     "test_originals",
 }

@@ -24,7 +24,7 @@ def training_flags():
         (["--epoch=3"], ["epoch", "epochs"]),
         (["--epochs=0"], ["epochs", "0"]),
         (["--epochs=many"], ["epochs", "many"]),
-        (["--epochs=1", "--train_steps=1"], ["epochs=1, train_steps=1", "--flagfile"]),
+        (["--epochs=1", "--train_steps=1"], ["epochs=1.0, train_steps=1", "--flagfile"]),
         (["--bn_decay=1"], ["bn_decay", "1.0", "[0, 0.99999]"]),
         (["--bn_decay=-0.1"], ["bn_decay", "-0.1", "[0, 0.99999]"]),
         (["--bn_epsilon=0"], ["bn_epsilon", "above 0"]),

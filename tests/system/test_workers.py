@@ -12,6 +12,7 @@ import time
 
 import numpy as np
 import pytest
+import tensorflow  # noqa: F401, before `layout` imports it without Keras, which other tests need
 
 from cluster import layout
 from runtime.errors import InputError

@@ -1,0 +1,129 @@
+"""What someone who does not know the suite types, and what it answers."""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+
+import pytest
+
+from tests.helpers import (
+    PROJECT,
+    assert_one_line_error,
+    last_line,
+    run_command,
+    said,
+    wait_for,
+)
+
+FLAGS = ["--model=mlp", "--batch_size=32"]
+
+
+@pytest.mark.parametrize("command", ["train.py", "evaluate.py", "compare.py"])
+def test_help_is_no_error_and_begins_with_examples(command, tmp_path):
+    helped = run_command(command, "--help", cwd=tmp_path)
+    assert helped.returncode == 0 and helped.stderr == ""
+    before, _, flags = helped.stdout.partition("\nData:\n")
+    assert f"python {command}" in before
+    assert "--dataset=auto|mnist|synthetic" in flags
+
+
+def test_half_an_epoch(tmp_path, digits, data_flags):
+    steps = 1100 // 32 // 2
+    trained = run_command("train.py", *FLAGS, "--epochs=0.5", *data_flags, cwd=tmp_path)
+    assert f"at step {steps}, " in last_line(trained)
+
+
+def test_an_abbreviation_is_understood(tmp_path):
+    refused = run_command("train.py", "--lr=0.1", cwd=tmp_path)
+    assert_one_line_error(refused, 2, "'lr'", "learning_rate")
+
+
+def test_without_a_study_the_studies_are_listed(tmp_path):
+    assert_one_line_error(run_command("compare.py", cwd=tmp_path), 2, "--study", "paper, speed")
+
+
+def test_a_folder_with_a_typo_is_refused_by_every_command(tmp_path, trained_runs):
+    named = "--data_dir=no-such-folder"
+    shutil.copytree(trained_runs[0] / "checkpoints", tmp_path / "checkpoints")
+    for command in (["train.py"], ["evaluate.py"], ["compare.py", "--study=paper"]):
+        refused = run_command(*command, named, cwd=tmp_path)
+        assert_one_line_error(refused, 2, "--data_dir", "no-such-folder, found no such folder")
+    assert not (tmp_path / "no-such-folder").exists()
+
+
+def test_a_run_that_is_not_there_is_told_with_those_that_are(trained_runs):
+    refused = run_command("evaluate.py", "--run=nope", cwd=trained_runs[0])
+    assert_one_line_error(refused, 2, "--run", "nope", "mlp-bn", "small-nobn")
+
+
+def test_the_result_has_the_validation_accuracy_and_all_that_explains_it(tmp_path, data_flags):
+    flags = [*FLAGS, "--train_steps=40", "--eval_every=20", "--seed=3", "--json=result.json"]
+    trained = run_command("train.py", *flags, *data_flags, cwd=tmp_path)
+    found = re.search(r"^validation accuracy (0\.\d{4}) at step 40$", trained.stdout, re.MULTILINE)
+    result = json.loads((tmp_path / "result.json").read_text())
+    assert found and float(found.group(1)) == round(result["runs"][0]["validation_accuracy"], 4)
+    assert found.group(1) in said(trained.stderr)[-4], "the last line of progress has it too"
+    (run,) = result["runs"]
+    assert run["run"] == "mlp-bn" and run["flags"]["seed"] == 3 and "tensorflow" in run["made_with"]
+    low, high = result["interval"]
+    assert low < result["accuracy"] < high
+    evaluated = run_command("evaluate.py", "--json=again.json", *data_flags, cwd=tmp_path)
+    assert last_line(evaluated) == last_line(trained)
+    assert json.loads((tmp_path / "again.json").read_text()) == result
+
+
+def test_what_is_printed_can_be_typed_anywhere(tmp_path, data_flags):
+    trained = run_command("train.py", *FLAGS, "--train_steps=5", *data_flags, cwd=tmp_path)
+    (line,) = re.findall(r"^to evaluate again: (.*)$", trained.stderr, re.MULTILINE)
+    again = subprocess.run(line, shell=True, cwd=tmp_path, capture_output=True, text=True)
+    assert last_line(again) == last_line(trained)
+
+
+def test_a_run_in_training_is_told_as_such(tmp_path, data_flags):
+    flags = [*FLAGS, "--train_steps=20000", "--save_every=10", "--lr_schedule=constant"]
+    training = subprocess.Popen(
+        [sys.executable, str(PROJECT / "train.py"), *flags, *data_flags],
+        cwd=tmp_path,
+        stderr=subprocess.DEVNULL,
+    )
+    try:
+        wait_for(tmp_path / "checkpoints/mlp-bn/model.ckpt-10.index", training)
+        wait_for(tmp_path / "checkpoints/mlp-bn/run.json", training)
+        evaluated = run_command("evaluate.py", *data_flags, cwd=tmp_path)
+    finally:
+        training.kill()
+        training.wait()
+    assert f"is in training (process {training.pid} " in evaluated.stderr
+    assert "; this is step " in evaluated.stderr
+
+
+def test_make_says_which_python_it_needs_and_leaves_nothing(tmp_path):
+    old = tmp_path / "python3.9"
+    pretend = "import sys; sys.version_info = (3, 9, 0); exec(sys.argv[1])"
+    old.write_text(f'#!/bin/sh\nshift\nexec {sys.executable} -c "{pretend}" "$1"\n')
+    old.chmod(0o755)
+    shutil.copy(PROJECT / "Makefile", tmp_path)
+    (tmp_path / "requirements.txt").touch()
+    made = subprocess.run(
+        ["make", "train", f"PYTHON={old}"], cwd=tmp_path, capture_output=True, text=True
+    )
+    assert made.returncode != 0
+    assert "expected Python 3.10 to 3.13, found 3.9" in made.stderr
+    assert not (tmp_path / ".venv").exists()
+
+
+def test_without_the_libraries_a_command_says_where_they_are(tmp_path):
+    bare = subprocess.run(
+        # Without the environment's packages.
+        [sys.executable, "-S", str(PROJECT / "train.py")],
+        cwd=tmp_path,
+        env={**os.environ, "COVERAGE_PROCESS_CONFIG": ""},
+        capture_output=True,
+        text=True,
+    )
+    assert bare.returncode == 1
+    assert "requirements.txt" in bare.stderr and "make train" in bare.stderr
+    assert "Traceback" not in bare.stderr
