@@ -183,9 +183,8 @@ def import_tensorflow() -> None:
     it. A third of that time would go to Keras, which TensorFlow imports if it is installed and no
     graph here uses, so Keras is blocked in this process.
     """
-    if "tensorflow" in sys.modules:
-        return
-    sys.modules["keras"] = None  # type: ignore[assignment]  # documented: its import fails
+    if "tensorflow" not in sys.modules:
+        sys.modules["keras"] = None  # type: ignore[assignment]  # documented: its import fails
     with contextlib.ExitStack() as quiet:
         if not (absl_flags.FLAGS.is_parsed() and absl_flags.FLAGS.verbosity > 0):
             os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
