@@ -107,6 +107,13 @@ def define_evaluation() -> None:
         _define_json()
 
 
+def define_listing() -> None:
+    """Defines the flags of `runs.py`."""
+    with _section("What to list"):
+        flags.DEFINE_string("checkpoint_dir", "checkpoints", "Folder of the runs' checkpoints.")
+        _define_json()
+
+
 def define_comparison() -> None:
     """Defines the flags of `compare.py`."""
     with _section("Data"):

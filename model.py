@@ -335,9 +335,10 @@ def _histograms() -> tf.Tensor:
     variables = [v for v in tf.global_variables() if not v.op.name.endswith("weights")]
     activations = tf.get_collection(tf.GraphKeys.ACTIVATIONS)
     # `tf.summary.histogram` would call them `scale_1` and so on, since the names are taken.
-    return tf.summary.merge(
-        [tf.raw_ops.HistogramSummary(tag=t.op.name, values=t) for t in variables + activations]
-    )
+    with tf.name_scope("summaries"):
+        return tf.summary.merge(
+            [tf.raw_ops.HistogramSummary(tag=t.op.name, values=t) for t in variables + activations]
+        )
 
 
 def _filters() -> tf.Tensor:

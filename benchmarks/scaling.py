@@ -89,6 +89,7 @@ MODES = {
 GRADIENTS, STATISTICS = "all gradients, as in a step", "statistics, forward and backward"
 EXCHANGES = {
     GRADIENTS: "gradients",
+    "all gradients, in a single message": "gradients_whole",
     "all gradients, one message a variable": "gradients_apart",
     STATISTICS: "statistics",
 }

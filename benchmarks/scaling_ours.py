@@ -13,7 +13,7 @@ from runtime.training import take_step
 
 NETWORK = model.Network("cnn", True, 0.9, 1e-5, "float32")
 RECIPE = model.Recipe(0, 10**6, "adam", 1e-3, "constant")
-MODES = ["sync", "nosync", "gradients", "gradients_apart", "statistics"]
+MODES = ["sync", "nosync", "gradients", "gradients_whole", "gradients_apart", "statistics"]
 
 
 def main() -> None:
@@ -60,6 +60,8 @@ def _exchange(workers: Workers, mode: str) -> None:
         contents = [tf.ones([size]) for size in _sizes(mode)]
         if mode == "gradients":
             arrived = workers.replica.add_up_all(contents)
+        elif mode == "gradients_whole":
+            arrived = [workers.exchange.add_up(tf.concat(contents, axis=0))]
         elif mode == "gradients_apart":
             arrived = [workers.replica.add_up_all([content])[0] for content in contents]
         else:
@@ -92,7 +94,7 @@ def print_messages() -> None:
     """Prints how many messages a worker sends in a step, and how many bytes."""
     mode = parse_arguments(MODES).mode
     sizes = _sizes(mode)
-    messages = len(sizes)
+    messages = 1 if mode == "gradients_whole" else len(sizes)
     if mode == "gradients":
         with tf.Graph().as_default():
             from cluster import collectives

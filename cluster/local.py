@@ -19,6 +19,7 @@ import sys
 from collections.abc import Iterator
 from types import FrameType
 
+from runtime import processor
 from runtime.errors import InputError
 
 CLONE_NEWUSER, CLONE_NEWNET = 0x10000000, 0x40000000
@@ -36,11 +37,13 @@ def train(workers: int) -> int:
     addresses = [f"127.0.0.1:{PORT + rank}" for rank in range(workers)]
     # Later flags win: a worker starts no workers.
     command = [sys.executable, *sys.argv, "--workers=1"]
+    # Together they would otherwise have more threads than there are cores.
+    threads = {"TF_NUM_INTRAOP_THREADS": str(max(1, processor.cores() // workers))}
     processes = []
     for rank in range(workers):
         task = {"type": "worker", "index": rank}
         config = json.dumps({"cluster": {"worker": addresses}, "task": task})
-        environment = {**os.environ, "TF_CONFIG": config}
+        environment = {**threads, **os.environ, "TF_CONFIG": config}
         # In sessions of their own, so that Ctrl-C in a terminal reaches each once, from here.
         processes.append(subprocess.Popen(command, env=environment, start_new_session=True))
     with _passing_signals_on(processes):

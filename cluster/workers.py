@@ -66,7 +66,7 @@ class Workers(Alone):
                 f"--batch_size: expected an image for each of {self.count} workers, found "
                 f"{batch_size}"
             )
-        self._exchange = collectives.Exchange(self.count, layout.rank, first_key=1)
+        self.exchange = collectives.Exchange(self.count, layout.rank, first_key=1)
         # Apart, since the training graph may be built earlier on one worker than on another.
         in_training = collectives.Exchange(self.count, layout.rank, first_key=10**6)
         self._in_training = in_training
@@ -179,7 +179,7 @@ class Workers(Alone):
     def number_from_chief(self, number: int = 0) -> int:
         """Returns the chief's number."""
         with tf.Graph().as_default() as graph:
-            received = self._exchange.from_chief(tf.constant(number))
+            received = self.exchange.from_chief(tf.constant(number))
         with self.plain_session(graph) as session, self.watched():
             return int(session.run(received, options=self.options))
 
@@ -268,7 +268,7 @@ class Workers(Alone):
 
     def _gather(self, values: list[int]) -> np.ndarray:
         with tf.Graph().as_default() as graph:
-            gathered = self._exchange.gather(tf.constant(values, tf.int64))
+            gathered = self.exchange.gather(tf.constant(values, tf.int64))
         with self.plain_session(graph) as session, self.watched():
             return session.run(gathered, options=self.options)
 

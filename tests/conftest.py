@@ -44,8 +44,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def pytest_xdist_auto_num_workers() -> int:
-    """Runs one process more than there are cores, since many tests wait for other processes."""
-    return processor.cores() + 1
+    """Runs two processes per core, since many tests wait: for a kill, a limit, other processes."""
+    return 2 * processor.cores()
 
 
 @pytest.fixture(autouse=True)

@@ -6,7 +6,7 @@ import pytest
 
 from tests.helpers import PROJECT
 
-COMMANDS = {"train", "evaluate", "compare"}
+COMMANDS = {"train", "evaluate", "compare", "runs"}
 NETWORKS = {"model", "networks", "augmentation"}
 TO_COPY = {"bn_wrapper", "bn_compat"}
 ROOMS = {"mnist", "runtime", "dashboard", "cluster", "studies", "benchmarks"}

@@ -100,6 +100,22 @@ def test_a_run_in_training_is_told_as_such(tmp_path, data_flags):
     assert "; this is step " in evaluated.stderr
 
 
+def test_the_runs_are_listed_with_what_tells_them_apart(trained_runs, tmp_path):
+    folder, lines = trained_runs
+    listed = run_command("runs.py", f"--json={tmp_path}/runs.json", cwd=folder)
+    header, *rows = last_line(listed) and listed.stdout.splitlines()
+    assert header.split()[:4] == ["run", "state", "step", "data"]
+    assert {"model", "batch_norm"} <= set(header.split())
+    runs = {run["run"]: run for run in json.loads((tmp_path / "runs.json").read_text())["runs"]}
+    assert set(runs) == set(lines) and len(rows) == len(lines)
+    for name, line in lines.items():
+        assert runs[name]["state"] == "finished" and runs[name]["step"] == 40
+        assert f"accuracy {runs[name]['test_accuracy']:.4f}" in line
+        assert runs[name]["bytes"] > 1e5
+    nothing = run_command("runs.py", cwd=tmp_path)
+    assert_one_line_error(nothing, 2, "--checkpoint_dir", "found none")
+
+
 def test_make_says_which_python_it_needs_and_leaves_nothing(tmp_path):
     old = tmp_path / "python3.9"
     pretend = "import sys; sys.version_info = (3, 9, 0); exec(sys.argv[1])"

@@ -1,0 +1,27 @@
+"""Lists the runs: how far each is, what it reached, how large it is, and which flags differ.
+
+python runs.py                                  those in checkpoints/
+python runs.py --json=runs.json                 all that is known of them
+"""
+
+import pathlib
+
+import flags
+from runtime import commands, overview
+from runtime.files import write_json
+
+FLAGS = flags.FLAGS
+flags.define_listing()
+
+
+def main() -> None:
+    """Prints the table."""
+    commands.check_json_flag(FLAGS.json)
+    found = overview.all_runs(pathlib.Path(FLAGS.checkpoint_dir))
+    print(overview.table(found))
+    if FLAGS.json:
+        write_json(pathlib.Path(FLAGS.json), {"runs": found})
+
+
+if __name__ == "__main__":
+    commands.run(main, flags.SECTIONS)
