@@ -501,6 +501,25 @@ def test_the_commands_refuse_a_record_that_is_not_sound(tmp_path, run_with_recor
     assert sorted(os.listdir(folder)) == before
 
 
+def test_after_a_power_failure_a_record_names_only_what_is_on_the_disk(tmp_path, data_flags):
+    """A file's flush does not bring its name to the disk: only that of its folder does."""
+    flags = [*MLP, *data_flags]
+    trace = tmp_path / "trace"
+    assert last_line(run_command("tests/system/traced_train.py", trace, *flags, cwd=tmp_path))
+    contents, names = set(), set()  # what is on the disk
+    records = 0
+    for kind, what in map(json.loads, trace.read_text().splitlines()):
+        if kind == "record":
+            # From here on the power may fail with this record in place.
+            assert set(what) <= names, f"record {records}"
+            records += 1
+        elif what.endswith("/"):
+            names |= {path for path in contents if os.path.dirname(path) == what.rstrip("/")}
+        else:
+            contents.add(what)
+    assert records > 5 and len(names) > 5
+
+
 def test_what_a_kill_left_half_written_is_cleared_away(run_with_two_checkpoints):
     folder = run_with_two_checkpoints[0] / "checkpoints/stopped"
     before = sorted(os.listdir(folder))
