@@ -28,9 +28,9 @@ def main() -> None:
     commands.check_json_flag(FLAGS.json)
     dataset = load(FLAGS.dataset, FLAGS.data_dir, is_named=FLAGS["data_dir"].present > 0)
     dataset = dataset.with_validation(FLAGS.validation_size)
+    batches = Batches(*dataset.train, FLAGS.batch_size, FLAGS.seed)
     if FLAGS.workers > 1:
         sys.exit(local.train(FLAGS.workers))
-    batches = Batches(*dataset.train, FLAGS.batch_size, FLAGS.seed)
     values = flags.of_run(FLAGS, batches.steps_per_epoch)
     name = FLAGS.run or f"{FLAGS.model}-{'bn' if FLAGS.batch_norm else 'nobn'}"
     folder = pathlib.Path(FLAGS.checkpoint_dir, name)

@@ -38,7 +38,7 @@ def _train(workers: Alone, batch_size: int, is_sync: bool) -> None:
         if workers.is_chief:
             session.run(graph.initializer)
         workers.share_weights(session)
-        serve(lambda: take_step(session, graph, images, labels, options=workers.options))
+        serve(lambda: take_step(session, graph, images, labels))
 
 
 def _alone_without_kernel(batch_size: int) -> model.Replica:

@@ -3,6 +3,7 @@
 import math
 import pathlib
 import signal
+import sys
 from typing import TYPE_CHECKING, Any
 
 import tensorflow.compat.v1 as tf
@@ -10,9 +11,9 @@ import tensorflow.compat.v1 as tf
 import model
 from mnist.batches import Batches
 from runtime import checkpoints
-from runtime.alone import FINISHED
-from runtime.errors import CommandError, WorkerLost
-from runtime.files import make_folder
+from runtime.alone import FINISHED, REFUSED
+from runtime.errors import CommandError, InputError, WorkerLost
+from runtime.files import make_folder, writing
 from runtime.graphs import TrainingGraph
 from runtime.interruption import Interrupted, StopRequest
 from runtime.training import MOST_ROLLBACKS, Diverged, Intervals, take_step
@@ -34,7 +35,7 @@ def follow(
         workers: this one and the others.
         flags: of the run.
         batches: of the training images.
-        folder: the run's; if the chief is lost, this worker saves its weights in a folder in it.
+        folder: the run's; if the chief is lost, this worker saves its weights beside it.
         has_validation: whether the chief evaluates.
 
     Raises:
@@ -45,6 +46,8 @@ def follow(
     rollbacks = workers.number_from_chief()
     if rollbacks == FINISHED:
         return
+    if rollbacks == REFUSED:
+        sys.exit(InputError.exit_code)
     network = model.network_of(flags)
     graph = model.training_graph(network, model.recipe_of(flags), workers.replica)
     intervals = Intervals(flags, has_validation)
@@ -63,8 +66,10 @@ def follow(
                 if flags["on_nan"] == "stop" or rollbacks > MOST_ROLLBACKS:
                     raise CommandError(str(divergence)) from None
             except WorkerLost as loss:
-                saved = _save(graph, session, folder / f"worker-{workers.rank}")
-                raise CommandError(f"{loss}; saved {saved}") from loss
+                if 0 not in loss.ranks:
+                    raise  # The chief saves.
+                saved = _save(graph, session, folder.with_name(f"{folder.name}.worker"))
+                raise WorkerLost(f"{loss}; {saved}", loss.ranks) from loss
 
 
 def _follow_from(
@@ -79,23 +84,23 @@ def _follow_from(
 ) -> None:
     train_steps = intervals.flags["train_steps"]
     for step, batch in enumerate(batches.ahead(steps_done, train_steps), steps_done + 1):
-        with workers.watched():
+        with workers.watched(is_step=True) as options:
             taken = take_step(
                 session,
                 graph,
                 *batch,
                 0.5**rollbacks,
                 wants_to_stop=stop.signal_number is not None,
-                options=workers.options,
+                options=options,
             )
         if not math.isfinite(taken.loss):
             raise Diverged(step, taken.learning_rate, f"the loss is {taken.loss}")
-        if intervals.is_save_due(step) or taken.is_last:
+        if intervals.is_save_due(step) or taken.stops:
             workers.average_statistics(session)
             if not session.run(graph.is_finite):
                 raise Diverged(step, taken.learning_rate, "a variable is infinite or NaN")
             workers.wait_for_chief()
-        if taken.is_last and step < train_steps:
+        if taken.stops and step < train_steps:
             raise Interrupted(
                 stop.signal_number or signal.SIGINT,
                 "with all workers; the same commands (without --overwrite) resume",
@@ -103,9 +108,14 @@ def _follow_from(
 
 
 def _save(graph: TrainingGraph, session: tf.Session, folder: pathlib.Path) -> str:
-    make_folder(folder)
-    with graph.graph.as_default():
-        saver = tf.train.Saver(save_relative_paths=True)
-    path = str(folder / checkpoints.MODEL)
-    step = int(session.run(graph.global_step))
-    return saver.save(session, path, global_step=step, write_meta_graph=False)
+    """Saves the last step that all workers have taken; returns what to tell of it."""
+    path = folder / checkpoints.MODEL
+    try:
+        make_folder(folder)
+        with graph.graph.as_default(), writing(path, tf.errors.OpError):
+            saver = tf.train.Saver(save_relative_paths=True)
+            step = int(session.run(graph.global_step))
+            saved = saver.save(session, str(path), global_step=step, write_meta_graph=False)
+    except CommandError as error:
+        return f"its weights could not be saved: {error}"
+    return f"saved {saved}"

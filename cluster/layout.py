@@ -5,6 +5,7 @@ import re
 import socket
 from typing import NamedTuple
 
+from cluster import local
 from runtime.commands import import_tensorflow
 from runtime.errors import InputError
 
@@ -92,4 +93,4 @@ def _is_address(address: object) -> bool:
 
 def is_out_of_reach() -> bool:
     """Returns whether this process has no network but a loopback, as `cluster.local` makes it."""
-    return [name for _, name in socket.if_nameindex()] == ["lo"]
+    return [name for _, name in socket.if_nameindex() if local.is_up(name)] == ["lo"]

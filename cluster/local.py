@@ -16,7 +16,7 @@ import socket
 import struct
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from types import FrameType
 
 from runtime import processor
@@ -24,32 +24,63 @@ from runtime.errors import InputError
 
 CLONE_NEWUSER, CLONE_NEWNET = 0x10000000, 0x40000000
 SIOCGIFFLAGS, SIOCSIFFLAGS, IFF_UP = 0x8913, 0x8914, 1
+PR_SET_PDEATHSIG = 1
 PORT = 2222
 
 
 def train(workers: int) -> int:
-    """Runs this command once for each worker; returns the exit code of the first that failed.
+    """Runs this command once for each worker; returns the exit code of the first rank that failed.
 
     Raises:
-        InputError: this system has no network namespaces, or does not allow them.
+        InputError: TF_CONFIG or Slurm says who the workers are.
     """
-    _enter_own_network()
+    if os.environ.get("TF_CONFIG") or int(os.environ.get("SLURM_STEP_NUM_TASKS", "1")) > 1:
+        raise InputError("--workers: expected no TF_CONFIG and no Slurm step, which say it, too")
+    # Only a process without threads may enter a user namespace, and numpy has some.
+    launcher = os.fork()
+    if launcher == 0:
+        os._exit(_launch(workers))
+    with _passing_signals_on(lambda number: os.kill(launcher, number)):
+        _, status = os.waitpid(launcher, 0)
+    return os.waitstatus_to_exitcode(status)
+
+
+def _launch(workers: int) -> int:
+    # Ctrl-C in a terminal then reaches it once, from its parent.
+    os.setsid()
+    _end_with_parent()
+    try:
+        _enter_own_network()
+    except InputError as error:
+        print(f"{os.path.basename(sys.argv[0])}: {error}", file=sys.stderr, flush=True)
+        return error.exit_code
     addresses = [f"127.0.0.1:{PORT + rank}" for rank in range(workers)]
     # Later flags win: a worker starts no workers.
     command = [sys.executable, *sys.argv, "--workers=1"]
     # Together they would otherwise have more threads than there are cores.
     threads = {"TF_NUM_INTRAOP_THREADS": str(max(1, processor.cores() // workers))}
-    processes = []
-    for rank in range(workers):
-        task = {"type": "worker", "index": rank}
-        config = json.dumps({"cluster": {"worker": addresses}, "task": task})
-        environment = {**threads, **os.environ, "TF_CONFIG": config}
-        # In sessions of their own, so that Ctrl-C in a terminal reaches each once, from here.
-        processes.append(subprocess.Popen(command, env=environment, start_new_session=True))
-    with _passing_signals_on(processes):
+    processes: list[subprocess.Popen] = []
+
+    def pass_on(number: int) -> None:
+        for process in processes:
+            process.send_signal(number)
+
+    with _passing_signals_on(pass_on):
+        for rank in range(workers):
+            task = {"type": "worker", "index": rank}
+            config = json.dumps({"cluster": {"worker": addresses}, "task": task})
+            environment = {**threads, **os.environ, "TF_CONFIG": config}
+            processes.append(
+                subprocess.Popen(command, env=environment, preexec_fn=_end_with_parent)
+            )
         codes = [process.wait() for process in processes]
     failures = [code if code > 0 else 128 - code for code in codes if code]
     return failures[0] if failures else 0
+
+
+def _end_with_parent() -> None:
+    """Has the system send SIGTERM to this process when the one that started it ends."""
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
 def _enter_own_network() -> None:
@@ -75,21 +106,30 @@ def _enter_own_network() -> None:
 
 def _switch_loopback_on() -> None:
     with socket.socket() as any_socket:
-        request = struct.pack("16sh14x", b"lo", 0)
-        answer = fcntl.ioctl(any_socket, SIOCGIFFLAGS, request)
-        (flags,) = struct.unpack_from("h", answer, 16)
-        fcntl.ioctl(any_socket, SIOCSIFFLAGS, struct.pack("16sh14x", b"lo", flags | IFF_UP))
+        request = struct.pack("16sh14x", b"lo", _flags("lo") | IFF_UP)
+        fcntl.ioctl(any_socket, SIOCSIFFLAGS, request)
+
+
+def is_up(interface: str) -> bool:
+    """Returns whether a network interface is in use."""
+    return bool(_flags(interface) & IFF_UP)
+
+
+def _flags(interface: str) -> int:
+    with socket.socket() as any_socket:
+        request = struct.pack("16sh14x", interface.encode(), 0)
+        return struct.unpack_from("h", fcntl.ioctl(any_socket, SIOCGIFFLAGS, request), 16)[0]
 
 
 @contextlib.contextmanager
-def _passing_signals_on(processes: list[subprocess.Popen]) -> Iterator[None]:
-    """Passes Ctrl-C and SIGTERM on to the processes while the block runs."""
+def _passing_signals_on(pass_on: Callable[[int], None]) -> Iterator[None]:
+    """Passes what stops a command on, instead of being stopped by it, while the block runs."""
 
-    def pass_on(number: int, frame: FrameType | None) -> None:
-        for process in processes:
-            process.send_signal(number)
+    def handle(number: int, frame: FrameType | None) -> None:
+        pass_on(number)
 
-    former = {number: signal.signal(number, pass_on) for number in (signal.SIGINT, signal.SIGTERM)}
+    stopping = (signal.SIGINT, signal.SIGTERM)
+    former = {number: signal.signal(number, handle) for number in stopping}
     try:
         yield
     finally:

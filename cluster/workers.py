@@ -18,7 +18,7 @@ from bn_wrapper import layers_of
 from cluster import collectives
 from cluster.layout import Layout
 from mnist.batches import Batches
-from runtime.alone import Alone
+from runtime.alone import REFUSED, Alone
 from runtime.errors import CommandError, InputError, WorkerLost, reason
 from runtime.graphs import Replica, TrainingGraph
 from runtime.progress import note
@@ -27,7 +27,10 @@ from runtime.progress import note
 START_SECONDS = 120.0
 # A step that takes longer than this, and than ten times the slowest one before, is given up.
 STEP_SECONDS = 15.0
-FIRST_STEP_SECONDS = 120.0
+# Until the first step: TensorFlow is imported, graphs are built, an old run is deleted.
+BEGINNING_SECONDS = 120.0
+# The chief may take this long to save between two signs of life.
+SAVING_SECONDS = 60.0
 # The chief gives a sign of life this often while the others wait for it.
 SIGN_SECONDS = 3.0
 # How long a server may take to answer.
@@ -40,6 +43,8 @@ LOSSES = (
     tf.errors.CancelledError,
     tf.errors.InternalError,
     tf.errors.UnknownError,
+    tf.errors.FailedPreconditionError,  # it was started again
+    tf.errors.NotFoundError,
 )
 
 
@@ -85,6 +90,9 @@ class Workers(Alone):
         # Each session sees this worker only, so none waits for the others' sessions.
         self._config = tf.ConfigProto(device_filters=[f"/job:worker/task:{layout.rank}"])
         self._config.experimental.collective_group_leader = "/job:worker/replica:0/task:0"
+        # Workers are no business of a proxy for the web.
+        hosts = [address.rpartition(":")[0] for address in layout.addresses]
+        os.environ["no_grpc_proxy"] = ",".join(hosts)
         try:
             self._server = tf.train.Server(
                 tf.train.ClusterSpec({"worker": layout.addresses}),
@@ -97,14 +105,18 @@ class Workers(Alone):
                 f"{layout.addresses[layout.rank]}: expected a free port for this worker's server, "
                 f"found: {reason(error)}"
             ) from None
-        self._limit = FIRST_STEP_SECONDS
-        self._slowest = 0.0
+        self._slowest_step = 0.0
+        self._is_awaited = False  # whether the others wait for the chief's first number
         self._last_sign = 0.0
 
     def __enter__(self) -> "Workers":
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *exception: object) -> None:
+        if kind is not None and self.is_chief and self._is_awaited:
+            # What is wrong is the chief's to say: the others leave without a word.
+            with contextlib.suppress(CommandError):
+                self.number_from_chief(REFUSED)
         if kind is not None and issubclass(kind, WorkerLost):
             # A worker that is gone at once would be taken for the one that failed first.
             time.sleep(2 * ANSWER_SECONDS)
@@ -113,11 +125,6 @@ class Workers(Alone):
     def replica(self) -> Replica:
         """Its part of each batch."""
         return self._replica
-
-    @property
-    def options(self) -> tf.RunOptions:
-        """For the runs of a step: how long it may take."""
-        return tf.RunOptions(timeout_in_ms=int(1000 * self._limit))
 
     def wait_for_all(self) -> None:
         """Waits until every worker's server answers.
@@ -162,6 +169,7 @@ class Workers(Alone):
                     "expected all workers to have the same code, data and flags as worker 0, found "
                     f"differences in {', '.join(differing)}"
                 )
+        self._is_awaited = True
 
     def follow(
         self, flags: dict[str, Any], batches: Batches, folder: pathlib.Path, has_validation: bool
@@ -178,10 +186,11 @@ class Workers(Alone):
 
     def number_from_chief(self, number: int = 0) -> int:
         """Returns the chief's number."""
+        self._is_awaited = False
         with tf.Graph().as_default() as graph:
             received = self.exchange.from_chief(tf.constant(number))
-        with self.plain_session(graph) as session, self.watched():
-            return int(session.run(received, options=self.options))
+        with self.plain_session(graph) as session, self.watched() as options:
+            return int(session.run(received, options=options))
 
     def session(self, graph: TrainingGraph) -> tf.Session:
         """Opens a session on the training graph, and adds to it what workers exchange."""
@@ -199,32 +208,44 @@ class Workers(Alone):
         return self._session
 
     @contextlib.contextmanager
-    def watched(self) -> Iterator[None]:
-        """Turns the loss of another worker in the block into a `WorkerLost` that names it."""
+    def watched(self, *, is_step: bool = False) -> Iterator[tf.RunOptions]:
+        """Turns the loss of another worker in the block into a `WorkerLost` that names it.
+
+        Yields the options of the session's run, which limit its time.
+        """
+        if self._slowest_step == 0.0:
+            limit = BEGINNING_SECONDS
+        else:
+            limit = max(STEP_SECONDS, 10 * self._slowest_step)
         began = time.monotonic()
-        # In case that TensorFlow does not keep the limit of `options`.
-        watchdog = threading.Timer(self._limit + 2 * STEP_SECONDS, self._give_up)
+        with self._limited(limit) as options:
+            yield options
+        if is_step:
+            self._slowest_step = max(self._slowest_step, time.monotonic() - began)
+
+    @contextlib.contextmanager
+    def _limited(self, limit: float) -> Iterator[tf.RunOptions]:
+        # In case that TensorFlow does not keep the limit.
+        watchdog = threading.Timer(limit + 2 * STEP_SECONDS, self._give_up)
         watchdog.daemon = True
         watchdog.start()
         try:
-            yield
+            yield tf.RunOptions(timeout_in_ms=int(1000 * limit))
         except LOSSES as error:
             raise self._loss(error) from error
         finally:
             watchdog.cancel()
-        self._slowest = max(self._slowest, time.monotonic() - began)
-        self._limit = max(STEP_SECONDS, 10 * self._slowest)
 
     def share_weights(self, session: tf.Session) -> None:
         """Gives all variables their values on the chief; every worker calls this together."""
-        with self.watched():
-            session.run(self._receive_weights, options=self.options)
+        with self.watched() as options:
+            session.run(self._receive_weights, options=options)
 
     def average_statistics(self, session: tf.Session) -> None:
         """Makes population statistics the mean over all workers, which call this together."""
         if self._average_statistics is not None:
-            with self.watched():
-                session.run(self._average_statistics, options=self.options)
+            with self.watched() as options:
+                session.run(self._average_statistics, options=options)
 
     def keep_waiting(self) -> None:
         """Tells the others that wait for the chief that it is still busy; it calls this often."""
@@ -239,12 +260,13 @@ class Workers(Alone):
         """Waits until the chief has saved and evaluated, for as long as it gives signs of life."""
         is_done = False
         while not is_done:
-            with self.watched():
-                is_done = bool(self._session.run(self._received_sign, options=self.options))
+            limit = BEGINNING_SECONDS if self._slowest_step == 0.0 else SAVING_SECONDS
+            with self._limited(limit) as options:
+                is_done = bool(self._session.run(self._received_sign, options=options))
 
     def _give_sign(self, is_done: bool) -> None:
-        with self.watched():
-            self._session.run(self._received_sign, {self._sign: is_done}, options=self.options)
+        with self.watched() as options:
+            self._session.run(self._received_sign, {self._sign: is_done}, options=options)
         self._last_sign = time.monotonic()
 
     def _averaging(self) -> tf.Operation | None:
@@ -257,30 +279,34 @@ class Workers(Alone):
         ]
         if not statistics:
             return None
-        sums = self._in_training.add_up_all([variable.read_value() for variable in statistics])
+        share = self.replica.images / self.replica.batch_size
+        sums = self._in_training.add_up_all(
+            [share * variable.read_value() for variable in statistics]
+        )
         with tf.control_dependencies(sums):
             return tf.group(
-                *(
-                    variable.assign(total / self.count)
-                    for variable, total in zip(statistics, sums, strict=True)
-                )
+                *(variable.assign(total) for variable, total in zip(statistics, sums, strict=True))
             )
 
     def _gather(self, values: list[int]) -> np.ndarray:
         with tf.Graph().as_default() as graph:
             gathered = self.exchange.gather(tf.constant(values, tf.int64))
-        with self.plain_session(graph) as session, self.watched():
-            return session.run(gathered, options=self.options)
+        with self.plain_session(graph) as session, self.watched() as options:
+            return session.run(gathered, options=options)
 
     def plain_session(self, graph: tf.Graph) -> tf.Session:
         """Opens a session on this worker's server."""
         return tf.Session(self._server.target, graph=graph, config=self._config)
 
-    def _loss(self, error: tf.errors.OpError) -> CommandError:
+    def _loss(self, error: tf.errors.OpError) -> WorkerLost:
         silent = self._silent(ANSWER_SECONDS)
         if silent:
             return WorkerLost(f"{self._names(silent)} does not answer any more", silent)
-        return CommandError(f"the exchange with the other workers failed: {reason(error)}")
+        return WorkerLost(
+            f"the exchange failed though all workers answer ({reason(error)}): one of them was too "
+            "slow, was started again, or has the task index of another",
+            [],
+        )
 
     def _give_up(self) -> None:
         silent = self._silent(ANSWER_SECONDS)
@@ -300,7 +326,7 @@ class Workers(Alone):
 
 def _answers(address: str, seconds: float) -> bool:
     # A connection is not enough: the system accepts one for a process that is stopped.
-    with grpc.insecure_channel(address) as channel:
+    with grpc.insecure_channel(address, [("grpc.enable_http_proxy", 0)]) as channel:
         try:
             grpc.channel_ready_future(channel).result(timeout=seconds)
         except grpc.FutureTimeoutError:

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 # The chief tells this instead of the number of rollbacks if there is nothing to train.
 FINISHED = -1
+# And this if it does not train, for a reason that it tells the user.
+REFUSED = -2
 
 
 class Alone:
@@ -32,19 +34,19 @@ class Alone:
         """Its part of each batch, or None for all of it."""
         return None
 
-    @property
-    def options(self) -> tf.RunOptions | None:
-        """For the runs of a step."""
-        return None
-
     def session(self, graph: TrainingGraph) -> tf.Session:
         """Opens a session on the training graph."""
         import tensorflow.compat.v1 as tf
 
         return tf.Session(graph=graph.graph)
 
-    def watched(self) -> contextlib.AbstractContextManager[None]:
-        """Turns the loss of another worker in the block into a `CommandError` that names it."""
+    def watched(
+        self, *, is_step: bool = False
+    ) -> contextlib.AbstractContextManager[tf.RunOptions | None]:
+        """Turns the loss of another worker in the block into a `WorkerLost` that names it.
+
+        Yields the options of the session's run.
+        """
         return contextlib.nullcontext()
 
     def share_weights(self, session: tf.Session) -> None:

@@ -1,6 +1,7 @@
 """Making folders, and writing files either completely or not at all."""
 
 import contextlib
+import errno
 import json
 import os
 import pathlib
@@ -68,6 +69,9 @@ def flush_folder(folder: pathlib.Path) -> None:
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP):  # Some file systems can't.
+            raise
     finally:
         os.close(descriptor)
 

@@ -26,7 +26,7 @@ def describe(run: Run) -> dict[str, Any]:
         "validation_accuracy": run.validation_accuracy,
         "test_accuracy": run.result and run.result["accuracy"],
         "updated": run.updated,
-        "bytes": sum(path.stat().st_size for path in run.folder.rglob("*") if path.is_file()),
+        "bytes": sum(map(_size, run.folder.rglob("*"))),
         "flags": run.flags,
     }
 
@@ -65,6 +65,13 @@ def table(runs: list[dict[str, Any]]) -> str:
     ]
     header = ["run", "state", "step", "data", "validation", "test", "age", "size", *differing]
     return markdown.aligned(header, rows)
+
+
+def _size(path: pathlib.Path) -> int:
+    try:
+        return path.stat().st_size if path.is_file() else 0
+    except FileNotFoundError:
+        return 0  # A run in training deletes its older checkpoints.
 
 
 def _share(accuracy: float | None) -> str:

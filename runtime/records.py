@@ -1,6 +1,7 @@
 """`run.json`, the record of a run: its fields, and how a file is validated."""
 
 import dataclasses
+import datetime
 import json
 import pathlib
 from typing import Any
@@ -64,7 +65,7 @@ class Record:
         default=None,
     )
     # When the record was last written, in UTC.
-    updated: str = _field(str, default="")
+    updated: str = _field(str, default="1970-01-01T00:00:00+00:00")
     # Versions and processor: with the same ones, the run is reproducible bit for bit.
     made_with: dict[str, Any] = _field(dict, default_factory=dict)
 
@@ -93,6 +94,10 @@ def read(path: pathlib.Path) -> Record:
     record = _of_sound_fields(path, content)
     for name, checksums in record.checkpoints.items():
         _check_names(path, name, checksums)
+    if not all(_is_pair_of_counts(part) for part in record.workers):
+        raise InputError(f"{path}: expected pairs of a step and a number of workers, found others")
+    if not _is_time(record.updated):
+        raise InputError(f"{path}: expected a time in 'updated', found {record.updated!r}")
     for name, seen in record.unfinished_points.items():
         if not _are_pairs_of_numbers(seen):
             raise InputError(
@@ -122,6 +127,17 @@ def _of_sound_fields(path: pathlib.Path, content: dict[str, Any]) -> Record:
 
 def _has_default(field: dataclasses.Field) -> bool:
     return not (field.default is field.default_factory is dataclasses.MISSING)
+
+
+def _is_pair_of_counts(part: Any) -> bool:
+    return isinstance(part, list) and len(part) == 2 and all(type(each) is int for each in part)
+
+
+def _is_time(text: str) -> bool:
+    try:
+        return datetime.datetime.fromisoformat(text).tzinfo is not None
+    except ValueError:
+        return False
 
 
 def _are_pairs_of_numbers(values: Any) -> bool:

@@ -84,6 +84,8 @@ def train(
             projector.remove(summary_dir)
         else:
             note(f"resuming {run.folder} at step {steps_done} of {run.flags['train_steps']}")
+        # If a damaged checkpoint was skipped, steps after the resumed one are taken again.
+        run.workers = [[step, count] for step, count in run.workers if step < steps_done]
         if workers.count != (run.workers[-1][1] if run.workers else 1):
             run.workers.append([steps_done, workers.count])
         # If a damaged checkpoint was skipped, evaluations after the resumed one are undone.
@@ -133,7 +135,7 @@ class Step(NamedTuple):
     loss: float
     accuracy: float
     learning_rate: float
-    is_last: bool  # whether a worker wants to stop after it
+    stops: bool  # whether a worker wants to stop after it
 
 
 def take_step(
@@ -157,16 +159,18 @@ def take_step(
         wants_to_stop: whether this worker wants all workers to stop after the step.
         options: of the run.
     """
-    options = options or tf.RunOptions()
+    run_options = tf.RunOptions()
+    if options is not None:
+        run_options.CopyFrom(options)
     if trace is not None:
-        options.trace_level = tf.RunOptions.FULL_TRACE
+        run_options.trace_level = tf.RunOptions.FULL_TRACE
     fetches = [graph.train_op, graph.loss, graph.accuracy, graph.learning_rate]
     feed = {graph.images: images, graph.labels: labels, graph.rate_factor: rate_factor}
     if graph.shared:
         fetches.append(graph.shared.stop_wishes)
         feed[graph.shared.stop_wish] = float(wants_to_stop)
     _, loss, accuracy, rate, *wishes = session.run(
-        fetches, feed, options=options, run_metadata=trace
+        fetches, feed, options=run_options, run_metadata=trace
     )
     return Step(loss, accuracy, rate, any(wishes) if graph.shared else wants_to_stop)
 
@@ -285,13 +289,13 @@ class _Loop:
         batches = self._batches.ahead(steps_done, self._train_steps)
         for step, batch in enumerate(batches, steps_done + 1):
             taken = self._take_step(step, *batch, stop.signal_number is not None)
-            if self._intervals.is_save_due(step) or taken.is_last:
+            if self._intervals.is_save_due(step) or taken.stops:
                 checkpoint = self._save(step, taken.learning_rate)
                 if self._intervals.is_evaluation_due(step):
                     self._evaluate(checkpoint)
                 self._workers.release()
             progress.update(step, self._facts(taken.loss))
-            if taken.is_last and step < self._train_steps:
+            if taken.stops and step < self._train_steps:
                 raise Interrupted(
                     # Without a signal of its own, another worker got it.
                     stop.signal_number or signal.SIGINT,
@@ -303,7 +307,7 @@ class _Loop:
         self, step: int, images: np.ndarray, labels: np.ndarray, wants_to_stop: bool
     ) -> Step:
         trace = tf.RunMetadata() if step == self._step_to_trace else None
-        with self._workers.watched():
+        with self._workers.watched(is_step=True) as options:
             taken = take_step(
                 self._weights.session,
                 self._weights.graph,
@@ -312,7 +316,7 @@ class _Loop:
                 self._rate_factor(),
                 trace,
                 wants_to_stop=wants_to_stop,
-                options=self._workers.options,
+                options=options,
             )
         if not math.isfinite(taken.loss):
             raise Diverged(step, taken.learning_rate, f"the loss is {taken.loss}")
@@ -417,10 +421,12 @@ class _Loop:
         note(f"{divergence}; back to step {step} with {self._rate_factor():g} of the learning rate")
         return step
 
-    def _saved_at_the_loss(self, loss: WorkerLost) -> CommandError:
+    def _saved_at_the_loss(self, loss: WorkerLost) -> WorkerLost:
         """Saves the last step that all workers have taken; returns what to tell the user."""
-        done = int(self._weights.session.run(self._weights.graph.global_step))
-        checkpoint = self._weights.save(done, list(self._point.seen))
-        return CommandError(
-            f"{loss}; saved {checkpoint}; started again, all workers resume from there"
+        if self._weights.are_finite():
+            done = int(self._weights.session.run(self._weights.graph.global_step))
+            self._checkpoint = self._weights.save(done, list(self._point.seen))
+        saved = self._checkpoint or "nothing yet"
+        return WorkerLost(
+            f"{loss}; saved {saved}; started again, all workers resume from there", loss.ranks
         )

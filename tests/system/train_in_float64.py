@@ -43,8 +43,8 @@ def main(path: str) -> None:
                 session.run(graph.initializer)
             workers.share_weights(session)
             for batch in batches.ahead(0, STEPS):
-                with workers.watched():
-                    take_step(session, graph, *batch, options=workers.options)
+                with workers.watched(is_step=True) as options:
+                    take_step(session, graph, *batch, options=options)
             workers.leave()
             if workers.is_chief:
                 variables = graph.graph.get_collection(tf.GraphKeys.GLOBAL_VARIABLES)
