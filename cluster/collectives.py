@@ -9,8 +9,8 @@ from collections.abc import Iterator, Sequence
 import tensorflow.compat.v1 as tf
 
 GROUP_KEY = 1
-# Messages of 1 to 4 MiB take the least time for each byte (benchmarks/scaling.py): smaller tensors
-# share one, larger ones are sent in several, while the backward pass of other layers goes on.
+# Small tensors share a message, since each message costs time. Large ones are sent in several, so
+# that they can be added up while later parts are on their way.
 LEAST_BYTES, MOST_BYTES = 2**20, 2**22
 
 
