@@ -44,7 +44,6 @@ def _train(workers: Alone, batch_size: int, is_sync: bool) -> None:
 def _alone_without_kernel(batch_size: int) -> model.Replica:
     """Returns a replica that exchanges with itself, at no cost: it takes no fused kernel."""
     return model.Replica(
-        workers=1,
         first_image=0,
         images=batch_size,
         batch_size=batch_size,

@@ -78,7 +78,6 @@ class Workers(Alone):
         bounds = [batch_size * rank // self.count for rank in range(self.count + 1)]
         self.part = slice(bounds[layout.rank], bounds[layout.rank + 1])
         self._replica = Replica(
-            workers=self.count,
             first_image=bounds[layout.rank],
             images=bounds[layout.rank + 1] - bounds[layout.rank],
             batch_size=batch_size,

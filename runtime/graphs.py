@@ -15,7 +15,6 @@ Fold = Callable[[dict[str, np.ndarray]], dict[str, np.ndarray]]
 class Replica(NamedTuple):
     """One of several workers that train a network on parts of each batch."""
 
-    workers: int  # how many there are
     first_image: int  # the place of its first one in the batch
     images: int  # how many it takes
     batch_size: int  # of all workers together
