@@ -26,7 +26,7 @@ from runtime.progress import note
 # How long the others are waited for at the start.
 START_SECONDS = 120.0
 # A step that takes longer than this, and than ten times the slowest one before, is given up.
-STEP_SECONDS = 15.0
+STEP_SECONDS = 12.0
 # Until the first step: TensorFlow is imported, graphs are built, an old run is deleted.
 BEGINNING_SECONDS = 120.0
 # The chief may take this long to save between two signs of life.
@@ -104,6 +104,7 @@ class Workers(Alone):
                 f"{layout.addresses[layout.rank]}: expected a free port for this worker's server, "
                 f"found: {reason(error)}"
             ) from None
+        self._has_begun = False
         self._slowest_step = 0.0
         self._is_awaited = False  # whether the others wait for the chief's first number
         self._last_sign = 0.0
@@ -118,7 +119,7 @@ class Workers(Alone):
                 self.number_from_chief(REFUSED)
         if kind is not None and issubclass(kind, WorkerLost):
             # A worker that is gone at once would be taken for the one that failed first.
-            time.sleep(2 * ANSWER_SECONDS)
+            time.sleep(ANSWER_SECONDS + 1)
 
     @property
     def replica(self) -> Replica:
@@ -212,15 +213,17 @@ class Workers(Alone):
 
         Yields the options of the session's run, which limit its time.
         """
-        if self._slowest_step == 0.0:
-            limit = BEGINNING_SECONDS
-        else:
+        if self._has_begun:
             limit = max(STEP_SECONDS, 10 * self._slowest_step)
+        else:
+            limit = BEGINNING_SECONDS
         began = time.monotonic()
         with self._limited(limit) as options:
             yield options
-        if is_step:
+        # The first step says nothing of others: TensorFlow optimizes the graph and takes memory.
+        if is_step and self._has_begun:
             self._slowest_step = max(self._slowest_step, time.monotonic() - began)
+        self._has_begun = self._has_begun or is_step
 
     @contextlib.contextmanager
     def _limited(self, limit: float) -> Iterator[tf.RunOptions]:
@@ -259,7 +262,7 @@ class Workers(Alone):
         """Waits until the chief has saved and evaluated, for as long as it gives signs of life."""
         is_done = False
         while not is_done:
-            limit = BEGINNING_SECONDS if self._slowest_step == 0.0 else SAVING_SECONDS
+            limit = SAVING_SECONDS if self._has_begun else BEGINNING_SECONDS
             with self._limited(limit) as options:
                 is_done = bool(self._session.run(self._received_sign, options=options))
 
