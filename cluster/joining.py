@@ -4,7 +4,7 @@ import contextlib
 from collections.abc import Iterator
 from typing import Any
 
-from cluster import layout
+from cluster import layout, local
 from runtime.alone import Alone
 from runtime.progress import note
 
@@ -43,7 +43,7 @@ def started(batch_size: int, *, sync_batch_norm: bool) -> Iterator[Alone]:
     from cluster.workers import Workers
 
     with Workers(found, batch_size, sync_batch_norm=sync_batch_norm) as workers:
-        if not layout.is_out_of_reach():
+        if not local.is_out_of_reach():
             note(
                 f"warning: TensorFlow's server listens on port {found.port} of every interface, "
                 "without authentication, and gives access to this machine's files: let nothing but "

@@ -2,10 +2,8 @@
 
 import os
 import re
-import socket
 from typing import NamedTuple
 
-from cluster import local
 from runtime.commands import import_tensorflow
 from runtime.errors import InputError
 
@@ -27,18 +25,23 @@ class Layout(NamedTuple):
         return self.addresses[self.rank].rpartition(":")[2]
 
 
+def is_given() -> bool:
+    """Returns whether TF_CONFIG or a Slurm step says who the workers are."""
+    in_slurm_step = int(os.environ.get("SLURM_STEP_NUM_TASKS", "1")) > 1
+    return bool(os.environ.get("TF_CONFIG")) or in_slurm_step
+
+
 def of_environment() -> Layout | None:
     """Returns the layout that TF_CONFIG or `srun` describes, or None for a single worker.
 
     Raises:
         InputError: TF_CONFIG is malformed, or asks for something else than workers.
     """
-    has_config = bool(os.environ.get("TF_CONFIG"))
-    if not has_config and int(os.environ.get("SLURM_STEP_NUM_TASKS", "1")) == 1:
+    if not is_given():
         return None
-    # Not at the top of the file, since a single worker can be told of wrong input without it.
+    # Not at the top of the file: a single worker reports wrong input without waiting for it.
     import_tensorflow()
-    layout = _of_tf_config() if has_config else _of_slurm()
+    layout = _of_tf_config() if os.environ.get("TF_CONFIG") else _of_slurm()
     return layout if len(layout.addresses) > 1 else None
 
 
@@ -89,8 +92,3 @@ def _of_slurm() -> Layout:
 def _is_address(address: object) -> bool:
     found = re.fullmatch(r"[^\s:/]+:(\d+)", address) if isinstance(address, str) else None
     return found is not None and 0 < int(found.group(1)) < 2**16
-
-
-def is_out_of_reach() -> bool:
-    """Returns whether this process has no network but a loopback, as `cluster.local` makes it."""
-    return [name for _, name in socket.if_nameindex() if local.is_up(name)] == ["lo"]

@@ -19,6 +19,7 @@ import sys
 from collections.abc import Callable, Iterator
 from types import FrameType
 
+from cluster import layout
 from runtime import processor
 from runtime.errors import InputError
 
@@ -34,7 +35,7 @@ def train(workers: int) -> int:
     Raises:
         InputError: TF_CONFIG or Slurm says who the workers are.
     """
-    if os.environ.get("TF_CONFIG") or int(os.environ.get("SLURM_STEP_NUM_TASKS", "1")) > 1:
+    if layout.is_given():
         raise InputError("--workers: expected no TF_CONFIG and no Slurm step, which say it, too")
     # Only a process without threads may enter a user namespace, and numpy has some.
     launcher = os.fork()
@@ -110,9 +111,9 @@ def _switch_loopback_on() -> None:
         fcntl.ioctl(any_socket, SIOCSIFFLAGS, request)
 
 
-def is_up(interface: str) -> bool:
-    """Returns whether a network interface is in use."""
-    return bool(_flags(interface) & IFF_UP)
+def is_out_of_reach() -> bool:
+    """Returns whether this process has no network but a loopback, as `train` makes it."""
+    return [name for _, name in socket.if_nameindex() if _flags(name) & IFF_UP] == ["lo"]
 
 
 def _flags(interface: str) -> int:

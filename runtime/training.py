@@ -159,18 +159,18 @@ def take_step(
         wants_to_stop: whether this worker wants all workers to stop after the step.
         options: of the run.
     """
-    run_options = tf.RunOptions()
-    if options is not None:
-        run_options.CopyFrom(options)
     if trace is not None:
-        run_options.trace_level = tf.RunOptions.FULL_TRACE
+        traced = tf.RunOptions(trace_level=tf.RunOptions.FULL_TRACE)
+        if options is not None:
+            traced.MergeFrom(options)
+        options = traced
     fetches = [graph.train_op, graph.loss, graph.accuracy, graph.learning_rate]
     feed = {graph.images: images, graph.labels: labels, graph.rate_factor: rate_factor}
     if graph.shared:
         fetches.append(graph.shared.stop_wishes)
         feed[graph.shared.stop_wish] = float(wants_to_stop)
     _, loss, accuracy, rate, *wishes = session.run(
-        fetches, feed, options=run_options, run_metadata=trace
+        fetches, feed, options=options, run_metadata=trace
     )
     return Step(loss, accuracy, rate, any(wishes) if graph.shared else wants_to_stop)
 

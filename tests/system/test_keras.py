@@ -13,7 +13,7 @@ KERAS_OPTIONS = {"axis", "momentum", "epsilon", "center", "scale"}
 
 
 def known_to_keras(case):
-    """Keras 3 has no kernel that averages an unbiased variance, and is told the phase per call."""
+    """Keras 3 never averages an unbiased variance, and each call passes it the phase."""
     return (
         case.api == "layers"
         and case.phase == cases.TRAINING

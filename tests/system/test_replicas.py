@@ -29,7 +29,7 @@ def exchange(replicas):
 
 
 def train(parts, inputs, weights, **options):
-    """Outputs, gradients and variables of towers with so many examples each."""
+    """Trains towers with these numbers of examples; returns outputs, gradients and variables."""
     bounds = np.cumsum([0, *parts])
     outputs, gradients, variables = [], [], []
     with tf.Graph().as_default():

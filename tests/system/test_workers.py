@@ -254,8 +254,8 @@ def test_a_user_without_rights_gets_a_network_too(tmp_path, data_flags):
     drop = "os.setuid(65534); local.ctypes.CDLL(None).prctl(4, 1); " if os.getuid() == 0 else ""
     program = (
         "import os, numpy; numpy.ones([500, 500]) @ numpy.ones([500, 500]); "
-        f"from cluster import layout, local; {drop}"
-        "local._launch = lambda _: local._enter_own_network() or layout.is_out_of_reach(); "
+        f"from cluster import local; {drop}"
+        "local._launch = lambda _: local._enter_own_network() or local.is_out_of_reach(); "
         "raise SystemExit(local.train(2))"
     )
     command = [sys.executable, "-c", program]

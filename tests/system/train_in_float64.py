@@ -1,6 +1,6 @@
 """Trains 50 steps in float64 as one of the workers of TF_CONFIG, or alone; writes all variables.
 
-In float32, rounding alone moves weights by per cents in so many steps; in float64 it does not.
+In float32, rounding alone moves the weights by several percent in 50 steps; not in float64.
 """
 
 import sys
