@@ -366,12 +366,13 @@ def _define_intervals() -> None:
         "eval_every",
         None,
         "Steps between evaluations on the validation images, by default an epoch; each reads a "
-        "checkpoint saved for it.",
+        "checkpoint saved for it. Before the first, a few of the images are classified after 0, 1, "
+        "2, 4, 8 ... steps.",
     )
     _define_count(
         "save_every",
         None,
-        "Steps between checkpoints, by default an epoch; the newest three are kept.",
+        "Steps between checkpoints, by default an epoch; the newest two are kept.",
     )
 
 

@@ -15,7 +15,8 @@ MODEL = "model.ckpt"
 BEST = "best.ckpt"  # by validation accuracy
 EXACT = "exact.ckpt"  # with the statistics of all training images instead of moving averages
 KINDS = (MODEL, BEST, EXACT)
-KEPT = 3  # `MODEL` checkpoints; of each other kind, only one is kept
+# Two `MODEL` checkpoints, so that a damaged one does not end a run; one of each other kind.
+KEPT = 2
 
 NAME = re.compile(rf"({'|'.join(map(re.escape, KINDS))})-(\d+)")
 

@@ -23,7 +23,7 @@ from runtime.runs import Run
 
 BATCH_SIZE = 1000
 # Enough images for a smooth histogram, few enough to take no time.
-HISTOGRAM_IMAGES = 10
+HISTOGRAM_IMAGES = 5
 # The suffix that `tf.train.ExponentialMovingAverage` appends to a variable's name.
 AVERAGE = "/ExponentialMovingAverage"
 
@@ -66,24 +66,39 @@ class Evaluator:
         labels: np.ndarray,
         on_batch: Callable[[], None] = lambda: None,
     ) -> None:
-        """Loads the moving average of the weights in a checkpoint.
-
-        The checkpoint's statistics belong to the weights themselves and are wrong for their
-        average, so they are recomputed from these images.
+        """Loads the moving average of the weights in a checkpoint; see `load_average`.
 
         Raises:
             InputError: the checkpoint is missing, damaged, from another network, or has no
                 averages.
         """
-        values = variables.read(checkpoint)
+        self.load_average(variables.read(checkpoint), checkpoint, images, labels, on_batch)
+
+    def load_average(
+        self,
+        values: dict[str, np.ndarray],
+        source: object,
+        images: np.ndarray,
+        labels: np.ndarray,
+        on_batch: Callable[[], None] = lambda: None,
+    ) -> None:
+        """Sets all variables to their moving averages in `values`, which is by name.
+
+        The statistics in `values` belong to the weights themselves and are wrong for their average,
+        so they are recomputed from these images.
+
+        Raises:
+            InputError: the values are from another network, or have no averages; the message
+                names `source`.
+        """
         averages = {
             name.removesuffix(AVERAGE): value
             for name, value in values.items()
             if name.endswith(AVERAGE)
         }
         if not averages:
-            raise InputError(f"{checkpoint}: expected averages of the weights, found none")
-        self.load(values | averages, checkpoint)
+            raise InputError(f"{source}: expected averages of the weights, found none")
+        self.load(values | averages, source)
         self.compute_population(images, labels, on_batch)
 
     def load(self, values: dict[str, np.ndarray], source: object) -> None:
@@ -99,6 +114,11 @@ class Evaluator:
                 if found != shape:
                     raise InputError(f"{source}: expected {name} of shape {shape}, found {found}")
                 variable.load(values[name], self._session)
+
+    def variable_names(self) -> list[str]:
+        """Returns the names of the variables that `load` sets."""
+        with self.graph.graph.as_default():
+            return [variable.op.name for variable in tf.global_variables()]
 
     def save(self, kind: str, folder: pathlib.Path, step: int) -> Checkpoint:
         """Saves what inference needs, as `checkpoints.BEST` or `checkpoints.EXACT`."""
@@ -172,10 +192,18 @@ class Evaluator:
         """Returns the first layer's weights as pictures, float32 [height, width, count]."""
         return self._session.run(self.graph.filters)
 
-    def histograms(self, images: np.ndarray, labels: np.ndarray) -> bytes:
-        """Returns a serialized Summary of the statistics, and of the first images' activations."""
+    def histograms(self, images: np.ndarray, labels: np.ndarray) -> bytes | None:
+        """Returns a serialized Summary of the statistics, and of the first images' activations.
+
+        None if one of these is infinite or not a number, for which there is no histogram.
+        """
         feed = self._feed(images, labels, 0, HISTOGRAM_IMAGES)
-        return self._session.run(self.graph.histograms, feed)
+        try:
+            return self._session.run(self.graph.histograms, feed)
+        except tf.errors.InvalidArgumentError as error:
+            if "histogram" not in error.message.lower():
+                raise
+            return None
 
     def _feed(self, images: np.ndarray, labels: np.ndarray, start: int, count: int) -> dict:
         part = slice(start, start + count)

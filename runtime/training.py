@@ -19,7 +19,7 @@ from runtime.checkpoints import Checkpoint
 from runtime.classification import Outcome
 from runtime.curve import STEPS_PER_POINT, Clock, Point
 from runtime.errors import CommandError, WorkerLost
-from runtime.evaluation import Evaluator
+from runtime.evaluation import AVERAGE, Evaluator
 from runtime.files import writing
 from runtime.graphs import TrainingGraph
 from runtime.interruption import Interrupted, StopRequest
@@ -30,6 +30,8 @@ from runtime.runs import Run
 TRACED_STEP = 10
 # Averaged weights need their own statistics; this many images suffice for a curve.
 IMAGES_FOR_STATISTICS = 1000
+# There are many early evaluations, so each takes few images.
+IMAGES_OF_EARLY_EVALUATION = 200
 # Each rollback halves the learning rate; after this many, the learning rate is not to blame.
 MOST_ROLLBACKS = 5
 # What the clock is stopped for.
@@ -90,10 +92,12 @@ def train(
             run.workers.append([steps_done, workers.count])
         # If a damaged checkpoint was skipped, evaluations after the resumed one are undone.
         run.evaluated_step = min(run.evaluated_step, steps_done)
+        intervals = Intervals(run.flags, has_validation=len(validation.labels) > 0)
+        is_evaluated = not intervals.is_evaluation_missing(steps_done, run.evaluated_step)
         with (
             EventWriter(summary_dir / "train", steps_done + 1, graph.graph) as train_events,
             EventWriter(
-                summary_dir / "validation", run.evaluated_step + 1, evaluator.graph.graph
+                summary_dir / "validation", steps_done + is_evaluated, evaluator.graph.graph
             ) as validation_events,
         ):
             facts = markdown.table(["name", "value"], {**run.flags, **run.dataset}.items())
@@ -101,6 +105,7 @@ def train(
             loop = _Loop(
                 weights,
                 run,
+                intervals,
                 batches.taking(workers.part),
                 validation,
                 evaluator,
@@ -124,6 +129,19 @@ class Intervals(NamedTuple):
     def is_evaluation_due(self, step: int) -> bool:
         """Returns whether the checkpoint after this step is evaluated."""
         return self.has_validation and self._is_due("eval_every", step)
+
+    def is_evaluation_missing(self, step: int, evaluated_step: int) -> bool:
+        """Returns whether a run was stopped between a checkpoint and its evaluation's record."""
+        return self.is_evaluation_due(step) and evaluated_step < step
+
+    def is_early_evaluation_due(self, step: int) -> bool:
+        """Returns whether the weights after this step are evaluated without a checkpoint.
+
+        Before the first evaluation, after 0, 1, 2, 4, 8 ... steps: a network changes most at first.
+        """
+        is_power_of_two_or_zero = step & (step - 1) == 0
+        is_early = step < min(self.flags["eval_every"], self.flags["train_steps"])
+        return self.has_validation and is_early and is_power_of_two_or_zero
 
     def _is_due(self, interval: str, step: int) -> bool:
         return step % self.flags[interval] == 0 or step == self.flags["train_steps"]
@@ -217,6 +235,16 @@ class _Weights:
             self._run.add_checkpoint(checkpoint)
         return checkpoint
 
+    def values(self, names: list[str]) -> dict[str, np.ndarray]:
+        """Returns the values of the variables `names`, and of their averages if there are any."""
+        with self.graph.graph.as_default():
+            chosen = {
+                variable.op.name: variable
+                for variable in tf.global_variables()
+                if variable.op.name.removesuffix(AVERAGE) in names
+            }
+        return self.session.run(chosen)
+
     def are_finite(self) -> bool:
         """Whether all variables are finite."""
         return bool(self.session.run(self.graph.is_finite))
@@ -229,6 +257,7 @@ class _Loop:
         self,
         weights: _Weights,
         run: Run,
+        intervals: Intervals,
         batches: Batches,
         validation: Split,
         evaluator: Evaluator,
@@ -238,6 +267,7 @@ class _Loop:
     ):
         self._weights = weights
         self._run = run
+        self._intervals = intervals
         self._batches = batches
         self._validation = validation
         self._evaluator = evaluator
@@ -246,7 +276,6 @@ class _Loop:
         self._workers = workers
         self._train_steps: int = run.flags["train_steps"]
         self._step_to_trace: int | None = min(TRACED_STEP, self._train_steps)
-        self._intervals = Intervals(run.flags, has_validation=len(validation.labels) > 0)
         self._clock = Clock()
         self._point = Point()
         self._checkpoint: Checkpoint | None = None
@@ -256,12 +285,9 @@ class _Loop:
     def run_until_done(self, checkpoint: Checkpoint | None, stop: StopRequest) -> Checkpoint:
         """Takes the steps after `checkpoint`, and returns the last checkpoint."""
         step = self._go_on_from(checkpoint)
-        if (
-            checkpoint
-            and self._intervals.is_evaluation_due(step)
-            and self._run.evaluated_step < step
-        ):
-            # The run was stopped between a checkpoint and its evaluation.
+        if checkpoint is None:
+            self._evaluate_early_if_due(step)
+        elif self._intervals.is_evaluation_missing(step, self._run.evaluated_step):
             self._evaluate(checkpoint)
         self._workers.release()
         with Progress(self._train_steps, step, self._run.name) as progress:
@@ -289,6 +315,8 @@ class _Loop:
         batches = self._batches.ahead(steps_done, self._train_steps)
         for step, batch in enumerate(batches, steps_done + 1):
             taken = self._take_step(step, *batch, stop.signal_number is not None)
+            # Before a checkpoint, so that a run resumed from it has these points.
+            self._evaluate_early_if_due(step)
             if self._intervals.is_save_due(step) or taken.stops:
                 checkpoint = self._save(step, taken.learning_rate)
                 if self._intervals.is_evaluation_due(step):
@@ -379,13 +407,36 @@ class _Loop:
             outcome = self._evaluator.classify(
                 *self._validation, on_batch=self._workers.keep_waiting
             )
+            self._show(step, outcome)
             self._validation_accuracy = outcome.accuracy
-            self._validation_events.scalars(step, outcome.scalars)
-            self._validation_events.serialized(step, self._evaluator.histograms(*self._validation))
-            filters = pictures.filter_grid(self._evaluator.filters())
-            self._validation_events.image(step, "first-layer filters", filters)
         with self._clock.stopped(SAVING):
             self._record(step, outcome)
+
+    def _evaluate_early_if_due(self, step: int) -> None:
+        """Adds a point to the validation curves that costs little, from a few images."""
+        # If the weights are infinite, the loss of the next step will be, too.
+        if not (self._intervals.is_early_evaluation_due(step) and self._weights.are_finite()):
+            return
+        with self._clock.stopped(EVALUATING):
+            names = self._evaluator.variable_names()
+            values, source = self._weights.values(names), f"the weights at step {step}"
+            if self._run.flags["weight_average"]:
+                some = self._batches.first_images(IMAGES_OF_EARLY_EVALUATION)
+                self._evaluator.load_average(values, source, *some)
+            else:
+                self._evaluator.load(values, source)
+            images, labels = self._validation
+            part = slice(IMAGES_OF_EARLY_EVALUATION)
+            self._show(step, self._evaluator.classify(images[part], labels[part]))
+
+    def _show(self, step: int, outcome: Outcome) -> None:
+        """Writes the outcome, and what else the evaluator's weights show."""
+        self._validation_events.scalars(step, outcome.scalars)
+        histograms = self._evaluator.histograms(*self._validation)
+        if histograms is not None:
+            self._validation_events.serialized(step, histograms)
+        filters = pictures.filter_grid(self._evaluator.filters())
+        self._validation_events.image(step, "first-layer filters", filters)
 
     def _record(self, step: int, outcome: Outcome) -> None:
         self._run.evaluated_step = step
