@@ -82,7 +82,7 @@ def graphs_of(run: runs.Run) -> "tuple[InferenceGraph, InferenceGraph | None]":
     import model
 
     try:
-        network = model.network_of(run.flags)
+        network = model.network_of(run.flags, run.dataset)
     except ValueError as error:
         raise InputError(f"{run.folder / records.FILE}: {error}") from None
     build = model.folded_inference_graph if FLAGS.fold_batch_norm else model.inference_graph

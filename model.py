@@ -15,17 +15,20 @@ import tensorflow.compat.v1 as tf
 
 from augmentation import AUGMENTATIONS
 from bn_wrapper import fold_batch_norm, layers_of
-from networks import CLASSES, NETWORKS, Layers, Network
+from networks import NETWORKS, Layers, Network
 from runtime.graphs import Fold, InferenceGraph, Replica, SharedStep, TrainingGraph
 
-IMAGE_SIZE = 28
 
+def network_of(flags: dict[str, Any], data: dict[str, Any]) -> Network:
+    """Returns the network that a run's record describes.
 
-def network_of(flags: dict[str, Any]) -> Network:
-    """Returns the network that the flags of `train.py` describe, such as those in a run's record.
+    Args:
+        flags: those of `train.py`.
+        data: the `form` or `description` of the data set.
 
     Raises:
-        ValueError: a flag is missing, or its value is not one that `train.py` accepts.
+        ValueError: a flag is missing, or its value is not one that `train.py` accepts; or the data
+            have no pixels or no classes.
     """
     sound: dict[str, Callable[[Any], bool]] = {
         "model": lambda name: isinstance(name, str) and name in NETWORKS,
@@ -37,7 +40,14 @@ def network_of(flags: dict[str, Any]) -> Network:
     for name, is_sound in sound.items():
         if not is_sound(flags.get(name)):
             raise ValueError(f"expected a valid value for --{name}, found {flags.get(name)!r}")
-    return Network(*(flags[name] for name in sound))
+    form = [*data["image_size"], data["classes"]]
+    if len(form) != 3 or not all(isinstance(size, int) and size > 0 for size in form):
+        raise ValueError(
+            f"expected height and width of images and a number of classes, found {form}"
+        )
+    height, width, classes = form
+    network = Network(*(flags[name] for name in sound))
+    return network._replace(image_size=(height, width), classes=classes)
 
 
 class Recipe(NamedTuple):
@@ -71,7 +81,7 @@ def training_graph(
     """
     with tf.Graph().as_default() as graph:
         global_step = tf.train.get_or_create_global_step()
-        images, labels = _placeholders()
+        images, labels = _placeholders(network.image_size)
         pixels = _pixels(images)
         part = (replica.first_image, replica.batch_size) if replica else (0, None)
         if recipe.augment != "none":
@@ -149,7 +159,7 @@ def inference_graph(
     `folded_inference_graph`.
     """
     with tf.Graph().as_default() as graph:
-        images, labels = _placeholders()
+        images, labels = _placeholders(network.image_size)
         pixels, distortion = _pixels(images), None
         if augment != "none":
             distortion = tf.placeholder(tf.int64, [], name="distortion")
@@ -163,7 +173,7 @@ def inference_graph(
             cross_entropy = _cross_entropy(logits, labels)
         histograms = _histograms()
         batch_norms = layers_of(graph)
-        filters = _filters()
+        filters = _filters(network.image_size)
     return InferenceGraph(
         graph=graph,
         images=images,
@@ -216,14 +226,14 @@ def fold_batch_norms(variables: dict[str, np.ndarray], bn_epsilon: float) -> dic
     return folded
 
 
-def _placeholders() -> tuple[tf.Tensor, tf.Tensor]:
-    images = tf.placeholder(tf.uint8, [None, IMAGE_SIZE, IMAGE_SIZE], name="images")
+def _placeholders(image_size: tuple[int, int]) -> tuple[tf.Tensor, tf.Tensor]:
+    images = tf.placeholder(tf.uint8, [None, *image_size], name="images")
     labels = tf.placeholder(tf.uint8, [None], name="labels")
     return images, labels
 
 
 def _pixels(images: tf.Tensor) -> tf.Tensor:
-    """Images from 0 to 1, float32 [batch, 28, 28]."""
+    """Images from 0 to 1, float32 [batch, height, width]."""
     with tf.name_scope("scale_pixels"):
         return tf.cast(images, tf.float32) / 255.0
 
@@ -241,7 +251,8 @@ def _cross_entropy(logits: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
 
 def _smooth_cross_entropy(logits: tf.Tensor, labels: tf.Tensor, share: float) -> tf.Tensor:
     """Mean cross-entropy with smoothed labels (Szegedy et al. 2016, arXiv 1512.00567)."""
-    smooth = (1 - share) * tf.one_hot(labels, CLASSES) + share / CLASSES
+    classes = logits.shape.as_list()[-1]
+    smooth = (1 - share) * tf.one_hot(labels, classes) + share / classes
     return tf.reduce_mean(tf.nn.softmax_cross_entropy_with_logits_v2(labels=smooth, logits=logits))
 
 
@@ -341,13 +352,13 @@ def _histograms() -> tf.Tensor:
         )
 
 
-def _filters() -> tf.Tensor:
+def _filters(image_size: tuple[int, int]) -> tf.Tensor:
     """The weights of the first layer as pictures, one per output.
 
     A convolution's are the size of its kernel, a dense layer's the size of an image.
     """
     weights = tf.trainable_variables()[0]
     *inputs, outputs = weights.shape.as_list()
-    side = math.isqrt(math.prod(inputs))
+    height, width = image_size if len(inputs) == 1 else inputs[:2]
     with tf.name_scope("filters"):
-        return tf.cast(tf.reshape(weights, [side, side, outputs]), tf.float32)
+        return tf.cast(tf.reshape(weights, [height, width, outputs]), tf.float32)

@@ -8,8 +8,6 @@ import tensorflow.compat.v1 as tf
 
 from bn_wrapper import batch_norm_wrapper
 
-CLASSES = 10
-
 
 class Network(NamedTuple):
     """Which network, with which batch normalization (see `batch_norm_wrapper`)."""
@@ -19,6 +17,8 @@ class Network(NamedTuple):
     bn_decay: float
     bn_epsilon: float
     precision: str  # of activations, float32 or bfloat16; variables, statistics, loss are float32
+    image_size: tuple[int, int] = (28, 28)  # height and width, in pixels
+    classes: int = 10
 
 
 class Layers:
@@ -110,16 +110,19 @@ class Layers:
         return tf.cast(kept, inputs.dtype)
 
     def embedding(self, pixels: tf.Tensor) -> tf.Tensor:
-        """The network's last hidden layer, float32 [batch, units], for float32 [batch, 28, 28]."""
+        """The last hidden layer, float32 [batch, units], for float32 [batch, height, width]."""
         pixels = tf.cast(tf.expand_dims(pixels, axis=-1), self._network.precision)
         hidden = NETWORKS[self._network.name](pixels, self)
         # The next layer is small, and never computed in bfloat16.
         return tf.cast(hidden, self._wide, name="embedding")
 
     def logits(self, inputs: tf.Tensor) -> tf.Tensor:
-        """The last layer, which has a bias: unnormalized log-probabilities, float32 [batch, 10]."""
+        """The last layer, which has a bias.
+
+        Unnormalized log-probabilities, float32 [batch, classes].
+        """
         with tf.variable_scope("logits"):
-            return _add_bias(self.multiply(inputs, CLASSES, gain=1.0))
+            return _add_bias(self.multiply(inputs, self._network.classes, gain=1.0))
 
     def _weights(self, shape: list[int], dtype: tf.DType, gain: float) -> tf.Tensor:
         """Weights, initially normal with variance `gain` / fan-in.

@@ -36,7 +36,7 @@ def main() -> None:
     folder = pathlib.Path(FLAGS.checkpoint_dir, name)
     with joining.joined(values, dataset.description()) as workers:
         if not workers.is_chief:
-            return workers.follow(values, batches, folder, len(dataset.validation.labels) > 0)
+            return workers.follow(values, batches, folder, dataset.description())
         summary_dir = pathlib.Path(FLAGS.summary_dir, name)
         with lock.only_process(folder):
             run = runs.open_run(
@@ -78,7 +78,7 @@ def train(
 
     if not run.checkpoints:
         runs.clear_and_begin(run)
-    network = model.network_of(run.flags)
+    network = model.network_of(run.flags, run.dataset)
     graph = model.training_graph(network, model.recipe_of(run.flags), workers.replica)
     with (
         hparams.session(summary_dir, {**run.flags, "dataset": dataset.name}),

@@ -94,7 +94,8 @@ class Training(NamedTuple):
         """Classifies the test images with the trained run."""
         test = datasets.load("mnist", data_dir).test
         run, checkpoint = runs.find(str(folder / "checkpoint"), self.run, None)
-        with evaluation.Evaluator(model.inference_graph(model.network_of(run.flags))) as evaluator:
+        network = model.network_of(run.flags, run.dataset)
+        with evaluation.Evaluator(model.inference_graph(network)) as evaluator:
             evaluator.restore(checkpoint)
             return evaluator.classify(*test)
 

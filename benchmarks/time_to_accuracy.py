@@ -89,7 +89,7 @@ def main() -> None:
     batches = Batches(*dataset.train, FLAGS.batch_size, FLAGS.seed)
     values = flags.of_run(FLAGS, batches.steps_per_epoch)
     train_steps = values["train_steps"]
-    network = model.network_of(values)
+    network = model.network_of(values, dataset.form())
     recipe = model.recipe_of(values)
     graph = model.training_graph(network, recipe)
     readings = []

@@ -27,7 +27,7 @@ def follow(
     flags: dict[str, Any],
     batches: Batches,
     folder: pathlib.Path,
-    has_validation: bool,
+    data: dict[str, Any],
 ) -> None:
     """Takes the steps of a run together with the chief, to its end.
 
@@ -36,7 +36,7 @@ def follow(
         flags: of the run.
         batches: of the training images.
         folder: the run's; if the chief is lost, this worker saves its weights beside it.
-        has_validation: whether the chief evaluates.
+        data: the data set's `description`.
 
     Raises:
         Interrupted: Ctrl-C or SIGTERM on one of the workers.
@@ -48,9 +48,9 @@ def follow(
         return
     if rollbacks == REFUSED:
         sys.exit(InputError.exit_code)
-    network = model.network_of(flags)
+    network = model.network_of(flags, data)
     graph = model.training_graph(network, model.recipe_of(flags), workers.replica)
-    intervals = Intervals(flags, has_validation)
+    intervals = Intervals(flags, has_validation=data["validation"] > 0)
     with workers.session(graph) as session, StopRequest() as stop:
         while True:
             workers.share_weights(session)

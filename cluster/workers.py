@@ -172,12 +172,12 @@ class Workers(Alone):
         self._is_awaited = True
 
     def follow(
-        self, flags: dict[str, Any], batches: Batches, folder: pathlib.Path, has_validation: bool
+        self, flags: dict[str, Any], batches: Batches, folder: pathlib.Path, data: dict[str, Any]
     ) -> None:
         """Trains as a worker that is not the chief; see `cluster.follower`."""
         from cluster import follower
 
-        follower.follow(self, flags, batches, folder, has_validation)
+        follower.follow(self, flags, batches, folder, data)
 
     def leave(self) -> None:
         """Waits until all workers have taken the last step, unless one is gone already."""

@@ -29,8 +29,8 @@ SYNTHETIC_WARNING = """
 class Split(NamedTuple):
     """One part of a data set."""
 
-    images: np.ndarray  # uint8 [n, 28, 28], 0 is paper and 255 is ink
-    labels: np.ndarray  # uint8 [n], 0 to 9
+    images: np.ndarray  # uint8 [n, height, width], 0 is paper and 255 is ink
+    labels: np.ndarray  # uint8 [n], from 0
 
 
 class Dataset(NamedTuple):
@@ -60,6 +60,13 @@ class Dataset(NamedTuple):
             )
         return _split(self.name, Split(images, labels), self.test, size)
 
+    def form(self) -> dict[str, Any]:
+        """Returns what a network must know of the data: image size and number of classes."""
+        return {
+            "image_size": list(self.test.images.shape[1:]),
+            "classes": 1 + max(int(part.labels.max(initial=0)) for part in self[1:]),
+        }
+
     def description(self) -> dict[str, Any]:
         """Returns what identifies the data: name, sizes, and a fingerprint of every byte."""
         digest = hashlib.sha256()
@@ -71,6 +78,7 @@ class Dataset(NamedTuple):
             "train": len(self.train.labels),
             "validation": len(self.validation.labels),
             "test": len(self.test.labels),
+            **self.form(),
             "fingerprint": digest.hexdigest(),
         }
 
@@ -82,8 +90,8 @@ def load(dataset: str, data_dir: str, *, is_named: bool = False) -> Dataset:
         dataset: `mnist`: the four IDX files of `data_dir`; those that are missing are downloaded.
             `synthetic`: drawn digits, the same ones on every machine.
             `auto`: as `mnist`, or, when there is no way to get it, `synthetic` with a warning.
-        data_dir: folder of the IDX files. They may be another set of 28x28 images in ten
-            classes; it then goes by the folder's name.
+        data_dir: folder of the IDX files. They may be another set of grey images, of any size and
+            up to 256 classes; it then goes by the folder's name.
         is_named: whether the user named the folder. With `auto`, it must then have all files: a
             typo must not end in results for other digits.
 
@@ -147,8 +155,29 @@ def _draw() -> Dataset:
 def _read(paths: list[pathlib.Path]) -> Dataset:
     train = Split(*idx.read_pair(paths[0], paths[1]))
     test = Split(*idx.read_pair(paths[2], paths[3]))
-    name = "mnist" if _are_mnist(paths) else _name_after_folder(paths[0].parent)
-    return _split(name, train, test)
+    _check_match(paths, train, test)
+    if _are_mnist(paths):
+        return _split("mnist", train, test)
+    folder = paths[0].parent
+    dataset = _split(_name_after(folder), train, test)
+    note(f"{folder}: {_describe(dataset)}; it is called {dataset.name!r} from here on")
+    return dataset
+
+
+def _check_match(paths: list[pathlib.Path], train: Split, test: Split) -> None:
+    """Refuses test images that a network for the training images can't classify."""
+    expected, found = ("x".join(map(str, part.images.shape[1:])) for part in (train, test))
+    if found != expected:
+        raise InputError(
+            f"{paths[2]}: expected images of {expected} pixels, as in {paths[0]}, found {found}"
+        )
+    highest = train.labels.max()
+    if test.labels.max() > highest:
+        position = int(np.argmax(test.labels > highest))
+        raise InputError(
+            f"{paths[3]}: expected labels from 0 to {highest}, as in {paths[1]}, "
+            f"found {test.labels[position]} at position {position}"
+        )
 
 
 def _are_mnist(paths: list[pathlib.Path]) -> bool:
@@ -158,13 +187,20 @@ def _are_mnist(paths: list[pathlib.Path]) -> bool:
     )
 
 
-def _name_after_folder(folder: pathlib.Path) -> str:
+def _name_after(folder: pathlib.Path) -> str:
     name = folder.resolve().name
     # A folder may have a misleading name; results may not.
-    if name.lower() in ("mnist", "synthetic"):
-        name = f"other-{name}"
-    note(f"{folder}: well-formed, but not MNIST; it is called {name!r} from here on")
-    return name
+    return f"other-{name}" if name.lower() in ("mnist", "synthetic") else name
+
+
+def _describe(dataset: Dataset) -> str:
+    size, classes = "x".join(map(str, dataset.form()["image_size"])), dataset.form()["classes"]
+    text = f"well-formed, but not MNIST: {classes} classes of {size} pixels"
+    labels = np.concatenate([dataset.train.labels, dataset.validation.labels])
+    empty = sorted(set(range(classes)) - set(labels.tolist()))
+    if empty:
+        text += f", with no training image of {', '.join(map(str, empty))}"
+    return text
 
 
 def _split(name: str, train: Split, test: Split, validation_size: int | None = None) -> Dataset:

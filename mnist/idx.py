@@ -1,4 +1,4 @@
-"""Read the IDX files in which MNIST is published, raw or gzip-compressed.
+"""Read IDX files, the format in which MNIST is published, raw or gzip-compressed.
 
 IDX is a big-endian header followed by unsigned bytes, as described at
 http://yann.lecun.com/exdb/mnist:
@@ -35,19 +35,19 @@ class _Kind(NamedTuple):
 
     name: str
     magic: int
-    item_shape: tuple[int, ...]
+    item_rank: int  # how many sizes follow the count: rows and columns, or none
 
 
-_IMAGES = _Kind("images", 0x00000803, (28, 28))
-_LABELS = _Kind("labels", 0x00000801, ())
+_IMAGES = _Kind("images", 0x00000803, 2)
+_LABELS = _Kind("labels", 0x00000801, 0)
 
 
 def read_images(path: StrPath) -> np.ndarray:
     """Read the images of one IDX file.
 
-    Returns a contiguous, read-only uint8 array [n, 28, 28], n >= 1: 0 is the background and 255
-    the ink, row 0 is the top of the digit. Raises InputError, in one line that names the file,
-    if it cannot be read or is anything but a complete file of 28x28 images.
+    Returns a contiguous, read-only uint8 array [n, rows, columns], none of them 0: 0 is the
+    background and 255 the ink, row 0 is the top of the image. Raises InputError, in one line that
+    names the file, if it cannot be read or is anything but a complete file of images.
     """
     return _read(path, _IMAGES)
 
@@ -55,23 +55,16 @@ def read_images(path: StrPath) -> np.ndarray:
 def read_labels(path: StrPath) -> np.ndarray:
     """Read the labels of one IDX file.
 
-    Returns a contiguous, read-only uint8 array [n], n >= 1, of the digits 0 to 9. Raises
-    InputError, in one line that names the file, if it cannot be read or is anything but a complete
-    file of such labels.
+    Returns a contiguous, read-only uint8 array [n], n >= 1. Raises InputError, in one line that
+    names the file, if it cannot be read or is anything but a complete file of labels.
     """
-    labels = _read(path, _LABELS)
-    if labels.max() > 9:
-        position = int(np.argmax(labels > 9))
-        raise InputError(
-            f"{path}: expected labels from 0 to 9, found {labels[position]} at position {position}"
-        )
-    return labels
+    return _read(path, _LABELS)
 
 
 def read_pair(images_path: StrPath, labels_path: StrPath) -> tuple[np.ndarray, np.ndarray]:
     """Read images and their labels.
 
-    Returns uint8 [n, 28, 28] and uint8 [n] as `read_images` and `read_labels` do. Raises
+    Returns uint8 [n, rows, columns] and uint8 [n] as `read_images` and `read_labels` do. Raises
     InputError as they do, and if the two files differ in n.
     """
     images = read_images(images_path)
@@ -132,34 +125,34 @@ def chunks(stream: io.BufferedIOBase, limit: int) -> Iterator[bytes]:
 
 
 def _read(path: StrPath, kind: _Kind) -> np.ndarray:
-    """Read a file of one kind into a read-only uint8 array [count, *item_shape]."""
+    """Read a file of one kind into a read-only uint8 array [count, *sizes of an item]."""
     with open_decompressed(path) as stream:
-        count = _read_count(path, stream, kind)
-        size = count * math.prod(kind.item_shape)
+        shape = _read_shape(path, stream, kind)
+        size = math.prod(shape)
         # One extra byte distinguishes a longer file from an exact one, without reading it all.
         body = _read_up_to(stream, size + 1)
     if len(body) != size:
         found = "more" if len(body) > size else f"only {len(body)}"
         raise InputError(
-            f"{path}: expected {size} bytes after the header, which announces {count} {kind.name}, "
-            f"found {found}"
+            f"{path}: expected {size} bytes after the header, which announces {shape[0]} "
+            f"{kind.name}, found {found}"
         )
     # The array is a view of `body`, and read-only so that it can be shared safely.
-    array = np.frombuffer(body, np.uint8).reshape(count, *kind.item_shape)
+    array = np.frombuffer(body, np.uint8).reshape(shape)
     array.flags.writeable = False
     return array
 
 
-def _read_count(path: StrPath, stream: io.BufferedIOBase, kind: _Kind) -> int:
-    """Check the header and return the number of items that it announces."""
+def _read_shape(path: StrPath, stream: io.BufferedIOBase, kind: _Kind) -> tuple[int, ...]:
+    """Check the header and return the shape that it announces: a count, and an item's sizes."""
     _check_magic(path, _read_header(path, stream, 1)[0], kind)
-    count, *item_shape = _read_header(path, stream, 1 + len(kind.item_shape))
-    if tuple(item_shape) != kind.item_shape:
-        expected, found = ("x".join(map(str, shape)) for shape in (kind.item_shape, item_shape))
-        raise InputError(f"{path}: expected {kind.name} of {expected} pixels, found {found}")
+    count, *item_shape = _read_header(path, stream, 1 + kind.item_rank)
     if count == 0:
         raise InputError(f"{path}: expected at least one of its {kind.name}, found a count of 0")
-    return count
+    if 0 in item_shape:
+        found = "x".join(map(str, item_shape))
+        raise InputError(f"{path}: expected {kind.name} with pixels, found {found}")
+    return count, *item_shape
 
 
 def _check_magic(path: StrPath, magic: int, kind: _Kind) -> None:

@@ -63,7 +63,7 @@ class Alone:
         return number
 
     def follow(
-        self, flags: dict[str, Any], batches: Batches, folder: pathlib.Path, has_validation: bool
+        self, flags: dict[str, Any], batches: Batches, folder: pathlib.Path, data: dict[str, Any]
     ) -> None:
         """Trains as a worker that is not the chief; see `cluster.follower`."""
         raise NotImplementedError("a worker that is alone is the chief")

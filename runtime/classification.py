@@ -18,7 +18,7 @@ class Outcome(NamedTuple):
     labels: np.ndarray  # int64 [n]
     predictions: np.ndarray  # int64 [n]
     cross_entropy: np.ndarray  # float32 [n], in nats
-    probabilities: np.ndarray  # float32 [n, 10], of each digit
+    probabilities: np.ndarray  # float32 [n, classes]; rows sum to 1
 
     @property
     def correct(self) -> int:
@@ -53,7 +53,8 @@ def combine(outcomes: Sequence[Outcome], *, vote: bool = False) -> Outcome:
     probabilities = np.mean([outcome.probabilities for outcome in outcomes], axis=0)
     scores = probabilities
     if vote:
-        votes = np.sum([np.eye(10)[outcome.predictions] for outcome in outcomes], axis=0)
+        one_hot = np.eye(probabilities.shape[1])
+        votes = np.sum([one_hot[outcome.predictions] for outcome in outcomes], axis=0)
         scores = votes + probabilities / 2
     # Keeps the logarithm of a probability of 0 finite.
     likelihood = np.maximum(probabilities[np.arange(len(labels)), labels], 1e-38)
@@ -71,8 +72,9 @@ def interval(correct: int, total: int) -> tuple[float, float]:
     return (middle - half) / (1 + z**2 / total), (middle + half) / (1 + z**2 / total)
 
 
-def confusion_matrix(outcome: Outcome, classes: int = 10) -> np.ndarray:
+def confusion_matrix(outcome: Outcome) -> np.ndarray:
     """Returns int64 [classes, classes]: row is the true digit, column the predicted one."""
+    classes = outcome.probabilities.shape[1]
     matrix = np.zeros([classes, classes], np.int64)
     np.add.at(matrix, (outcome.labels, outcome.predictions), 1)
     return matrix
@@ -82,7 +84,7 @@ def report(outcome: Outcome) -> str:
     """Returns the confusion matrix as text, with the accuracy of each class beside its row."""
     matrix = confusion_matrix(outcome)
     lines = ["confusion matrix: row = true digit, column = predicted"]
-    lines.append("      " + "".join(f"{digit:6d}" for digit in range(10)) + "   accuracy")
+    lines.append("      " + "".join(f"{digit:6d}" for digit in range(len(matrix))) + "   accuracy")
     for digit, row in enumerate(matrix):
         share = f"{row[digit] / row.sum():.4f}" if row.sum() else "no images"
         lines.append(f"{digit:6d}" + "".join(f"{count or '.':>6}" for count in row) + f"   {share}")

@@ -158,7 +158,7 @@ class Evaluator:
         distortion: int | None = None,
         on_batch: Callable[[], None] = lambda: None,
     ) -> Outcome:
-        """Classifies uint8 images [n, 28, 28] with labels [n].
+        """Classifies uint8 images [n, height, width] with labels [n].
 
         `distortion` selects the distortion to apply, in a graph that distorts. `on_batch` is called
         after each batch; see `batches_of`.
@@ -173,15 +173,15 @@ class Evaluator:
         return Outcome(labels.astype(np.int64), *map(np.concatenate, zip(*batches, strict=True)))
 
     def logits(self, images: np.ndarray) -> np.ndarray:
-        """Returns the logits, float32 [n, 10], for uint8 images [n, 28, 28] in a single run."""
+        """Returns the logits, float32 [n, classes], for images as in `classify`, in one run."""
         return self._session.run(self.graph.logits, {self.graph.images: images})
 
     def embedding(self, images: np.ndarray) -> np.ndarray:
-        """Returns the last hidden layer, float32 [n, units], for uint8 images [n, 28, 28]."""
+        """Returns the last hidden layer, float32 [n, units], for images as in `classify`."""
         return self.values(self.graph.embedding, images)
 
     def values(self, tensor: tf.Tensor, images: np.ndarray) -> np.ndarray:
-        """Returns the values, [n, ...], of a tensor of the graph for uint8 images [n, 28, 28]."""
+        """Returns the values, [n, ...], of a tensor of the graph for images as in `classify`."""
         batches = [
             self._session.run(tensor, {self.graph.images: images[start : start + BATCH_SIZE]})
             for start in range(0, len(images), BATCH_SIZE)

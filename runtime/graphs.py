@@ -35,7 +35,7 @@ class TrainingGraph(NamedTuple):
     """A graph that learns. Its placeholders take one batch; a run of `train_op` is one step."""
 
     graph: tf.Graph
-    images: tf.Tensor  # placeholder, uint8 [batch, 28, 28]
+    images: tf.Tensor  # placeholder, uint8 [batch, height, width]
     labels: tf.Tensor  # placeholder, uint8 [batch]
     loss: tf.Tensor  # float32 scalar: mean cross-entropy of the batch in nats, labels not smoothed
     accuracy: tf.Tensor  # float32 scalar: share of the batch classified correctly
@@ -52,11 +52,11 @@ class InferenceGraph(NamedTuple):
     """A graph for inference only. Unless it distorts, a batch's images do not affect each other."""
 
     graph: tf.Graph
-    images: tf.Tensor  # placeholder, uint8 [batch, 28, 28]
+    images: tf.Tensor  # placeholder, uint8 [batch, height, width]
     labels: tf.Tensor  # placeholder, uint8 [batch]
     embedding: tf.Tensor  # float32 [batch, units]: the last hidden layer
-    logits: tf.Tensor  # float32 [batch, 10]: unnormalized log-probabilities
-    probabilities: tf.Tensor  # float32 [batch, 10]: of each class; they sum to 1
+    logits: tf.Tensor  # float32 [batch, classes]: unnormalized log-probabilities
+    probabilities: tf.Tensor  # float32 [batch, classes]: of each class; they sum to 1
     predictions: tf.Tensor  # int64 [batch]: the likeliest class
     cross_entropy: tf.Tensor  # float32 [batch], in nats
     batch_norms: list[Layer]  # in the order in which data passes through them

@@ -13,6 +13,8 @@ from runtime.errors import InputError
 FILE = "run.json"
 # Format 2 added checksums of the checkpoints. Format 1 can still be read.
 FORMAT = 2
+# Earlier versions took only such images.
+FORM_BEFORE_IT_WAS_RECORDED = {"image_size": [28, 28], "classes": 10}
 
 
 def _field(*types: type, containing: dict[str, type] | None = None, **default: Any) -> Any:
@@ -31,7 +33,14 @@ class Record:
     flags: dict[str, Any] = _field(dict, containing={"train_steps": int, "lr_schedule": str})
     # What identifies the data, and where it was found.
     dataset: dict[str, Any] = _field(
-        dict, containing={"name": str, "train": int, "fingerprint": str}
+        dict,
+        containing={
+            "name": str,
+            "train": int,
+            "fingerprint": str,
+            "image_size": list,
+            "classes": int,
+        },
     )
     data_dir: str = _field(str)
     # Each checkpoint's checksums, by its name, oldest first; None if unknown.
@@ -91,6 +100,8 @@ def read(path: pathlib.Path) -> Record:
     if content["format"] == 1:
         names = [p.stem for p in path.parent.glob("*.index") if checkpoints.NAME.fullmatch(p.stem)]
         content |= {"checkpoints": dict.fromkeys(names), "rollbacks": [], "unfinished_points": {}}
+    if isinstance(content.get("dataset"), dict):
+        content["dataset"] = FORM_BEFORE_IT_WAS_RECORDED | content["dataset"]
     record = _of_sound_fields(path, content)
     for name, checksums in record.checkpoints.items():
         _check_names(path, name, checksums)

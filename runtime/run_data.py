@@ -22,8 +22,8 @@ def load(runs: Sequence[Run], split: str, dataset: str | None, data_dir: str | N
         data_dir: folder of the IDX files; None means where the first run had them, or else `data`.
 
     Raises:
-        InputError: the images are missing, the split is empty, or a training image of one run
-            would be in the validation split of another.
+        InputError: the images are missing or of another size, there are more classes, the split is
+            empty, or a training image of one run would be in the validation split of another.
     """
     first = runs[0]
     for run in runs:
@@ -36,11 +36,23 @@ def load(runs: Sequence[Run], split: str, dataset: str | None, data_dir: str | N
     if not len(getattr(loaded, split).labels):
         raise InputError(f"--split: {first.folder} was trained on the validation images as well")
     for run in runs:
+        _check_form(run, loaded)
         if _split_as_for(run, loaded).description() != run.dataset:
             note(
                 f"{run.folder} was trained on {run.dataset['name']}, is evaluated on {loaded.name}"
             )
     return loaded
+
+
+def _check_form(run: Run, dataset: Dataset) -> None:
+    expected, found = run.dataset, dataset.form()
+    if found["image_size"] != expected["image_size"] or found["classes"] > expected["classes"]:
+        of = "{} classes of {} pixels".format
+        sizes = ["x".join(map(str, form["image_size"])) for form in (expected, found)]
+        raise InputError(
+            f"--data_dir: {run.folder} was trained on {of(expected['classes'], sizes[0])}, "
+            f"found {of(found['classes'], sizes[1])}"
+        )
 
 
 def _load(run: Run, dataset: str | None, data_dir: str | None) -> Dataset:

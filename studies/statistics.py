@@ -68,7 +68,7 @@ def train(cell: Cell, dataset: Dataset, folder: pathlib.Path) -> list[Row]:
     One run serves all kinds, since training does not use the statistics of inference.
     """
     rows: list[Row] = []
-    with Trial(cell.flags, dataset.train) as trial, contextlib.ExitStack() as stack:
+    with Trial(cell.flags, dataset) as trial, contextlib.ExitStack() as stack:
         stack.enter_context(shown_in_tensorboard(folder, cell.flags))
         layers = layers_of(trial.graph.graph)
         with trial.graph.graph.as_default():

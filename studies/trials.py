@@ -25,14 +25,14 @@ from studies.cells import DIVERGED, FINISHED, Row
 class Trial:
     """A network that is trained without checkpoints, and its inference graph."""
 
-    def __init__(self, flags: dict[str, Any], train: Split):
+    def __init__(self, flags: dict[str, Any], dataset: Dataset):
         """Builds both graphs, and initializes the weights.
 
         Args:
             flags: see `Cell.flags`.
-            train: the training images.
+            dataset: the data.
         """
-        network = model.network_of(flags)
+        network = model.network_of(flags, dataset.form())
         # The grids leave out flags that no study uses.
         recipe = model.recipe_of({**model.Recipe._field_defaults, **flags})
         self.graph = model.training_graph(network, recipe)
@@ -40,7 +40,7 @@ class Trial:
         self.session = tf.Session(graph=self.graph.graph)
         self.session.run(self.graph.initializer)
         self.seconds = 0.0  # spent in steps so far
-        self.batches = Batches(*train, flags["batch_size"], flags["seed"])
+        self.batches = Batches(*dataset.train, flags["batch_size"], flags["seed"])
         self.train_steps = flags["train_steps"]
 
     def __enter__(self) -> "Trial":
@@ -112,7 +112,7 @@ def learning_curve(
     point = Point()
     with (
         shown_in_tensorboard(folder, flags) as session,
-        Trial(flags, dataset.train) as trial,
+        Trial(flags, dataset) as trial,
         EventWriter(folder / "train", 0) as train_events,
         EventWriter(folder / split, 0) as split_events,
     ):

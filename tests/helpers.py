@@ -41,13 +41,13 @@ def write_idx(folder, train, test):
     return folder
 
 
-def write_noise(folder):
+def write_noise(folder, size=(28, 28), classes=10):
     """Writes a well-formed set of 120 training and 20 test images with nothing to learn."""
     random = np.random.default_rng(0)
 
     def noise(count):
-        images = random.integers(0, 256, [count, 28, 28], np.uint8)
-        return images, np.arange(count, dtype=np.uint8) % 10
+        images = random.integers(0, 256, [count, *size], np.uint8)
+        return images, np.arange(count, dtype=np.uint8) % classes
 
     return write_idx(folder, noise(120), noise(20))
 

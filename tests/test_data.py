@@ -7,7 +7,7 @@ from mnist import datasets
 from mnist.batches import Batches
 from mnist.download import DownloadError
 from runtime.errors import InputError
-from tests.helpers import write_noise
+from tests.helpers import write_idx, write_noise
 
 # Refuses connections at once, on any machine.
 UNREACHABLE = "http://127.0.0.1:9/"
@@ -33,6 +33,41 @@ def test_other_digits_go_by_the_name_of_their_folder(tmp_path, capsys):
     assert dataset.name == "fashion"
     assert [len(split.labels) for split in dataset[1:]] == [110, 10, 20]
     assert len(capsys.readouterr().err.strip().splitlines()) == 1
+
+
+def test_size_and_classes_are_read_from_the_files(tmp_path, capsys):
+    dataset = datasets.load("auto", str(write_noise(tmp_path / "letters", (32, 24), 12)))
+    assert dataset.form() == {"image_size": [32, 24], "classes": 12}
+    assert dataset.with_validation(0).form() == dataset.form()
+    assert dataset.description().items() >= dataset.form().items()
+    assert "12 classes of 32x24 pixels; it is called 'letters'" in capsys.readouterr().err
+
+
+def test_classes_without_a_training_image_are_named(tmp_path, capsys):
+    images = np.zeros([4, 28, 28], np.uint8)
+    labels = np.array([1, 4, 1, 4], np.uint8)
+    datasets.load("auto", str(write_idx(tmp_path / "few", (images, labels), (images, labels))))
+    assert (
+        "5 classes of 28x28 pixels, with no training image of 0, 2, 3;" in capsys.readouterr().err
+    )
+
+
+@pytest.mark.parametrize(
+    ("size", "label", "message"),
+    [
+        (
+            (28, 28),
+            4,
+            "t10k-labels-idx1-ubyte: expected labels from 0 to 3, .*found 4 at position 2",
+        ),
+        ((32, 28), 3, "t10k-images-.*: expected images of 28x28 pixels, .*found 32x28"),
+    ],
+)
+def test_training_and_test_images_must_match(tmp_path, size, label, message):
+    train = np.zeros([3, 28, 28], np.uint8), np.array([0, 3, 1], np.uint8)
+    test = np.zeros([3, *size], np.uint8), np.array([0, 1, label], np.uint8)
+    with pytest.raises(InputError, match=message):
+        datasets.load("auto", str(write_idx(tmp_path / "odd", train, test)))
 
 
 def test_mnist_does_not_fill_up_a_set_of_other_digits(tmp_path, no_network):

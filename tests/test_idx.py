@@ -65,6 +65,12 @@ class TestGoodFiles:
             assert array.flags.c_contiguous
             assert not array.flags.writeable
 
+    def test_images_may_have_any_size_and_labels_any_value(self, write):
+        images = struct.pack(">4I", 0x803, 2, 32, 20) + bytes(2 * 32 * 20)
+        labels = struct.pack(">2I", 0x801, 2) + bytes([0, 255])
+        assert idx.read_images(write(images)).shape == (2, 32, 20)
+        assert idx.read_labels(write(labels)).tolist() == [0, 255]
+
     def test_path_may_be_a_string(self, write):
         assert len(idx.read_labels(str(write(LABELS_FILE)))) == COUNT
 
@@ -98,9 +104,9 @@ class TestWrongContent:
         message = error_of(idx.read_images, write(b"<!DOCTYPE html><html></html>"))
         assert "found 0x3c21444f: not an IDX file of MNIST" in message
 
-    def test_images_of_another_size(self, write):
-        content = struct.pack(">4I", 0x803, 1, 32, 20) + bytes(32 * 20)
-        assert "images of 28x28 pixels, found 32x20" in error_of(idx.read_images, write(content))
+    def test_images_without_pixels(self, write):
+        content = struct.pack(">4I", 0x803, 1, 0, 28)
+        assert "images with pixels, found 0x28" in error_of(idx.read_images, write(content))
 
     @pytest.mark.parametrize("pack", [bytes, gzip.compress], ids=["raw", "gzip"])
     def test_no_items(self, write, pack):
@@ -108,11 +114,6 @@ class TestWrongContent:
         labels = write(pack(struct.pack(">2I", 0x801, 0)), "labels")
         assert "at least one of its images, found a count of 0" in error_of(idx.read_images, images)
         assert "at least one of its labels, found a count of 0" in error_of(idx.read_labels, labels)
-
-    def test_label_above_nine(self, write):
-        content = struct.pack(">2I", 0x801, 3) + bytes([9, 10, 255])
-        message = error_of(idx.read_labels, write(content))
-        assert "labels from 0 to 9, found 10 at position 1" in message
 
     def test_fewer_labels_than_images(self, write):
         images = write(IMAGES_FILE, "images")
@@ -262,10 +263,8 @@ class TestAnyBytes:
         images = read_or_refuse(idx.read_images, path)
         labels = read_or_refuse(idx.read_labels, path)
         if images is not None:
-            assert images.shape == (len(images), 28, 28)
-            assert content == struct.pack(">4I", 0x803, len(images), 28, 28) + images.tobytes()
+            assert content == struct.pack(">4I", 0x803, *images.shape) + images.tobytes()
         if labels is not None:
-            assert labels.max() <= 9
             assert content == struct.pack(">2I", 0x801, len(labels)) + labels.tobytes()
 
     @given(body=st.binary(max_size=64))

@@ -15,12 +15,12 @@ from tests.system.small_study import CELLS
 
 @pytest.mark.parametrize("name", STUDIES)
 @pytest.mark.parametrize("full", [False, True])
-def test_the_grids_are_sound(name, full):
+def test_the_grids_are_sound(name, full, dataset):
     cells = STUDIES[name].cells(full)
     assert len({cell.name for cell in cells}) == len(cells)
     for cell in cells:
         assert cell.flags.keys() == DEFAULTS.keys()
-        model.network_of(cell.flags)
+        model.network_of(cell.flags, dataset.form())
         model.recipe_of({**model.Recipe._field_defaults, **cell.flags})
 
 
@@ -60,7 +60,7 @@ def test_a_training_that_diverged_is_a_guess_from_there_on():
 def test_the_study_of_statistics_averages_as_the_layer_does(dataset):
     flags = {**DEFAULTS, "model": "mlp", "bn_decay": 0.9, "train_steps": 20, "batch_size": 8}
     moving_averages = statistics.MovingAverages(statistics.Kind(0.9))
-    with Trial(flags, dataset.train) as trial:
+    with Trial(flags, dataset) as trial:
         layers = layers_of(trial.graph.graph)
         with trial.graph.graph.as_default():
             moments = [statistics.layer_moments(layer.inputs) for layer in layers]

@@ -159,7 +159,7 @@ def test_an_evaluation_that_was_cut_off_is_made_up_for(tmp_path, data_flags):
     resumed = run_command("train.py", *SHORT, *data_flags, cwd=tmp_path)
     assert last_line(resumed) == last_line(whole)
     points = scalars(tmp_path / "summaries/mlp-bn/validation")["classification/accuracy"]
-    assert [step for step, _ in points] == [20, 40]
+    assert [step for step, _ in points] == [0, 1, 2, 4, 8, 16, 20, 40]
 
 
 def test_a_run_with_a_constant_rate_can_be_made_longer(tmp_path, data_flags):
@@ -237,7 +237,9 @@ def test_what_the_flags_say_of_the_training_is_what_is_trained(tmp_path, data_fl
     run_command("train.py", *flags, "--batch_size=8", "--run=all", *data_flags, cwd=tmp_path)
     record = json.loads((tmp_path / "checkpoints/all/run.json").read_text())
     assert model.recipe_of(record["flags"]) == recipe
-    assert model.network_of(record["flags"]) == model.Network("mlp", True, 0.5, 0.25, "bfloat16")
+    assert model.network_of(record["flags"], record["dataset"]) == model.Network(
+        "mlp", True, 0.5, 0.25, "bfloat16"
+    )
     flags += ["--batch_size=8", "--run=all", *data_flags]
     refused = run_command("train.py", *flags, "--augment=none", cwd=tmp_path)
     assert_one_line_error(refused, 2, "--augment was affine, now none")

@@ -52,7 +52,9 @@ def look(folder, name, test, distortion=None):
     """The outcome of a run on test images."""
     run, checkpoint = runs.find(str(folder / "checkpoints"), name, None)
     augment = "none" if distortion is None else "affine"
-    with Evaluator(model.inference_graph(model.network_of(run.flags), augment)) as evaluator:
+    with Evaluator(
+        model.inference_graph(model.network_of(run.flags, run.dataset), augment)
+    ) as evaluator:
         evaluator.restore(checkpoint)
         return evaluator.classify(*test, distortion)
 
@@ -127,7 +129,7 @@ def assert_averages_need_their_own_statistics(tmp_path, folder, dataset):
         noisy[name] = value + random.normal(0, value.std(), value.shape) if is_noisy else value
     some = dataset.train.images[:1000], dataset.train.labels[:1000]
 
-    with Evaluator(model.inference_graph(model.network_of(run.flags))) as evaluator:
+    with Evaluator(model.inference_graph(model.network_of(run.flags, run.dataset))) as evaluator:
         evaluator.restore(checkpoint)
         without_averages = evaluator.classify(*dataset.test).accuracy
         evaluator.load(noisy, "weights in training")
@@ -165,7 +167,7 @@ def test_a_run_with_averaged_weights_ends_with_their_statistics(tmp_path, datase
     assert last_line(run_command("evaluate.py", cwd=tmp_path)) == last_line(trained)
 
     run = runs.load_run(tmp_path / "checkpoints/mlp-bn")
-    with Evaluator(model.inference_graph(model.network_of(run.flags))) as evaluator:
+    with Evaluator(model.inference_graph(model.network_of(run.flags, run.dataset))) as evaluator:
         evaluator.restore_average(Checkpoint.at(run.folder / "model.ckpt-40"), *dataset.train)
         assert f"({evaluator.classify(*dataset.test).correct}/" in last_line(trained)
 

@@ -16,6 +16,7 @@ from tests.helpers import (
     run_command,
     said,
     wait_for,
+    write_noise,
 )
 
 FLAGS = ["--model=mlp", "--batch_size=32"]
@@ -143,3 +144,21 @@ def test_without_the_libraries_a_command_says_where_they_are(tmp_path):
     assert bare.returncode == 1
     assert "requirements.txt" in bare.stderr and "make train" in bare.stderr
     assert "Traceback" not in bare.stderr
+
+
+@pytest.mark.parametrize("network", ["--model=cnn", "--model=mlp"])
+def test_a_set_of_ones_own_simply_trains(tmp_path, digits, network):
+    """Twelve classes of images of 32x24 pixels, in each way of classifying them."""
+    write_noise(tmp_path / "letters", size=(32, 24), classes=12)
+    flags = [network, "--train_steps=4", "--batch_size=8", "--label_smoothing=0.1"]
+    flags += ["--augment=elastic", "--data_dir=letters", "--run=letters"]
+    trained = run_command("train.py", *flags, cwd=tmp_path)
+    assert last_line(trained).startswith("letters test accuracy")
+    shutil.copytree(tmp_path / "checkpoints/letters", tmp_path / "checkpoints/again")
+    for extra in (["--run=letters,again", "--vote"], ["--fold_batch_norm"], ["--tta=2"]):
+        evaluated = run_command("evaluate.py", *extra, cwd=tmp_path)
+        assert last_line(evaluated).startswith("letters test accuracy"), evaluated.stderr
+        assert "\n    11 " in evaluated.stdout, "a row of the confusion matrix"
+    assert last_line(run_command("evaluate.py", "--projector", cwd=tmp_path))
+    refused = run_command("evaluate.py", f"--data_dir={digits}", cwd=tmp_path)
+    assert_one_line_error(refused, 2, "12 classes of 32x24 pixels, found 10 classes of 28x28")
