@@ -13,13 +13,17 @@ from runtime.errors import CommandError, InputError, reason
 
 
 def make_folder(folder: pathlib.Path) -> None:
-    """Makes a folder if it does not exist, and checks that files can be created in it.
+    """Makes a folder if it does not exist, on the disk too, and checks that it can be written to.
 
     Raises:
         InputError: it can't be made or written to.
     """
     try:
+        missing = [path for path in (folder, *folder.parents) if not path.exists()]
         folder.mkdir(parents=True, exist_ok=True)
+        for path in missing:
+            # Or a power failure could take the folder, and with it files that were flushed.
+            flush_folder(path.parent)
         tempfile.TemporaryFile(dir=folder).close()
     except OSError as error:
         raise InputError(
@@ -60,7 +64,8 @@ def write_bytes(path: pathlib.Path, content: bytes) -> None:
             os.replace(file.name, path)
             flush_folder(path.parent)
         except BaseException:
-            os.unlink(file.name)
+            # An interruption right after the renaming finds no temporary file any more.
+            pathlib.Path(file.name).unlink(missing_ok=True)
             raise
 
 

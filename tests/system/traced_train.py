@@ -1,40 +1,78 @@
-"""`train.py` with a trace: what it flushes to the disk, and each record that it puts in place.
+"""`train.py` with a trace of what it brings to the disk, from which a test rebuilds that disk.
 
-A line for each, as JSON: ["flushed", path] or ["record", the checkpoints that it names].
+Takes the folder of the trace first, then the flags. `moments` in there has a line of JSON for each
+moment: before and after each flush, renaming and deletion by our code, with
+
+- names: the inode of each file in the working folder, 0 for a folder. What TensorFlow's C++ code
+  has written, renamed and deleted since the moment before shows here.
+- flushed: the inodes and the folders that have just been brought to the disk.
+
+The other files in the folder are what was in the flushed files by then, named by inode.
 """
 
+import functools
 import json
 import os
 import pathlib
-import stat
+import shutil
 import sys
 
 import train
 from runtime import commands
 
-trace = open(sys.argv.pop(1), "w")  # noqa: SIM115, until the process ends
-fsync, replace = os.fsync, os.replace
+trace = pathlib.Path(sys.argv.pop(1))
+moments = open(trace / "moments", "w")  # noqa: SIM115, until the process ends
+kept_open = []  # so that no other file gets the inode of a flushed one
+fsync = os.fsync
+
+
+def write_moment(*flushed):
+    """Writes which names there are, and what was flushed: inodes and folders."""
+    names = {
+        str(path): 0 if path.is_dir() else path.stat().st_ino for path in pathlib.Path().rglob("*")
+    }
+    print(json.dumps({"names": names, "flushed": flushed}), file=moments, flush=True)
+
+
+def keep(file):
+    """Copies what is in a file, which has just been flushed; returns its inode."""
+    kept_open.append(os.open(file, os.O_RDONLY))
+    inode = os.fstat(kept_open[-1]).st_ino
+    shutil.copyfile(file, trace / str(inode))
+    return inode
 
 
 def traced_fsync(file):
-    """Flushes, and writes which file or folder."""
+    """Flushes a file or a folder."""
+    write_moment()
     fsync(file)
     descriptor = file if isinstance(file, int) else file.fileno()
-    path = os.readlink(f"/proc/self/fd/{descriptor}")
-    is_folder = stat.S_ISDIR(os.fstat(descriptor).st_mode)
-    print(json.dumps(["flushed", f"{path}/" if is_folder else path]), file=trace, flush=True)
+    path = pathlib.Path(f"/proc/self/fd/{descriptor}")
+    if path.is_dir():
+        write_moment(os.path.relpath(path.resolve()))
+    else:
+        write_moment(keep(path))
 
 
-def traced_replace(source, target):
-    """Renames, and writes what a record names."""
-    if pathlib.Path(target).name == "run.json":
-        names = json.loads(pathlib.Path(source).read_text())["checkpoints"]
-        folder = pathlib.Path(target).resolve().parent
-        files = [str(folder / file) for sums in names.values() for file in sums]
-        print(json.dumps(["record", files]), file=trace, flush=True)
-    replace(source, target)
+def traced(operation):
+    """Returns a renaming or a deletion between two moments."""
+
+    @functools.wraps(operation)
+    def between_moments(*arguments, **options):
+        write_moment()
+        operation(*arguments, **options)
+        write_moment()
+
+    return between_moments
 
 
 if __name__ == "__main__":
-    os.fsync, os.replace = traced_fsync, traced_replace
+    before = list(pathlib.Path().rglob("*"))
+    # What there was before is on the disk.
+    write_moment(
+        ".",
+        *[str(path) for path in before if path.is_dir()],
+        *[keep(path) for path in before if path.is_file()],
+    )
+    os.fsync, os.replace, os.unlink = traced_fsync, traced(os.replace), traced(os.unlink)
     commands.run(train.main)
