@@ -189,7 +189,8 @@ def normalize(inputs, phase_train, variables, moving_averages, epsilon, axis=-1,
     """
     options = _checked_options(inputs, phase_train, variables, epsilon, axis, **options)
     values = _outside_of_cond(inputs, phase_train, options)
-    population = _read(population_of(variables))
+    with tf.name_scope("population"):
+        population = _read(population_of(variables))
     # Both compute the same function; the kernel is faster.
     by_batch = _by_fused_kernel if options.is_fused else _by_moments
     normalized = _choose(
@@ -305,30 +306,31 @@ class MovingAverage(tf.train.ExponentialMovingAverage):
             statistics: dict of tensors by name, one per average, with its shape and dtype.
             count: number of values behind the statistics; if 0, the averages do not change.
         """
-        # Casting a number would first make it a float32 tensor.
-        decay = tf.cast(self.decay, tf.float64) if tf.is_tensor(self.decay) else float(self.decay)
-        new_data = tf.cast(count > 0, tf.float64) * (1.0 - decay)
-        # Copied into the graph being built; inside a TF2 branch they come from the outer graph.
-        batch = {name: tf.identity(statistics[name]) for name in sorted(self.averages)}
-
-        # Read the averages only after the batch, which may depend on an earlier call that updates
-        # them first. This also keeps Grappler from merging the reads of several calls.
-        with tf.control_dependencies(list(batch.values())), tf.name_scope("weight_of_batch"):
-            old_weight = _weight_of_data(self.weight, self.averages)
+        with tf.name_scope("weight_of_batch"):
+            # Casting a number would first make it a float32 tensor.
+            is_tensor = tf.is_tensor(self.decay)
+            decay = tf.cast(self.decay, tf.float64) if is_tensor else float(self.decay)
+            new_data = tf.cast(count > 0, tf.float64) * (1.0 - decay)
+            # Copied into the graph being built; inside a TF2 branch they come from the outer graph.
+            batch = {name: tf.identity(statistics[name]) for name in sorted(self.averages)}
+            # Read the weight and the averages only after the batch, which may depend on an earlier
+            # call that updates them first. This also keeps Grappler from merging the reads of
+            # several calls.
+            with tf.control_dependencies(list(batch.values())):
+                old_weight = _weight_of_data(self.weight, self.averages)
             new_weight = new_data + (1.0 - new_data) * old_weight
-        with tf.control_dependencies(list(batch.values()) + [new_weight]):
-            average = _read(self.averages)
+            share = tf.div_no_nan(new_data, new_weight)
 
-        share = tf.div_no_nan(new_data, new_weight)
         assigned = []
         for name, variable in sorted(self.averages.items()):
             with tf.name_scope("update_" + name):
-                old, new = [tf.cast(value, tf.float64) for value in (average[name], batch[name])]
-                new = (1.0 - share) * old + tf.math.multiply_no_nan(new, share)
-                assigned.append(_assign(variable, new))
+                with tf.control_dependencies(list(batch.values()) + [new_weight]):
+                    old = tf.cast(variable.read_value(), tf.float64)
+                new = tf.math.multiply_no_nan(tf.cast(batch[name], tf.float64), share)
+                assigned.append(_assign(variable, (1.0 - share) * old + new))
         if self.weight is None:
             return tf.group(*assigned)
-        with tf.control_dependencies(assigned):
+        with tf.control_dependencies(assigned), tf.name_scope("update_pop_weight"):
             return tf.group(_assign(self.weight, new_weight))
 
 
@@ -357,7 +359,7 @@ def _update(average, outputs, normalized, variables, options):
         before = [_update_renorm(outputs, normalized, variables, options)]
     with tf.control_dependencies(before):
         updated = average.apply(statistics, normalized.count)
-    with tf.control_dependencies([updated]):
+    with tf.control_dependencies([updated]), tf.name_scope("updated"):
         return list(_read(average.averages).values())
 
 
@@ -552,12 +554,14 @@ def _are_given(weight, averages):
     except KeyError:
         pass
     with graph.as_default(), tf.control_dependencies(None), tf.name_scope(None):
-        is_initial_mean = tf.equal(averages["pop_mean"].read_value(), 0.0)
-        is_initial_var = tf.equal(averages["pop_var"].read_value(), 1.0)
-        are_initial = tf.reduce_all(tf.logical_and(is_initial_mean, is_initial_var))
-        with tf.control_dependencies([are_initial]):
-            has_data = weight.read_value() > 0.0
-        return tf.logical_not(tf.logical_or(has_data, are_initial), name=name)
+        with tf.name_scope(name + "/"):
+            is_initial_mean = tf.equal(averages["pop_mean"].read_value(), 0.0)
+            is_initial_var = tf.equal(averages["pop_var"].read_value(), 1.0)
+            are_initial = tf.reduce_all(tf.logical_and(is_initial_mean, is_initial_var))
+            with tf.control_dependencies([are_initial]):
+                has_data = weight.read_value() > 0.0
+            are_known = tf.logical_or(has_data, are_initial)
+        return tf.logical_not(are_known, name=name)
 
 
 # The checked options of a call: the channel dimensions, non-negative; the sizes of all dimensions,

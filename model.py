@@ -130,9 +130,10 @@ def training_graph(
         with tf.name_scope("is_finite"):
             floats = [v for v in tf.global_variables() if v.dtype.is_floating]
             is_finite = tf.reduce_all([tf.reduce_all(tf.is_finite(v)) for v in floats])
-        initializer = tf.global_variables_initializer()
-        if recipe.weight_average:
-            initializer = _start_average(average, after=initializer)
+        with tf.name_scope("initialize"):
+            initializer = tf.global_variables_initializer()
+            if recipe.weight_average:
+                initializer = _start_average(average, after=initializer)
     return TrainingGraph(
         graph=graph,
         images=images,

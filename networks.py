@@ -111,7 +111,7 @@ class Layers:
 
     def embedding(self, pixels: tf.Tensor) -> tf.Tensor:
         """The last hidden layer, float32 [batch, units], for float32 [batch, height, width]."""
-        pixels = tf.cast(tf.expand_dims(pixels, axis=-1), self._network.precision)
+        pixels = tf.cast(tf.expand_dims(pixels, axis=-1, name="channel"), self._network.precision)
         hidden = NETWORKS[self._network.name](pixels, self)
         # The next layer is small, and never computed in bfloat16.
         return tf.cast(hidden, self._wide, name="embedding")

@@ -381,3 +381,24 @@ def test_the_logits_are_made_of_the_embedding_and_the_probabilities_of_the_logit
     side = 28 if network.name == "mlp" else 5
     assert filters.shape == (side, side, first.shape[-1])
     np.testing.assert_array_equal(filters.ravel(), first.astype(np.float32).ravel())
+
+
+def _children(graph, scope=""):
+    """What TensorBoard shows where this scope is opened."""
+    inside = [op.name for op in graph.get_operations() if op.name.startswith(scope)]
+    return {name[len(scope) :].split("/")[0] for name in inside}
+
+
+def test_the_graphs_read_like_the_network_and_a_layer_like_the_algorithm():
+    """A node of every layer, no stray ones: these made TensorBoard set the layers aside."""
+    layers = {"images", "labels", "scale_pixels", "channel", "conv1", "conv2", "dense", "logits"}
+    graph = training_graph(CNN, weight_average=0.9).graph
+    steps = {"loss", "accuracy", "learning_rate", "train", "global_step"}
+    assert _children(graph) == layers | steps | {"initialize", "is_finite"}
+    variables = {"scale", "beta", "pop_mean", "pop_var", "pop_weight"}
+    updates = {f"update_{name}" for name in ("pop_mean", "pop_var", "pop_weight")}
+    algorithm = {"batch_statistics", "normalize", "weight_of_batch", "population", "updated"}
+    outputs = {"EnsureShape", "IdentityN"}
+    assert _children(graph, "conv1/batch_norm/") == variables | updates | algorithm | outputs
+    results = {"loss", "probabilities", "predictions", "summaries", "filters"}
+    assert _children(model.inference_graph(CNN).graph) == layers | results
