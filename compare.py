@@ -24,7 +24,7 @@ flags.define_comparison()
 
 
 def main() -> None:
-    """Trains the missing cells of a study, and writes its report."""
+    """Trains the missing runs of a study, writes its report, and prints the figures in it."""
     folder = pathlib.Path(FLAGS.results_dir, FLAGS.study + ("-full" if FLAGS.full else ""))
     summaries = folder / "summaries"
     files.make_folder(folder)
@@ -38,7 +38,7 @@ def main() -> None:
         table = results.Results(folder / results.FILE)
         if all(table.of(cell) for cell in cells):
             write_up.check(folder, cells, FLAGS.dataset)
-            note(f"all {len(cells)} cells are in {folder / results.FILE}: nothing to train")
+            note(f"all {len(cells)} runs are in {folder / results.FILE}: nothing to train")
         else:
             is_named = FLAGS["data_dir"].present > 0
             dataset = datasets.load(FLAGS.dataset, FLAGS.data_dir, is_named=is_named)
@@ -48,11 +48,11 @@ def main() -> None:
             load = functools.partial(datasets.load, kind, FLAGS.data_dir)
             with write_up.on_the_clock(folder, facts):
                 grid.train_missing(cells, table, study.train, load, summaries)
-        report = write_up.write(folder, study, table.rows)
+        report, figures = write_up.write(folder, study, table.rows)
+    print(f"{figures}\n\n{report}", flush=True)
     # The results that ship with the project come without curves.
     if summaries.exists():
-        note(f"curves: {commands.tensorboard(summaries)}")
-    print(report)
+        note(f"to see the curves: {commands.tensorboard(summaries)}")
 
 
 if __name__ == "__main__":

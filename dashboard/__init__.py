@@ -2,7 +2,7 @@
 
     train/        graph, flags, one traced step, curves             runtime/training.py
     validation/   graph, curves, histograms, first-layer filters    runtime/training.py
-    test/         curves, confusion matrix, mistakes, PR curves     summaries.write_test_outcome
+    test/         curves, mistakes, confusions, hardest pairs       summaries.write_test_outcome
     ./            the HParams row                                   hparams.session
     projector/    the digits as the last hidden layer sees them     projector.write
 

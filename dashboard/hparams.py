@@ -16,6 +16,12 @@ from runtime.interruption import Interrupted
 # Session events need a step, but users never see it.
 STEP = 0
 
+# The first columns. TensorBoard sorts them: flags that differ between runs come first, and then the
+# name decides. Spaces sort before letters, and a browser doesn't show leading ones. An experiment
+# summary would change neither order, and would hide the flags that it doesn't name.
+FIRST = ("learning_rate", "model", "batch_norm", "seed")
+COLUMNS = {flag: " " * (len(FIRST) - place) + flag for place, flag in enumerate(FIRST)}
+
 
 class Session:
     """A row of the HParams tab while its training runs."""
@@ -42,7 +48,7 @@ def session(folder: pathlib.Path, hparams: dict[str, Any]) -> Iterator[Session]:
         folder: the run's folder. TensorBoard must be started on a folder above it.
         hparams: a bool, number or string for each column, or None for an empty cell.
     """
-    given = {name: value for name, value in hparams.items() if value is not None}
+    given = {COLUMNS.get(k, k): value for k, value in hparams.items() if value is not None}
     # TensorBoard shows only the first session in a folder.
     for path in folder.glob(EVENT_FILES):
         path.unlink()

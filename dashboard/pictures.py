@@ -11,6 +11,10 @@ WHITE, INK = 127, 255
 DIVERGING = np.zeros([256, 3], np.uint8)
 DIVERGING[: WHITE + 1] = np.linspace([33, 102, 172], [255, 255, 255], WHITE + 1)
 DIVERGING[WHITE:INK] = np.linspace([255, 255, 255], [178, 24, 43], INK - WHITE)
+DIVERGING[INK] = 96  # a grey that no weight has
+# In pixels. TensorBoard shows the picture about 200 to 350 wide, and drops pixels where it shrinks
+# it: thinner lines would vanish here and there.
+FILTERS_WIDTH, FILTERS_LINE = 300, 3
 
 
 def misclassified_grid(
@@ -82,17 +86,18 @@ def filter_grid(filters: np.ndarray) -> Image.Image:
     Args:
         filters: float32 [height, width, count].
     """
-    caption = 20
+    caption, line = 20, FILTERS_LINE
     height, width, count = filters.shape
     columns = next(c for c in range(math.isqrt(count - 1) + 1, count + 1) if count % c == 0)
-    scale = max(1, 60 // height)
+    scale = max(1, (FILTERS_WIDTH // columns - line) // width)
     largest = float(np.abs(filters).max())
     colours = np.rint(WHITE * (1 + filters / (largest or 1.0))).astype(np.uint8)
     # To [row, y, column, x], each pixel enlarged, with a line around each filter.
     tiles: np.ndarray = colours.reshape(height, width, -1, columns).transpose(2, 0, 3, 1)
     tiles = tiles.repeat(scale, axis=1).repeat(scale, axis=3)
-    tiles = np.pad(tiles, ((0, 0), (0, 1), (0, 0), (0, 1)), constant_values=INK)
+    tiles = np.pad(tiles, ((0, 0), (0, line), (0, 0), (0, line)), constant_values=INK)
     table = tiles.reshape(tiles.shape[0] * tiles.shape[1], tiles.shape[2] * tiles.shape[3])
+    table = np.pad(table, ((line, 0), (line, 0)), constant_values=INK)
     picture = Image.fromarray(np.pad(table, ((caption, 0), (0, 0)), constant_values=WHITE))
     picture.putpalette(DIVERGING.tobytes())
     draw = ImageDraw.Draw(picture)

@@ -5,16 +5,18 @@ import pathlib
 import time
 from typing import Any
 
+import numpy as np
 import tensorflow.compat.v1 as tf
 from PIL import Image
-from tensorboard.plugins.pr_curve import summary as pr_curve
 
 from dashboard import pictures
 from dashboard.event_files import new_event_file
 from mnist.datasets import Split
-from runtime import classification
+from runtime import classification, markdown
 from runtime.classification import Outcome
 from runtime.files import writing
+
+HARDEST_PAIRS = 10
 
 
 class EventWriter:
@@ -126,10 +128,25 @@ def write_test_outcome(
         events.scalars(step, outcome.scalars)
         grid = pictures.misclassified_grid(test.images, outcome.labels, outcome.predictions)
         events.image(step, "misclassified digits, predicted and true", grid)
-        confusion = pictures.confusion_picture(classification.confusion_matrix(outcome))
-        events.image(step, "confusion matrix", confusion)
-        for digit, probabilities in enumerate(outcome.probabilities.T):
-            curve = pr_curve.pb(f"pr_curve/digit_{digit}", outcome.labels == digit, probabilities)
-            events.serialized(step, curve.SerializeToString())
+        matrix = classification.confusion_matrix(outcome)
+        events.image(step, "confusion matrix", pictures.confusion_picture(matrix))
+        events.text(step, "hardest pairs", hardest_pairs(matrix))
         line = classification.result_line(result)
         events.text(step, "result", f"{line}\n\nAgain: `{again}`")
+
+
+def hardest_pairs(matrix: np.ndarray) -> str:
+    """Returns a table of the most frequent confusions in Markdown, or a line if there are none.
+
+    Args:
+        matrix: int [classes, classes]; row is the true digit, column the predicted one.
+    """
+    wrong = matrix - np.diag(np.diag(matrix))
+    pairs = sorted(np.argwhere(wrong), key=lambda pair: -wrong[tuple(pair)])[:HARDEST_PAIRS]
+    if not pairs:
+        return "Every image is classified correctly."
+    rows = []
+    for true, predicted in pairs:
+        count = wrong[true, predicted]
+        rows.append([true, predicted, count, f"{100 * count / matrix[true].sum():.2f} %"])
+    return markdown.table(["true", "predicted", "images", "share of the true digit's images"], rows)

@@ -1,4 +1,4 @@
-"""The studies by name. Each module has a TITLE, the `cells` of its grid, `train`, and `report`."""
+"""The studies by name. Each has a TITLE, `cells` (one for each run), `train`, and `report`."""
 
 from types import ModuleType
 

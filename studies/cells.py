@@ -1,4 +1,4 @@
-"""The cells of a study's grid. Does not import TensorFlow, which takes seconds."""
+"""The grid of a study: one cell for each run. Does not import TensorFlow, which takes seconds."""
 
 from typing import Any, NamedTuple
 
@@ -25,10 +25,10 @@ Row = dict[str, Any]
 
 
 class Cell(NamedTuple):
-    """One training of a study's grid."""
+    """The flags of one run of a study."""
 
-    varied: dict[str, Any]  # flags of `train.py` that differ from cell to cell
-    fixed: dict[str, Any]  # flags that the study sets for this and similar cells
+    varied: dict[str, Any]  # flags of `train.py` that differ from run to run
+    fixed: dict[str, Any]  # flags that the study sets for this and similar runs
 
     @property
     def flags(self) -> dict[str, Any]:
@@ -37,5 +37,5 @@ class Cell(NamedTuple):
 
     @property
     def name(self) -> str:
-        """The cell's name in TensorBoard and in messages."""
+        """The run's name in TensorBoard and in messages."""
         return ",".join(f"{flag}={value}" for flag, value in self.varied.items())

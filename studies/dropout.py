@@ -51,7 +51,7 @@ def report(rows: list[Row], folder: pathlib.Path) -> str:
         )
         lines.insert(0, [_name(arm, share), accuracy_of(of_arm)])
     axes.set_yticks(range(len(arms)), [_name(*arm) for arm in reversed(arms)])
-    axes.set_xlabel("test error [%]: dots are seeds, bars their means")
+    axes.set_xlabel("test error [%]\n(dots: seeds; bars: means)")
     header = ["regularized by", "test accuracy [%]"]
     return f"{plots.save(figure, folder, 'dropout')}\n{markdown.table(header, lines)}\n"
 

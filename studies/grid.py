@@ -52,7 +52,7 @@ def train_missing(
     done = total - sum(cell.flags["train_steps"] for cell in missing)
     with (
         StopRequest() as stop,
-        Progress(total, done, f"{len(missing)} of {len(cells)} cells to train") as progress,
+        Progress(total, done, f"{len(missing)} of {len(cells)} runs to train") as progress,
         concurrent.futures.ProcessPoolExecutor(
             processor.cores(),
             multiprocessing.get_context("spawn"),
@@ -73,7 +73,7 @@ def train_missing(
             if stop.signal_number:
                 raise Interrupted(
                     stop.signal_number,
-                    "finished cells are kept; the same command resumes with the rest",
+                    "finished runs are kept; the same command resumes with the rest",
                 )
             for future in ready:
                 cell = trained[future]
@@ -81,8 +81,8 @@ def train_missing(
                     results.add(cell, future.result(), cells)
                 except concurrent.futures.process.BrokenProcessPool as error:
                     raise CommandError(
-                        "a worker process was killed, perhaps because memory ran out; cells "
-                        "that were done are kept, and the same command goes on with the others"
+                        "a worker process was killed, perhaps because memory ran out; finished "
+                        "runs are kept, and the same command goes on with the others"
                     ) from error
                 done += cell.flags["train_steps"]
                 progress.update(done, cell.name)

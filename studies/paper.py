@@ -65,7 +65,7 @@ def report(rows: list[Row], folder: pathlib.Path) -> str:
     """Redraws the figure's three panels, and returns them with a table in Markdown."""
     figure, panels = plots.panels(3, rows)
     arms = {name: where(rows, batch_norm=arm) for name, arm in (("with", True), ("without", False))}
-    panels[0].set(title="(a) test accuracy", xlabel="step", ylabel="test error [%]")
+    panels[0].set(title="(a) test error", xlabel="step", ylabel="test error [%]")
     plots.as_error(panels[0])
     curves = []
     for (name, of_arm), style in zip(arms.items(), (WITH, WITHOUT), strict=True):

@@ -3,13 +3,16 @@
 import contextlib
 import datetime
 import hashlib
+import itertools
 import json
 import pathlib
+import re
 import time
 from collections.abc import Iterator
 from types import ModuleType
 from typing import Any
 
+from runtime import markdown
 from runtime.errors import InputError
 from runtime.files import write_json, write_text
 from runtime.runs import made_with
@@ -89,20 +92,33 @@ def on_the_clock(folder: pathlib.Path, facts: dict[str, Any]) -> Iterator[None]:
         write_json(folder / FACTS_FILE, facts)
 
 
-def write(folder: pathlib.Path, study: ModuleType, rows: list[Row]) -> pathlib.Path:
-    """Draws the plots and writes the report of a study; returns the report's path.
+def write(folder: pathlib.Path, study: ModuleType, rows: list[Row]) -> tuple[pathlib.Path, str]:
+    """Draws the plots and writes the report of a study.
+
+    Returns:
+        The report's path, and its tables as text for a terminal.
 
     Raises:
         InputError: there are no facts beside the results.
     """
     facts = _read(folder)
     cells = study.cells(facts["command"].endswith("--full"))
-    text = (
-        f"# {study.TITLE}\n\n{_introduction(facts, rows)}\n{_recipe(cells)}\n"
-        f"{study.report(rows, folder)}"
-    )
-    write_text(folder / REPORT_FILE, text.rstrip("\n") + "\n")
-    return folder / REPORT_FILE
+    found = study.report(rows, folder).rstrip("\n")
+    introduction = f"# {study.TITLE}\n\n{_introduction(facts, rows)}\n{_recipe(cells)}"
+    write_text(folder / REPORT_FILE, f"{introduction}\n{found}\n")
+    return folder / REPORT_FILE, _for_terminal(found)
+
+
+def _for_terminal(report: str) -> str:
+    """Aligns the columns of the tables in a report, and leaves out the plots."""
+    text = []
+    for is_table, lines in itertools.groupby(report.splitlines(), lambda line: line[:1] == "|"):
+        if is_table:
+            header, _, *rows = [line[2:-2].split(" | ") for line in lines]
+            text.append(markdown.aligned(header, rows))
+        else:
+            text += [line for line in lines if not line.startswith("![")]
+    return re.sub(r"\n{3,}", "\n\n", "\n".join(text)).strip("\n")
 
 
 def _introduction(facts: dict[str, Any], rows: list[Row]) -> str:
@@ -113,7 +129,7 @@ def _introduction(facts: dict[str, Any], rows: list[Row]) -> str:
         f"`{facts['command']}`, {facts['date']}, {_duration(facts['seconds'])} on "
         f"{made['cores']} cores ({made['processor']}), TensorFlow {made['tensorflow']}. "
         f"Data: **{facts['dataset']['name']}**, {facts['dataset']['train']:,} training images. "
-        f"{len(outcomes(rows))} trainings, seeds {seeds}; {diverged} diverged, which counts as "
+        f"{len(outcomes(rows))} runs, seeds {seeds}; {diverged} diverged, which counts as "
         "an accuracy of 10 %, that of a guess. Figures are mean ± standard deviation (number of "
         f"seeds); bands in the plots are from the lowest to the highest seed. All of them come "
         f"from [{FILE}]({FILE}).\n"
@@ -121,7 +137,7 @@ def _introduction(facts: dict[str, Any], rows: list[Row]) -> str:
 
 
 def _recipe(cells: list[Cell]) -> str:
-    """Lists the flags that are the same for all cells, or follow from the network."""
+    """Lists the flags that are the same for all runs, or follow from the network."""
     settings = []
     for flag in DEFAULTS:
         given = list(dict.fromkeys(str(cell.flags[flag]) for cell in cells))

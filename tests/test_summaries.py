@@ -7,7 +7,7 @@ from PIL import Image
 from tensorboard.plugins import projector as plugin
 
 import model
-from dashboard import hparams, pictures, projector
+from dashboard import hparams, pictures, projector, summaries
 from runtime.errors import CommandError
 from runtime.interruption import Interrupted
 from runtime.training import take_step
@@ -47,18 +47,31 @@ def test_filters_are_drawn_row_by_row_blue_below_zero_and_red_above(shape, acros
     filters[0, -1, 0] = 0.25  # a corner at the top right
     picture = pictures.filter_grid(filters).convert("RGB")
     down = shape[2] // across
-    tile = picture.width / across
-    caption = picture.height - tile * down
+    line = pictures.FILTERS_LINE
+    tile = (picture.width - line) / across  # with one of its lines
+    above = picture.height - tile * down
 
     def colour(x, y):
-        return picture.getpixel((int(x * tile), int(caption + y * tile)))
+        return picture.getpixel((int(line + x * tile), int(above + y * tile)))
 
     assert colour(1.5, 0.5) == (33, 102, 172)
     assert colour(0.5, 1.5) == (178, 24, 43)
     assert colour(0.5, 0.5) == colour(2.5, 0.5) == (255, 255, 255)
-    red, green, blue = picture.getpixel((int(tile) - 2, int(caption)))
+    red, green, blue = picture.getpixel((int(tile) - 1, int(above)))
     assert red > green == pytest.approx(blue, abs=15)
     assert picture.width > 200, "large enough to see"
+
+
+@pytest.mark.parametrize(("shape", "across"), [((5, 5, 32), 8), ((28, 28, 100), 10)])
+@pytest.mark.parametrize("method", [Image.Resampling.NEAREST, Image.Resampling.BILINEAR])
+def test_filters_stay_apart_when_a_browser_scales_their_picture(shape, across, method):
+    picture = pictures.filter_grid(np.zeros(shape, np.float32)).convert("L")
+    for width in range(150, 601, 50):
+        height = round(picture.height * width / picture.width)
+        pixels = np.asarray(picture.resize((width, height), method))
+        # Through the middle of the lowest filters.
+        is_line = pixels[-width // across // 2] < 200
+        assert np.count_nonzero(np.diff(is_line.astype(int)) == 1) + is_line[0] == across + 1
 
 
 def test_filters_of_nothing_but_zeros_are_white():
@@ -66,19 +79,37 @@ def test_filters_of_nothing_but_zeros_are_white():
     assert picture.getpixel((picture.width // 8, picture.height // 2 + 20)) == (255, 255, 255)
 
 
+def test_the_hardest_pairs_are_the_ten_most_frequent_confusions():
+    matrix = 90 * np.eye(10, dtype=np.int64)
+    matrix[4, 9] = 10
+    matrix[9, 4] = 3
+    matrix[0] = [81, *range(1, 10)]
+    header, _, *rows = summaries.hardest_pairs(matrix).splitlines()
+    assert header == "| true | predicted | images | share of the true digit's images |"
+    assert len(rows) == 10
+    assert rows[:2] == ["| 4 | 9 | 10 | 10.00 % |", "| 0 | 9 | 9 | 7.14 % |"]
+    assert rows[-2:] == ["| 9 | 4 | 3 | 3.23 % |", "| 0 | 2 | 2 | 1.59 % |"]
+
+
+def test_without_a_wrong_image_there_are_no_hardest_pairs():
+    matrix = 90 * np.eye(10, dtype=np.int64)
+    assert summaries.hardest_pairs(matrix) == "Every image is classified correctly."
+
+
 def test_a_session_that_is_taken_up_is_one_session(tmp_path):
+    learning_rate = hparams.COLUMNS["learning_rate"]
     with pytest.raises(Interrupted):
         with hparams.session(tmp_path, {"learning_rate": 0.1}):
             raise Interrupted(15, "stopped")
-    assert sessions(tmp_path) == ([{"learning_rate": 0.1}], [])
+    assert sessions(tmp_path) == ([{learning_rate: 0.1}], [])
 
     with pytest.raises(CommandError):
         with hparams.session(tmp_path, {"learning_rate": 0.1}):
             raise CommandError("the loss is nan")
-    assert sessions(tmp_path) == ([{"learning_rate": 0.1}], ["STATUS_FAILURE"])
+    assert sessions(tmp_path) == ([{learning_rate: 0.1}], ["STATUS_FAILURE"])
 
-    flags = {"learning_rate": 0.2, "model": "mlp", "batch_norm": False, "seed": 3}
-    with hparams.session(tmp_path, flags):
+    flags = {"train_steps": 20, "optimizer": "adam", "sync_batch_norm": False}
+    with hparams.session(tmp_path, {**flags, "init_stddev": None}):
         pass
     assert sessions(tmp_path) == ([flags], ["STATUS_SUCCESS"])
 

@@ -1,4 +1,4 @@
-"""`compare.py` with two cells in place of the study `paper`: one is quick, one takes long."""
+"""`compare.py` with two runs in place of the study `paper`: one is quick, one takes long."""
 
 import functools
 import types
@@ -22,7 +22,7 @@ if __name__ == "__main__":
     from studies import catalogue, sensitivity
 
     catalogue.STUDIES["paper"] = types.SimpleNamespace(
-        TITLE="Two cells",
+        TITLE="Two runs",
         cells=lambda full: CELLS,
         train=sensitivity.train,
         report=functools.partial(

@@ -20,7 +20,7 @@ RESULTS = PROJECT / "docs" / "results"
 
 @pytest.fixture
 def start_grid(tmp_path, data_flags):
-    """A function that starts the grid of two cells, in its own process group."""
+    """A function that starts the grid of two runs, in its own process group."""
 
     def start():
         return subprocess.Popen(
@@ -67,13 +67,14 @@ def test_a_grid_that_was_stopped_goes_on_where_it_was(tmp_path, start_grid, stop
     process = start_grid()
     stdout, stderr = process.communicate(timeout=120)
     assert process.returncode == 0, stderr
-    assert "1 of 2 cells to train" in stderr
+    assert "1 of 2 runs to train" in stderr
     assert stderr.count("well-formed, but not MNIST") == 1, "the workers do not repeat it"
     for line in said(stderr):
-        assert line.startswith(("1 of 2 cells to train", "curves: ")), line
+        assert line.startswith(("1 of 2 runs to train", "to see the curves: ")), line
+    assert said(stderr)[-1].endswith(f"--logdir={folder}/summaries")
     assert stdout.splitlines()[-1] == str(folder / "report.md")
     both = (folder / results.FILE).read_text()
-    assert both.startswith(first), "the cell that was done was not trained again"
+    assert both.startswith(first), "the finished run was not trained again"
     assert len(results.outcomes(results.Results(folder / results.FILE).rows)) == 2
     assert sorted(p.name for p in (folder / "summaries").iterdir()) == sorted(c.name for c in CELLS)
 
@@ -112,8 +113,12 @@ def test_the_committed_reports_are_made_from_their_tables(tmp_path, folder):
     study = STUDIES[folder.name.removesuffix("-full")]
     write_up.check(tmp_path, study.cells(folder.name.endswith("-full")), "auto")
     rows = results.Results(tmp_path / results.FILE).rows
-    report = write_up.write(tmp_path, study, rows)
+    report, figures = write_up.write(tmp_path, study, rows)
     assert report.read_text() == (folder / "report.md").read_text()
+    # What `compare.py` prints is what the report has below its first lines, without the plots.
+    _, _, found = report.read_text().partition("\nNot varied: ")
+    lines = [line for line in found.splitlines()[1:] if not line.startswith(("![", "| ---"))]
+    assert figures.split() == " ".join(lines).replace("|", " ").split()
     plots = {path.name: path.read_bytes() for path in tmp_path.glob("*.svg")}
     assert plots.keys() == {path.name for path in folder.glob("*.svg")}
     write_up.write(tmp_path, study, rows)
@@ -134,6 +139,7 @@ def test_a_finished_study_needs_no_data_to_be_written_up_again(tmp_path):
     )
     assert last_line(again) == f"{tmp_path}/learning_rate/report.md"
     assert "nothing to train" in again.stderr and "curves: " not in again.stderr
+    assert "0.01           98.52 ± 0.24 (3)                   97.53 ± 0.39 (3)\n" in again.stdout
     report = (RESULTS / "learning_rate/report.md").read_text()
     assert (tmp_path / "learning_rate/report.md").read_text() == report
     other = ["--dataset=synthetic", f"--results_dir={tmp_path}"]

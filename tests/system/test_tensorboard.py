@@ -20,6 +20,7 @@ from PIL import Image
 from tests.helpers import DIGITS, last_line, run_command
 
 RUNS = ["mlp-bn", "mlp-nobn", "small-bn", "small-nobn"]
+EVALUATED = [0, 1, 2, 4, 8, 16, 20, 40]
 
 
 @pytest.fixture(scope="module")
@@ -82,9 +83,11 @@ def test_curves_of_the_splits_lie_over_each_other(tensorboard, run):
     training = {"training/learning_rate", "training/images_per_second"}
     assert training <= tags[f"{run}/train"].keys()
 
-    early = [0, 1, 2, 4, 8, 16]
-    validation = ("validation", [*early, 20, 40])
-    for split, steps in (("train", [10, 20, 30, 40]), validation, ("test", [40])):
+    for split, steps in (
+        ("train", [10, 20, 30, 40]),
+        ("validation", EVALUATED),
+        ("test", [40]),
+    ):
         points = tensorboard(
             "plugin/scalars/scalars", run=f"{run}/{split}", tag="classification/accuracy"
         )
@@ -102,7 +105,7 @@ def test_histograms_show_batch_norm_at_work(tensorboard):
     points = tensorboard(
         "plugin/histograms/histograms", run="small-bn/validation", tag="conv1/batch_norm/pop_var"
     )
-    assert [point[1] for point in points] == [0, 1, 2, 4, 8, 16, 20, 40]
+    assert [point[1] for point in points] == EVALUATED
     assert "conv1/after_bias" in tensorboard("plugin/histograms/tags")["small-nobn/validation"]
 
 
@@ -119,13 +122,25 @@ def test_the_result_is_a_text_panel_with_the_command_that_repeats_it(tensorboard
     assert "evaluate.py --checkpoint=checkpoints/small-bn/model.ckpt-40" in panel["text"]
 
 
+def test_the_hardest_pairs_of_digits_are_a_table(tensorboard, trained_runs):
+    _, lines = trained_runs
+    (panel,) = tensorboard("plugin/text/text", run="mlp-nobn/test", tag="hardest pairs")
+    assert panel["step"] == 40
+    correct, total = map(int, re.search(r"\((\d+)/(\d+)\)", lines["mlp-nobn"]).groups())
+    rows = re.findall(r"<td>(\d)</td>\s*<td>(\d)</td>\s*<td>(\d+)</td>", panel["text"])
+    assert 0 < len(rows) <= 10
+    counts = [int(count) for _, _, count in rows]
+    assert counts == sorted(counts, reverse=True) and sum(counts) <= total - correct
+    assert all(true != predicted for true, predicted, _ in rows)
+
+
 @pytest.mark.parametrize(
     ("run", "tag", "steps"),
     [
         ("small-bn/test", "misclassified digits, predicted and true", [40]),
         ("small-bn/test", "confusion matrix", [40]),
-        ("small-bn/validation", "first-layer filters", [20, 40]),
-        ("mlp-nobn/validation", "first-layer filters", [20, 40]),
+        ("small-bn/validation", "first-layer filters", EVALUATED),
+        ("mlp-nobn/validation", "first-layer filters", EVALUATED),
     ],
 )
 def test_pictures(tensorboard, run, tag, steps):
@@ -165,25 +180,6 @@ def test_one_step_is_shown_with_time_and_memory_of_its_ops(tensorboard):
     assert sum(memory.total_bytes for memory in convolution.memory) > 0
 
 
-def test_every_digit_has_a_precision_recall_curve(tensorboard, trained_runs):
-    _, lines = trained_runs
-    tags = tensorboard("plugin/pr_curves/tags")["small-bn/test"]
-    names = {f"pr_curve/digit_{digit}" for digit in range(10)}
-    assert {details["displayName"] for details in tags.values()} == names
-    images = 0
-    for tag in tags:
-        ((curve,),) = tensorboard(
-            "plugin/pr_curves/pr_curves", run="small-bn/test", tag=tag
-        ).values()
-        assert curve["step"] == 40
-        # Calling everything a 3 finds every 3.
-        assert curve["recall"][0] == 1
-        assert all(np.diff(curve["recall"]) <= 0)
-        assert max(curve["precision"]) > 0.9
-        images += curve["true_positives"][0]
-    assert images == int(re.search(r"/(\d+)\)", lines["small-bn"])[1])
-
-
 def test_each_run_is_a_row_of_hparams_with_its_flags_and_what_it_reached(tensorboard, trained_runs):
     _, lines = trained_runs
     request = {"allowedStatuses": ["STATUS_SUCCESS"], "sliceSize": 100, "includeMetrics": True}
@@ -192,7 +188,7 @@ def test_each_run_is_a_row_of_hparams_with_its_flags_and_what_it_reached(tensorb
     assert sorted(rows) == RUNS
     for name, row in rows.items():
         assert len(row["sessions"]) == 1
-        flags = row["hparams"]
+        flags = {name.strip(): value for name, value in row["hparams"].items()}
         assert flags["learning_rate"] == 0.006 and flags["train_steps"] == 40
         assert flags["batch_norm"] is name.endswith("-bn")
         assert f"{flags['model']}-" in name
@@ -206,9 +202,20 @@ def test_each_run_is_a_row_of_hparams_with_its_flags_and_what_it_reached(tensorb
         for split in ("test", "validation", "train"):
             assert reached[split, "classification/loss"] > 0
 
+
+def test_the_columns_of_hparams_begin_with_those_that_matter_most(tensorboard):
     experiment = tensorboard("plugin/hparams/experiment", request='{"includeMetrics": true}')
-    differing = {info["name"] for info in experiment["hparamInfos"] if info["differs"]}
-    assert differing == {"model", "batch_norm"}
+    columns = [(info["name"].strip(), info["differs"]) for info in experiment["hparamInfos"]]
+    differing = [("model", True), ("batch_norm", True)]
+    assert columns[:4] == [*differing, ("learning_rate", False), ("seed", False)]
+    others = [name for name, _ in columns[4:]]
+    assert others == sorted(others) and {"train_steps", "optimizer", "dataset"} <= set(others)
+
+    metrics = [(info["name"]["tag"], info["name"]["group"]) for info in experiment["metricInfos"]]
+    splits = ("test", "train", "validation")
+    accuracies = [("classification/accuracy", split) for split in splits]
+    losses = [("classification/loss", split) for split in splits]
+    assert metrics[:6] == accuracies + losses
 
 
 def test_the_projector_shows_every_digit_as_the_last_hidden_layer_sees_it(
