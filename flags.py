@@ -177,7 +177,7 @@ def _define_data(default: str | None) -> None:
     flags.DEFINE_string(
         "data_dir",
         default and "data",
-        "Folder of the four IDX files, of MNIST or of another set of 28x28 images in ten classes. "
+        "Folder of the four IDX files, of MNIST or of another set of grey images. "
         + ("" if default else "By default the run's."),
     )
 

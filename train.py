@@ -54,7 +54,7 @@ def main() -> None:
                 run.save()
             else:
                 workers.number_from_chief(FINISHED)
-                note(runs.how_to_go_on(run))
+                note(runs.how_to_go_on(run, summary_dir))
     if run.validation_accuracy is not None:
         print(f"validation accuracy {run.validation_accuracy:.4f} at step {run.evaluated_step}")
     commands.finish(run.result, FLAGS.json, [run])

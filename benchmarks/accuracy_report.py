@@ -8,7 +8,6 @@ import numpy as np
 
 from benchmarks.accuracy_runs import (
     ABLATION_SEEDS,
-    ENSEMBLE,
     PRESETS,
     SEEDS,
     WITHOUT,
@@ -108,22 +107,25 @@ def mean(of_seeds: dict[int, dict[str, Any]]) -> float:
 
 
 def ensemble_section(results: Results, test: Split, picture: pathlib.Path) -> str:
-    """Evaluates the runs of `best` as an ensemble, and draws what all of them get wrong."""
-    if len(results.trained(ENSEMBLE, SEEDS)) < len(SEEDS):
-        return f"Not yet: `{ENSEMBLE}.flags` is to be trained with {len(SEEDS)} seeds first."
-    members = [results.outcome(Training(ENSEMBLE, seed)) for seed in SEEDS]
-    voted = classification.combine(members, vote=True)
-    together = {"mean of probabilities": classification.combine(members), "majority": voted}
-    rows = [
-        [f"five `{ENSEMBLE}` runs, {how}", *accuracy_cells(one.correct, len(test.labels))]
-        for how, one in together.items()
-    ]
-    wrong_in_all = np.all([one.predictions != test.labels for one in members], axis=0)
+    """Evaluates each preset's runs as an ensemble, and draws what all of them get wrong."""
+    trained = {preset: results.trained(preset, SEEDS) for preset in PRESETS}
+    if any(len(of_seeds) < len(SEEDS) for of_seeds in trained.values()):
+        return f"Not yet: each preset is to be trained with {len(SEEDS)} seeds first."
+    rows, all_members = [], []
+    for preset in PRESETS:
+        members = [results.outcome(Training(preset, seed)) for seed in SEEDS]
+        all_members += members
+        for how, vote in (("mean of probabilities", False), ("majority", True)):
+            correct = classification.combine(members, vote=vote).correct
+            figures = accuracy_cells(correct, len(test.labels))
+            rows.append([f"five `{preset}` runs, {how}", *figures])
+    voted = classification.combine(all_members, vote=True)
+    wrong_in_all = np.all([one.predictions != test.labels for one in all_members], axis=0)
     digits = (test.images, test.labels, voted.predictions)
     pictures.misclassified_grid(*(values[wrong_in_all] for values in digits)).save(picture)
     return (
         f"{table(['together', *ACCURACY_COLUMNS], rows)}\n\n"
-        f"The {np.sum(wrong_in_all)} digits that all five `{ENSEMBLE}` runs get wrong, with what "
+        f"The {np.sum(wrong_in_all)} digits that all {len(all_members)} runs get wrong, with what "
         "most of them take each for, and its label:\n\n"
         f"![Digits, as predicted/label]({picture.parent.name}/{picture.name})"
     )

@@ -20,7 +20,6 @@ from runtime.files import write_json
 
 PRESETS = {"accurate": "cnn", "best": "deep"}
 SEEDS, ABLATION_SEEDS = range(5), range(3)
-ENSEMBLE = "best"
 # What is removed from `accurate.flags`, and the flags that remove it.
 WITHOUT = {
     "batch norm": ["--nobatch_norm"],
@@ -49,8 +48,8 @@ class Training(NamedTuple):
 
     @property
     def is_member(self) -> bool:
-        """Whether it belongs to the ensemble."""
-        return self.preset == ENSEMBLE
+        """Whether it is one of a preset's runs that are also evaluated together."""
+        return not self.without
 
     @property
     def flags(self) -> list[str]:

@@ -200,8 +200,8 @@ def open_run(
     return run
 
 
-def how_to_go_on(run: Run) -> str:
-    """Returns what the user can do with a finished run."""
+def how_to_go_on(run: Run, summary_dir: pathlib.Path) -> str:
+    """Returns what the user can do with a finished run, whose curves are in `summary_dir`."""
     schedule = run.flags["lr_schedule"]
     if schedule == "constant":
         longer = "a larger --train_steps or --epochs"
@@ -210,8 +210,9 @@ def how_to_go_on(run: Run) -> str:
             f"not possible, since the {schedule} schedule has ended "
             "(under --lr_schedule=constant it is)"
         )
+    curves = "" if has_events(summary_dir) else f", but its curves are not in {summary_dir}"
     return (
-        f"{run.folder} is finished at step {run.flags['train_steps']}. To start afresh: "
+        f"{run.folder} is finished at step {run.flags['train_steps']}{curves}. To start afresh: "
         f"--overwrite; to train another: --run=NAME; to train longer: {longer}"
     )
 

@@ -90,6 +90,18 @@ def test_a_finished_run_says_so_and_repeats_its_result(trained_runs, data_flags)
     assert last_line(again) == lines["mlp-bn"]
     for advice in ("finished", "--overwrite", "--run=NAME", "onecycle"):
         assert advice in again.stderr
+    assert "its curves are not" not in again.stderr
+
+
+def test_a_finished_run_without_its_curves_says_that_they_are_gone(
+    tmp_path, trained_runs, data_flags
+):
+    folder, lines = trained_runs
+    shutil.copytree(folder / "checkpoints", tmp_path / "checkpoints")
+    flags = ["--model=mlp", "--train_steps=40", "--eval_every=20", *data_flags]
+    again = run_command("train.py", *flags, cwd=tmp_path)
+    assert last_line(again) == lines["mlp-bn"]
+    assert "finished at step 40, but its curves are not in summaries/mlp-bn" in again.stderr
 
 
 def test_a_run_is_not_taken_up_with_other_flags(trained_runs, data_flags):
