@@ -127,7 +127,7 @@ def training_graph(
                 # The step lowers the decay early on, so that the initial weights fade quickly.
                 average = tf.train.ExponentialMovingAverage(recipe.weight_average, global_step)
                 train_op = _average_weights(average, after=train_op)
-        with tf.name_scope("is_finite"):
+        with tf.name_scope("checkpoint/is_finite"):
             floats = [v for v in tf.global_variables() if v.dtype.is_floating]
             is_finite = tf.reduce_all([tf.reduce_all(tf.is_finite(v)) for v in floats])
         with tf.name_scope("initialize"):

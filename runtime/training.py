@@ -201,7 +201,9 @@ class _Weights:
         self.session = session
         self._run = run
         with graph.graph.as_default():
-            self._saver = tf.train.Saver(max_to_keep=checkpoints.KEPT, save_relative_paths=True)
+            self._saver = tf.train.Saver(
+                max_to_keep=checkpoints.KEPT, save_relative_paths=True, name="checkpoint/save"
+            )
         run.remove_strays()
         # A resumed run's Saver must know the older checkpoints, or it would never delete them.
         older = reversed(run.newest(checkpoints.MODEL))
