@@ -181,7 +181,7 @@ def open_run(
     if run.dataset != dataset:
         raise InputError(
             f"{folder} was trained on {_describe(run.dataset)}, not on {_describe(dataset)}; "
-            "--overwrite starts afresh, --run=NAME trains another"
+            "--overwrite replaces it, --run=NAME keeps both"
         )
     former = {**defaults, **run.flags}
     differing = [
