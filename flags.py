@@ -335,7 +335,7 @@ def _define_regularization() -> None:
         DECAY,
         "Decay of a moving average of the weights, such as 0.999, evaluated in their place; 0 "
         "keeps none. It has its own statistics: of all training images in the last checkpoint, of "
-        "the first 1000 for the validation curve and best.ckpt.",
+        "the first 1000 for the validation curve and best.ckpt (200 in early evaluations).",
     )
 
 

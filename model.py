@@ -41,7 +41,9 @@ def network_of(flags: dict[str, Any], data: dict[str, Any]) -> Network:
         if not is_sound(flags.get(name)):
             raise ValueError(f"expected a valid value for --{name}, found {flags.get(name)!r}")
     form = [*data["image_size"], data["classes"]]
-    if len(form) != 3 or not all(isinstance(size, int) and size > 0 for size in form):
+    is_sound_form = len(form) == 3 and all(type(size) is int and size > 0 for size in form)
+    # IDX files have labels of a byte, and no images this large.
+    if not is_sound_form or form[2] > 256 or max(form) > 2**15:
         raise ValueError(
             f"expected height and width of images and a number of classes, found {form}"
         )

@@ -117,10 +117,7 @@ class Layers:
         return tf.cast(hidden, self._wide, name="embedding")
 
     def logits(self, inputs: tf.Tensor) -> tf.Tensor:
-        """The last layer, which has a bias.
-
-        Unnormalized log-probabilities, float32 [batch, classes].
-        """
+        """The last layer: unnormalized log-probabilities, float32 [batch, classes]. Has a bias."""
         with tf.variable_scope("logits"):
             return _add_bias(self.multiply(inputs, self._network.classes, gain=1.0))
 

@@ -69,7 +69,7 @@ def train(
         f"{run.name}: training on {dataset.name}, {len(dataset.train.labels)} images, "
         f"{run.flags['train_steps']} steps of {run.flags['batch_size']}"
     )
-    processor.note_precision(run.flags["precision"])
+    processor.note_precision(run.flags["precision"], run.flags["model"])
     # Not at the top of the file: it takes seconds, and wrong input should be reported at once.
     commands.import_tensorflow()
     import model

@@ -110,7 +110,7 @@ def ensemble_section(results: Results, test: Split, picture: pathlib.Path) -> st
     """Evaluates each preset's runs as an ensemble, and draws what all of them get wrong."""
     trained = {preset: results.trained(preset, SEEDS) for preset in PRESETS}
     if any(len(of_seeds) < len(SEEDS) for of_seeds in trained.values()):
-        return f"Not yet: each preset is to be trained with {len(SEEDS)} seeds first."
+        return f"Not yet: train each preset with {len(SEEDS)} seeds first."
     rows, all_members = [], []
     for preset in PRESETS:
         members = [results.outcome(Training(preset, seed)) for seed in SEEDS]
@@ -118,7 +118,7 @@ def ensemble_section(results: Results, test: Split, picture: pathlib.Path) -> st
         for how, vote in (("mean of probabilities", False), ("majority", True)):
             correct = classification.combine(members, vote=vote).correct
             figures = accuracy_cells(correct, len(test.labels))
-            rows.append([f"five `{preset}` runs, {how}", *figures])
+            rows.append([f"{len(members)} `{preset}` runs, {how}", *figures])
     voted = classification.combine(all_members, vote=True)
     wrong_in_all = np.all([one.predictions != test.labels for one in all_members], axis=0)
     digits = (test.images, test.labels, voted.predictions)

@@ -99,6 +99,7 @@ def _follow_from(
             workers.average_statistics(session)
             if not session.run(graph.is_finite):
                 raise Diverged(step, taken.learning_rate, "a variable is infinite or NaN")
+        if intervals.is_pause_due(step) or taken.stops:
             workers.wait_for_chief()
         if taken.stops and step < train_steps:
             raise Interrupted(

@@ -6,6 +6,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 MISCLASSIFIED_COLUMNS, MISCLASSIFIED_ROWS = 8, 8
+MOST_CLASSES_WITH_NUMBERS = 40
 # Blue to white to red: the ends of ColorBrewer's RdBu, which is safe for the colour-blind.
 WHITE, INK = 127, 255
 DIVERGING = np.zeros([256, 3], np.uint8)
@@ -23,25 +24,27 @@ def misclassified_grid(
     """Draws the first misclassified digits, with `predicted/true` under each.
 
     Args:
-        images: uint8 [n, 28, 28].
+        images: uint8 [n, height, width].
         labels: the true digits [n].
         predictions: the predicted digits [n].
     """
     scale, caption = 2, 20
     font = ImageFont.load_default(size=caption)
-    width, height = images.shape[2] * scale + 8, images.shape[1] * scale + caption + 8
+    longest = round(font.getlength(f"{max(predictions)}/{max(labels)}"))
+    width = max(images.shape[2] * scale, longest) + 8
+    height = images.shape[1] * scale + caption + 8
     wrong = np.flatnonzero(labels != predictions)[: MISCLASSIFIED_COLUMNS * MISCLASSIFIED_ROWS]
     rows = max(1, -(-len(wrong) // MISCLASSIFIED_COLUMNS))
     grid = Image.new("L", (width * MISCLASSIFIED_COLUMNS, height * rows), color=255)
     draw = ImageDraw.Draw(grid)
     for place, index in enumerate(wrong):
         row, column = divmod(place, MISCLASSIFIED_COLUMNS)
-        left, top = column * width + 4, row * height + 2
+        middle, top = column * width + width // 2, row * height + 2
         digit = Image.fromarray(255 - images[index])
         digit = digit.resize((digit.width * scale, digit.height * scale))
-        grid.paste(digit, (left, top))
+        grid.paste(digit, (middle - digit.width // 2, top))
         draw.text(
-            (left + digit.width / 2, top + digit.height),
+            (middle, top + digit.height),
             f"{predictions[index]}/{labels[index]}",
             anchor="ma",
             font=font,
@@ -53,10 +56,13 @@ def misclassified_grid(
 def confusion_picture(matrix: np.ndarray) -> Image.Image:
     """Draws a confusion matrix: the more images in a cell, the darker it is.
 
+    Of many classes, only every tenth is named, and no cell has its number.
+
     Args:
         matrix: int [classes, classes]; row is the true digit, column the predicted one.
     """
-    cell, size = 52, 20
+    are_many = len(matrix) > MOST_CLASSES_WITH_NUMBERS
+    cell, size = 8 if are_many else 52, 20
     left, top = 3 * size, 3 * size
     font = ImageFont.load_default(size=size)
     width = len(matrix) * cell
@@ -66,7 +72,7 @@ def confusion_picture(matrix: np.ndarray) -> Image.Image:
     draw.text((left / 2, top - size / 2), "true", anchor="mm", font=font, fill=0)
     # On a linear scale, ten wrong answers would look like none next to a thousand right ones.
     shades = np.log1p(matrix) / max(np.log1p(matrix.max()), 1)
-    for digit in range(len(matrix)):
+    for digit in range(0, len(matrix), 10 if are_many else 1):
         middle = (digit + 0.5) * cell
         draw.text((left + middle, top - size / 2), str(digit), anchor="mm", font=font, fill=0)
         draw.text((left / 2, top + middle), str(digit), anchor="mm", font=font, fill=0)
@@ -74,7 +80,7 @@ def confusion_picture(matrix: np.ndarray) -> Image.Image:
         x, y = left + column * cell, top + row * cell
         shade = shades[row, column]
         draw.rectangle((x, y, x + cell, y + cell), fill=int(255 - 225 * shade), outline=200)
-        if count:
+        if count and not are_many:
             ink = 255 if shade > 0.5 else 0
             draw.text((x + cell / 2, y + cell / 2), str(count), anchor="mm", font=font, fill=ink)
     return picture
@@ -89,7 +95,7 @@ def filter_grid(filters: np.ndarray) -> Image.Image:
     caption, line = 20, FILTERS_LINE
     height, width, count = filters.shape
     columns = next(c for c in range(math.isqrt(count - 1) + 1, count + 1) if count % c == 0)
-    scale = max(1, (FILTERS_WIDTH // columns - line) // width)
+    scale = max(1, (FILTERS_WIDTH // columns - line) // max(height, width))
     largest = float(np.abs(filters).max())
     colours = np.rint(WHITE * (1 + filters / (largest or 1.0))).astype(np.uint8)
     # To [row, y, column, x], each pixel enlarged, with a line around each filter.

@@ -38,7 +38,7 @@ def write(
         run_folder: the folder of a run's event files; the points get a folder in it.
         name: the points' name in TensorBoard.
         embedding: float32 [n, dimensions].
-        images: uint8 [n, 28, 28].
+        images: uint8 [n, height, width].
         labels: the true digits [n].
         predictions: the predicted digits [n].
 

@@ -3,6 +3,7 @@
 import hashlib
 import os
 import pathlib
+from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -91,7 +92,8 @@ def load(dataset: str, data_dir: str, *, is_named: bool = False) -> Dataset:
             `synthetic`: drawn digits, the same ones on every machine.
             `auto`: as `mnist`, or, when there is no way to get it, `synthetic` with a warning.
         data_dir: folder of the IDX files. They may be another set of grey images, of any size and
-            up to 256 classes; it then goes by the folder's name.
+            up to 256 classes, as many as the highest training label says; it then goes by the
+            folder's name.
         is_named: whether the user named the folder. With `auto`, it must then have all files: a
             typo must not end in results for other digits.
 
@@ -124,7 +126,7 @@ def check_is_complete(data_dir: str, cure: str = "") -> None:
 
     Args:
         data_dir: the folder, as the user named it.
-        cure: what the error adds.
+        cure: what the error adds, unless some files are there.
 
     Raises:
         InputError: it lacks some, or is no folder.
@@ -139,7 +141,8 @@ def check_is_complete(data_dir: str, cure: str = "") -> None:
     elif len(missing) == len(download.FILES):
         found = "none of them"
     else:
-        found = f"no {' and no '.join(missing)}"
+        # What is there may be another set, which files of MNIST must not fill up.
+        found, cure = f"no {' and no '.join(missing)}", ""
     raise InputError(
         f"--data_dir: expected the four IDX files of MNIST or a similar set in {data_dir}, "
         f"found {found}{cure}"
@@ -166,10 +169,11 @@ def _read(paths: list[pathlib.Path]) -> Dataset:
 
 def _check_match(paths: list[pathlib.Path], train: Split, test: Split) -> None:
     """Refuses test images that a network for the training images can't classify."""
-    expected, found = ("x".join(map(str, part.images.shape[1:])) for part in (train, test))
+    expected, found = (part.images.shape[1:] for part in (train, test))
     if found != expected:
         raise InputError(
-            f"{paths[2]}: expected images of {expected} pixels, as in {paths[0]}, found {found}"
+            f"{paths[2]}: expected images of {_size_text(expected)} pixels, as in {paths[0]}, "
+            f"found {_size_text(found)}"
         )
     highest = train.labels.max()
     if test.labels.max() > highest:
@@ -193,11 +197,20 @@ def _name_after(folder: pathlib.Path) -> str:
     return f"other-{name}" if name.lower() in ("mnist", "synthetic") else name
 
 
+def describe_form(form: dict[str, Any]) -> str:
+    """Returns a `Dataset.form`, or a description that has it, as text."""
+    return f"{form['classes']} classes of {_size_text(form['image_size'])} pixels"
+
+
+def _size_text(sizes: Iterable[int]) -> str:
+    return "x".join(map(str, sizes))
+
+
 def _describe(dataset: Dataset) -> str:
-    size, classes = "x".join(map(str, dataset.form()["image_size"])), dataset.form()["classes"]
-    text = f"well-formed, but not MNIST: {classes} classes of {size} pixels"
+    form = dataset.form()
+    text = f"well-formed, but not MNIST: {describe_form(form)}"
     labels = np.concatenate([dataset.train.labels, dataset.validation.labels])
-    empty = sorted(set(range(classes)) - set(labels.tolist()))
+    empty = sorted(set(range(form["classes"])) - set(labels.tolist()))
     if empty:
         text += f", with no training image of {', '.join(map(str, empty))}"
     return text

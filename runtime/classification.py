@@ -10,6 +10,8 @@ from runtime.checkpoints import Checkpoint
 
 # The tags of the curves, shared by training and every split.
 LOSS_TAG, ACCURACY_TAG = "classification/loss", "classification/accuracy"
+# With more classes than this, a confusion matrix is too wide for a terminal.
+MOST_COLUMNS = 40
 
 
 class Outcome(NamedTuple):
@@ -83,11 +85,14 @@ def confusion_matrix(outcome: Outcome) -> np.ndarray:
 def report(outcome: Outcome) -> str:
     """Returns the confusion matrix as text, with the accuracy of each class beside its row."""
     matrix = confusion_matrix(outcome)
-    lines = ["confusion matrix: row = true digit, column = predicted"]
-    lines.append("      " + "".join(f"{digit:6d}" for digit in range(len(matrix))) + "   accuracy")
+    # Of many classes, only the accuracies fit.
+    columns = len(matrix) if len(matrix) <= MOST_COLUMNS else 0
+    lines = ["confusion matrix: row = true digit, column = predicted"] if columns else []
+    lines.append("      " + "".join(f"{digit:6d}" for digit in range(columns)) + "   accuracy")
     for digit, row in enumerate(matrix):
+        counts = "".join(f"{count or '.':>6}" for count in row[:columns])
         share = f"{row[digit] / row.sum():.4f}" if row.sum() else "no images"
-        lines.append(f"{digit:6d}" + "".join(f"{count or '.':>6}" for count in row) + f"   {share}")
+        lines.append(f"{digit:6d}{counts}   {share}")
     return "\n".join(lines)
 
 
@@ -143,7 +148,7 @@ def _figures(outcome: Outcome, dataset: str, split: str) -> dict[str, Any]:
 def interval_line(facts: dict[str, Any]) -> str:
     """Returns a line with the confidence interval of a result's accuracy on images of this kind."""
     low, high = interval(facts["correct"], facts["total"])
-    return f"95 % interval (Wilson): {low:.4f} to {high:.4f}"
+    return f"95 % interval of the {facts['split']} accuracy (Wilson): {low:.4f} to {high:.4f}"
 
 
 def result_line(facts: dict[str, Any]) -> str:

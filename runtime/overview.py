@@ -6,7 +6,7 @@ from typing import Any
 
 from runtime import checkpoints, lock, markdown, records
 from runtime.errors import InputError
-from runtime.runs import Run, load_run
+from runtime.runs import FREE_TO_CHANGE, Run, load_run
 
 
 def describe(run: Run) -> dict[str, Any]:
@@ -45,7 +45,7 @@ def all_runs(checkpoint_dir: pathlib.Path) -> list[dict[str, Any]]:
 
 def table(runs: list[dict[str, Any]]) -> str:
     """Returns the runs as a table, with those flags in which they differ."""
-    names = {name for run in runs for name in run["flags"]} - {"train_steps"}
+    names = {name for run in runs for name in run["flags"]} - {"train_steps", *FREE_TO_CHANGE}
     differing = [
         name for name in sorted(names) if len({str(run["flags"].get(name)) for run in runs}) > 1
     ]

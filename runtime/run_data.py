@@ -27,6 +27,11 @@ def load(runs: Sequence[Run], split: str, dataset: str | None, data_dir: str | N
     """
     first = runs[0]
     for run in runs:
+        if run.dataset["classes"] != first.dataset["classes"]:
+            raise InputError(
+                f"--run: expected runs with the same classes, but {run.folder} has "
+                f"{run.dataset['classes']} and {first.folder} {first.dataset['classes']}"
+            )
         if split != "test" and run.dataset != first.dataset:
             raise InputError(
                 f"--split: expected runs that were trained on the same images, but {run.folder} "
@@ -37,7 +42,7 @@ def load(runs: Sequence[Run], split: str, dataset: str | None, data_dir: str | N
         raise InputError(f"--split: {first.folder} was trained on the validation images as well")
     for run in runs:
         _check_form(run, loaded)
-        if _split_as_for(run, loaded).description() != run.dataset:
+        if not run.was_trained_on(_split_as_for(run, loaded).description()):
             note(
                 f"{run.folder} was trained on {run.dataset['name']}, is evaluated on {loaded.name}"
             )
@@ -47,11 +52,9 @@ def load(runs: Sequence[Run], split: str, dataset: str | None, data_dir: str | N
 def _check_form(run: Run, dataset: Dataset) -> None:
     expected, found = run.dataset, dataset.form()
     if found["image_size"] != expected["image_size"] or found["classes"] > expected["classes"]:
-        of = "{} classes of {} pixels".format
-        sizes = ["x".join(map(str, form["image_size"])) for form in (expected, found)]
         raise InputError(
-            f"--data_dir: {run.folder} was trained on {of(expected['classes'], sizes[0])}, "
-            f"found {of(found['classes'], sizes[1])}"
+            f"{dataset.name}: {run.folder} was trained on {datasets.describe_form(expected)}, "
+            f"found {datasets.describe_form(found)}"
         )
 
 

@@ -34,6 +34,14 @@ class Run(records.Record):
         """The folder's name."""
         return self.folder.absolute().name
 
+    def was_trained_on(self, dataset: dict[str, Any]) -> bool:
+        """Returns whether this describes the data of the run.
+
+        Image size and classes follow from the fingerprint; older records may have others.
+        """
+        form = {name: self.dataset[name] for name in records.FORM_BEFORE_IT_WAS_RECORDED}
+        return self.dataset == dataset | form
+
     def save(self) -> None:
         """Writes the record; a reader sees either the old one or the new one, never part of one."""
         self.updated = datetime.datetime.now(datetime.timezone.utc).isoformat()
@@ -178,7 +186,7 @@ def open_run(
             f"--noresume: the run {folder} exists; "
             "--overwrite starts it afresh, --run=NAME trains another"
         )
-    if run.dataset != dataset:
+    if not run.was_trained_on(dataset):
         raise InputError(
             f"{folder} was trained on {_describe(run.dataset)}, not on {_describe(dataset)}; "
             "--overwrite replaces it, --run=NAME keeps both"

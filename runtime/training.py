@@ -93,11 +93,17 @@ def train(
         # If a damaged checkpoint was skipped, evaluations after the resumed one are undone.
         run.evaluated_step = min(run.evaluated_step, steps_done)
         intervals = Intervals(run.flags, has_validation=len(validation.labels) > 0)
-        is_evaluated = not intervals.is_evaluation_missing(steps_done, run.evaluated_step)
+        # An evaluation of the checkpoint itself may not have been recorded: it is made again.
+        is_evaluated = not (
+            intervals.is_evaluation_missing(steps_done, run.evaluated_step)
+            or intervals.is_early_evaluation_due(steps_done)
+        )
         with (
             EventWriter(summary_dir / "train", steps_done + 1, graph.graph) as train_events,
             EventWriter(
-                summary_dir / "validation", steps_done + is_evaluated, evaluator.graph.graph
+                summary_dir / "validation",
+                steps_done + 1 if is_evaluated else steps_done,
+                evaluator.graph.graph,
             ) as validation_events,
         ):
             facts = markdown.table(["name", "value"], {**run.flags, **run.dataset}.items())
@@ -142,6 +148,10 @@ class Intervals(NamedTuple):
         is_power_of_two_or_zero = step & (step - 1) == 0
         is_early = step < min(self.flags["eval_every"], self.flags["train_steps"])
         return self.has_validation and is_early and is_power_of_two_or_zero
+
+    def is_pause_due(self, step: int) -> bool:
+        """Returns whether other workers wait for the chief after this step."""
+        return self.is_save_due(step) or self.is_early_evaluation_due(step)
 
     def _is_due(self, interval: str, step: int) -> bool:
         return step % self.flags[interval] == 0 or step == self.flags["train_steps"]
@@ -287,10 +297,9 @@ class _Loop:
     def run_until_done(self, checkpoint: Checkpoint | None, stop: StopRequest) -> Checkpoint:
         """Takes the steps after `checkpoint`, and returns the last checkpoint."""
         step = self._go_on_from(checkpoint)
-        if checkpoint is None:
-            self._evaluate_early_if_due(step)
-        elif self._intervals.is_evaluation_missing(step, self._run.evaluated_step):
+        if checkpoint and self._intervals.is_evaluation_missing(step, self._run.evaluated_step):
             self._evaluate(checkpoint)
+        self._evaluate_early_if_due(step)
         self._workers.release()
         with Progress(self._train_steps, step, self._run.name) as progress:
             while step < self._train_steps:
@@ -317,12 +326,12 @@ class _Loop:
         batches = self._batches.ahead(steps_done, self._train_steps)
         for step, batch in enumerate(batches, steps_done + 1):
             taken = self._take_step(step, *batch, stop.signal_number is not None)
-            # Before a checkpoint, so that a run resumed from it has these points.
-            self._evaluate_early_if_due(step)
             if self._intervals.is_save_due(step) or taken.stops:
                 checkpoint = self._save(step, taken.learning_rate)
                 if self._intervals.is_evaluation_due(step):
                     self._evaluate(checkpoint)
+            self._evaluate_early_if_due(step)
+            if self._intervals.is_pause_due(step) or taken.stops:
                 self._workers.release()
             progress.update(step, self._facts(taken.loss))
             if taken.stops and step < self._train_steps:
@@ -416,20 +425,23 @@ class _Loop:
 
     def _evaluate_early_if_due(self, step: int) -> None:
         """Adds a point to the validation curves that costs little, from a few images."""
-        # If the weights are infinite, the loss of the next step will be, too.
-        if not (self._intervals.is_early_evaluation_due(step) and self._weights.are_finite()):
+        is_due = self._intervals.is_early_evaluation_due(step) and not self._run.evaluated_step
+        # The next step or save reports infinite values.
+        if not (is_due and self._weights.are_finite()):
             return
         with self._clock.stopped(EVALUATING):
             names = self._evaluator.variable_names()
             values, source = self._weights.values(names), f"the weights at step {step}"
+            keep_waiting = self._workers.keep_waiting
             if self._run.flags["weight_average"]:
                 some = self._batches.first_images(IMAGES_OF_EARLY_EVALUATION)
-                self._evaluator.load_average(values, source, *some)
+                self._evaluator.load_average(values, source, *some, on_batch=keep_waiting)
             else:
                 self._evaluator.load(values, source)
             images, labels = self._validation
             part = slice(IMAGES_OF_EARLY_EVALUATION)
-            self._show(step, self._evaluator.classify(images[part], labels[part]))
+            outcome = self._evaluator.classify(images[part], labels[part], on_batch=keep_waiting)
+            self._show(step, outcome)
 
     def _show(self, step: int, outcome: Outcome) -> None:
         """Writes the outcome, and what else the evaluator's weights show."""

@@ -96,7 +96,7 @@ def write(folder: pathlib.Path, study: ModuleType, rows: list[Row]) -> tuple[pat
     """Draws the plots and writes the report of a study.
 
     Returns:
-        The report's path, and its tables as text for a terminal.
+        The report's path, and its data set and tables as text for a terminal.
 
     Raises:
         InputError: there are no facts beside the results.
@@ -106,7 +106,7 @@ def write(folder: pathlib.Path, study: ModuleType, rows: list[Row]) -> tuple[pat
     found = study.report(rows, folder).rstrip("\n")
     introduction = f"# {study.TITLE}\n\n{_introduction(facts, rows)}\n{_recipe(cells)}"
     write_text(folder / REPORT_FILE, f"{introduction}\n{found}\n")
-    return folder / REPORT_FILE, _for_terminal(found)
+    return folder / REPORT_FILE, f"data: {facts['dataset']['name']}\n\n{_for_terminal(found)}"
 
 
 def _for_terminal(report: str) -> str:

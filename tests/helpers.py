@@ -30,7 +30,7 @@ def command(*arguments: object) -> list[str]:
 
 
 def write_idx(folder, train, test):
-    """Writes a data set of IDX files; each half is images, uint8 [n, 28, 28], and labels."""
+    """Writes a data set of IDX files; each half is images, uint8 [n, height, width], and labels."""
     folder.mkdir()
     for prefix, (images, labels) in (("train", train), ("t10k", test)):
         header = struct.pack(">4I", 0x803, *images.shape)

@@ -108,7 +108,7 @@ def test_offline_auto_is_synthetic_and_says_so(tmp_path, capsys, no_network):
 @pytest.mark.parametrize(
     ("missing", "found"),
     [
-        (["t10k-labels-idx1-ubyte"], "no t10k-labels-idx1-ubyte; --dataset=mnist"),
+        (["t10k-labels-idx1-ubyte"], "no t10k-labels-idx1-ubyte$"),
         (["*"], "none of them"),
         ([], "no such folder"),
         (None, "a file"),

@@ -383,6 +383,17 @@ def test_the_logits_are_made_of_the_embedding_and_the_probabilities_of_the_logit
     np.testing.assert_array_equal(filters.ravel(), first.astype(np.float32).ravel())
 
 
+@pytest.mark.parametrize(
+    "form",
+    [([28], 10), ([28, 28], 0), ([28, -1], 10), ([28, True], 10), ([28, 28], 257), ([1e3, 28], 10)],
+)
+def test_a_record_without_a_sound_form_of_the_data_has_no_network(form):
+    flags = {"model": "mlp", "batch_norm": True, "bn_decay": 0.9, "bn_epsilon": 1e-5}
+    with pytest.raises(ValueError, match="height and width"):
+        data = dict(zip(("image_size", "classes"), form, strict=True))
+        model.network_of({**flags, "precision": "float32"}, data)
+
+
 def _children(graph, scope=""):
     """What TensorBoard shows where this scope is opened."""
     inside = [op.name for op in graph.get_operations() if op.name.startswith(scope)]

@@ -74,6 +74,11 @@ def test_filters_stay_apart_when_a_browser_scales_their_picture(shape, across, m
         assert np.count_nonzero(np.diff(is_line.astype(int)) == 1) + is_line[0] == across + 1
 
 
+def test_pictures_stay_small_for_tall_images_and_many_classes():
+    assert pictures.filter_grid(np.zeros([784, 1, 100], np.float32)).height < 10_000
+    assert pictures.confusion_picture(np.eye(256, dtype=np.int64)).width < 3_000
+
+
 def test_filters_of_nothing_but_zeros_are_white():
     picture = pictures.filter_grid(np.zeros([5, 5, 16], np.float32)).convert("RGB")
     assert picture.getpixel((picture.width // 8, picture.height // 2 + 20)) == (255, 255, 255)

@@ -162,3 +162,23 @@ def test_a_set_of_ones_own_simply_trains(tmp_path, digits, network):
     assert last_line(run_command("evaluate.py", "--projector", cwd=tmp_path))
     refused = run_command("evaluate.py", f"--data_dir={digits}", cwd=tmp_path)
     assert_one_line_error(refused, 2, "12 classes of 32x24 pixels, found 10 classes of 28x28")
+    path = tmp_path / "checkpoints/again/run.json"
+    record = json.loads(path.read_text())
+    record["dataset"]["classes"] = 11
+    path.write_text(json.dumps(record))
+    refused = run_command("evaluate.py", "--run=letters,again", cwd=tmp_path)
+    assert_one_line_error(refused, 2, "--run", "the same classes")
+
+
+def test_a_run_from_before_classes_were_counted_goes_on(tmp_path):
+    """Such a run of a set of five classes has ten outputs."""
+    write_noise(tmp_path / "five", classes=5)
+    flags = [*FLAGS, "--batch_size=8", "--train_steps=4", "--data_dir=five", "--run=old"]
+    trained = run_command("train.py", *flags, cwd=tmp_path)
+    path = tmp_path / "checkpoints/old/run.json"
+    record = json.loads(path.read_text())
+    del record["dataset"]["classes"], record["dataset"]["image_size"]
+    path.write_text(json.dumps(record))
+    finished = run_command("train.py", *flags, cwd=tmp_path)
+    assert last_line(finished) == last_line(trained), finished.stderr
+    assert "is finished" in finished.stderr

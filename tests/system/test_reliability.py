@@ -476,6 +476,7 @@ def run_with_record(tmp_path, trained_runs):
         ("best", {}),
         ("result", {"accuracy": "high"}),
         ("dataset", {"name": "mnist"}),
+        ("dataset", {"name": "a", "train": 1, "fingerprint": "", "classes": "ten"}),
         ("flags", {"model": "mlp"}),
     ],
 )
