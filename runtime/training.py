@@ -96,7 +96,7 @@ def train(
         # An evaluation of the checkpoint itself may not have been recorded: it is made again.
         is_evaluated = not (
             intervals.is_evaluation_missing(steps_done, run.evaluated_step)
-            or intervals.is_early_evaluation_due(steps_done)
+            or intervals.is_early_evaluation_due(steps_done, run.evaluated_step)
         )
         with (
             EventWriter(summary_dir / "train", steps_done + 1, graph.graph) as train_events,
@@ -140,14 +140,15 @@ class Intervals(NamedTuple):
         """Returns whether a run was stopped between a checkpoint and its evaluation's record."""
         return self.is_evaluation_due(step) and evaluated_step < step
 
-    def is_early_evaluation_due(self, step: int) -> bool:
+    def is_early_evaluation_due(self, step: int, evaluated_step: int = 0) -> bool:
         """Returns whether the weights after this step are evaluated without a checkpoint.
 
         Before the first evaluation, after 0, 1, 2, 4, 8 ... steps: a network changes most at first.
+        `evaluated_step` tells of one at another interval, before the run was resumed.
         """
         is_power_of_two_or_zero = step & (step - 1) == 0
         is_early = step < min(self.flags["eval_every"], self.flags["train_steps"])
-        return self.has_validation and is_early and is_power_of_two_or_zero
+        return self.has_validation and is_early and not evaluated_step and is_power_of_two_or_zero
 
     def is_pause_due(self, step: int) -> bool:
         """Returns whether other workers wait for the chief after this step."""
@@ -425,7 +426,7 @@ class _Loop:
 
     def _evaluate_early_if_due(self, step: int) -> None:
         """Adds a point to the validation curves that costs little, from a few images."""
-        is_due = self._intervals.is_early_evaluation_due(step) and not self._run.evaluated_step
+        is_due = self._intervals.is_early_evaluation_due(step, self._run.evaluated_step)
         # The next step or save reports infinite values.
         if not (is_due and self._weights.are_finite()):
             return

@@ -184,12 +184,13 @@ def test_a_run_with_a_constant_rate_can_be_made_longer(tmp_path, data_flags):
     assert flags["train_steps"] == 40 and ended == ["STATUS_SUCCESS"]
 
 
-def test_early_evaluations_end_with_the_first_on_all_images(tmp_path, data_flags):
+@pytest.mark.parametrize(("steps", "expected"), [(20, [4, 8, 12, 16, 20]), (8, [4, 8])])
+def test_early_evaluations_end_with_the_first_on_all_images(tmp_path, data_flags, steps, expected):
     flags = ["--model=mlp", "--lr_schedule=constant", *data_flags]
-    run_command("train.py", *flags, "--train_steps=20", "--eval_every=5", cwd=tmp_path)
+    run_command("train.py", *flags, f"--train_steps={steps}", "--eval_every=4", cwd=tmp_path)
     run_command("train.py", *flags, "--train_steps=40", "--eval_every=100", cwd=tmp_path)
     points = scalars(tmp_path / "summaries/mlp-bn/validation")["classification/accuracy"]
-    assert [step for step, _ in points] == [0, 1, 2, 4, 5, 10, 15, 20, 40]
+    assert [step for step, _ in points] == [0, 1, 2, *expected, 40]
 
 
 def test_overwrite_starts_afresh(tmp_path, data_flags):
