@@ -40,12 +40,12 @@ AUGMENTATIONS = ("none", "affine", "elastic")
 def train_missing(
     trainings: list[Training], results: Results, folder: pathlib.Path, data_dir: str, abreast: int
 ) -> None:
-    """Trains those that have no result yet, `abreast` of them at a time.
+    """Trains those that have no complete result yet, `abreast` of them at a time.
 
     Raises:
         RuntimeError: a run failed. Those running beside it are kept; the rest are not started.
     """
-    missing = [training for training in trainings if training not in results]
+    missing = [training for training in trainings if not results.is_complete(training)]
     threads = None if abreast == 1 else 1
     one_at_a_time = threading.Lock()
 

@@ -108,8 +108,7 @@ def mean(of_seeds: dict[int, dict[str, Any]]) -> float:
 
 def ensemble_section(results: Results, test: Split, picture: pathlib.Path) -> str:
     """Evaluates each preset's runs as an ensemble, and draws what all of them get wrong."""
-    trained = {preset: results.trained(preset, SEEDS) for preset in PRESETS}
-    if any(len(of_seeds) < len(SEEDS) for of_seeds in trained.values()):
+    if not all(results.is_complete(Training(preset, s)) for preset in PRESETS for s in SEEDS):
         return f"Not yet: train each preset with {len(SEEDS)} seeds first."
     rows, all_members = [], []
     for preset in PRESETS:

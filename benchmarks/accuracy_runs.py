@@ -119,8 +119,13 @@ class Results:
 
     def __contains__(self, training: Training) -> bool:
         """Whether it was trained with its current flags."""
-        is_trained = self._results.get(training.run, {}).get("flags") == " ".join(training.flags)
-        return is_trained and (not training.is_member or self._outcome_file(training).exists())
+        return self._results.get(training.run, {}).get("flags") == " ".join(training.flags)
+
+    def is_complete(self, training: Training) -> bool:
+        """Whether it was trained, and its outcome is there if it needs one."""
+        return training in self and (
+            not training.is_member or self._outcome_file(training).exists()
+        )
 
     def trained(
         self, preset: str, seeds: Iterable[int], without: str = ""

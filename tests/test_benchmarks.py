@@ -3,7 +3,7 @@
 import numpy as np
 
 from benchmarks import accuracy_report
-from benchmarks.accuracy_runs import SEEDS, WITHOUT, Results, Training
+from benchmarks.accuracy_runs import PRESETS, SEEDS, WITHOUT, Results, Training
 from mnist.datasets import Split
 from runtime.classification import Outcome
 
@@ -52,7 +52,8 @@ def test_five_runs_are_read_together_from_what_is_kept_of_them(tmp_path):
         if seed == 0:
             section = accuracy_report.ensemble_section(Results(tmp_path), test, tmp_path / "w.png")
             assert section.startswith("Not yet")
-        Results(tmp_path).add(Training("best", seed), result, outcome)
+        for preset in PRESETS:
+            Results(tmp_path).add(Training(preset, seed), result, outcome)
     section = accuracy_report.ensemble_section(Results(tmp_path), test, tmp_path / "w.png")
     assert "mean of probabilities | 90.00 %" in section and "majority | 90.00 %" in section
-    assert "The 1 digits that all five" in section and (tmp_path / "w.png").exists()
+    assert "The 1 digits that all 10 runs" in section and (tmp_path / "w.png").exists()

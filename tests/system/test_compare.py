@@ -118,6 +118,7 @@ def test_the_committed_reports_are_made_from_their_tables(tmp_path, folder):
     # What `compare.py` prints is what the report has below its first lines, without the plots.
     _, _, found = report.read_text().partition("\nNot varied: ")
     lines = [line for line in found.splitlines()[1:] if not line.startswith(("![", "| ---"))]
+    lines.insert(0, "data: mnist")
     assert figures.split() == " ".join(lines).replace("|", " ").split()
     plots = {path.name: path.read_bytes() for path in tmp_path.glob("*.svg")}
     assert plots.keys() == {path.name for path in folder.glob("*.svg")}
