@@ -3,7 +3,6 @@
 import hashlib
 import os
 import pathlib
-from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -172,8 +171,8 @@ def _check_match(paths: list[pathlib.Path], train: Split, test: Split) -> None:
     expected, found = (part.images.shape[1:] for part in (train, test))
     if found != expected:
         raise InputError(
-            f"{paths[2]}: expected images of {_size_text(expected)} pixels, as in {paths[0]}, "
-            f"found {_size_text(found)}"
+            f"{paths[2]}: expected images of {idx.size_text(expected)} pixels, as in {paths[0]}, "
+            f"found {idx.size_text(found)}"
         )
     highest = train.labels.max()
     if test.labels.max() > highest:
@@ -199,11 +198,7 @@ def _name_after(folder: pathlib.Path) -> str:
 
 def describe_form(form: dict[str, Any]) -> str:
     """Returns a `Dataset.form`, or a description that has it, as text."""
-    return f"{form['classes']} classes of {_size_text(form['image_size'])} pixels"
-
-
-def _size_text(sizes: Iterable[int]) -> str:
-    return "x".join(map(str, sizes))
+    return f"{form['classes']} classes of {idx.size_text(form['image_size'])} pixels"
 
 
 def _describe(dataset: Dataset) -> str:

@@ -16,7 +16,7 @@ import math
 import os
 import struct
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import NamedTuple
 
@@ -75,6 +75,11 @@ def read_pair(images_path: StrPath, labels_path: StrPath) -> tuple[np.ndarray, n
             f"found {len(labels)}"
         )
     return images, labels
+
+
+def size_text(sizes: Iterable[int]) -> str:
+    """Return height and width as text, such as 28x28."""
+    return "x".join(map(str, sizes))
 
 
 @contextmanager
@@ -150,8 +155,7 @@ def _read_shape(path: StrPath, stream: io.BufferedIOBase, kind: _Kind) -> tuple[
     if count == 0:
         raise InputError(f"{path}: expected at least one of its {kind.name}, found a count of 0")
     if 0 in item_shape:
-        found = "x".join(map(str, item_shape))
-        raise InputError(f"{path}: expected {kind.name} with pixels, found {found}")
+        raise InputError(f"{path}: expected {kind.name} with pixels, found {size_text(item_shape)}")
     return count, *item_shape
 
 
