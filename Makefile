@@ -19,9 +19,9 @@ test: lint
 	$(VENV)/bin/coverage run -m pytest --numprocesses=auto --dist=worksteal
 	$(VENV)/bin/coverage combine --quiet
 	$(VENV)/bin/coverage report --include="mnist/*"
-	$(VENV)/bin/coverage report --include="runtime/*,dashboard/*,cluster/*"
+	$(VENV)/bin/coverage report --include="console/*,storage/*,training/*,dashboard/*,cluster/*"
 	$(VENV)/bin/coverage report --include="studies/*"
-	$(VENV)/bin/coverage report --omit="mnist/*,runtime/*,dashboard/*,cluster/*,studies/*,tests/*,benchmarks/*"
+	$(VENV)/bin/coverage report --omit="mnist/*,console/*,storage/*,training/*,dashboard/*,cluster/*,studies/*,tests/*,benchmarks/*"
 
 test-versions:  ## both commands on every Python found; batch norm on every TensorFlow
 	$(PYTHON) tests/versions.py

@@ -14,9 +14,11 @@ import functools
 import pathlib
 
 import flags
+from console import commands, files
+from console.importing import import_tensorflow
+from console.progress import note
 from mnist import datasets
-from runtime import commands, files, lock
-from runtime.progress import note
+from storage import lock
 from studies import grid, results, write_up
 
 FLAGS = flags.FLAGS
@@ -30,7 +32,7 @@ def main() -> None:
     files.make_folder(folder)
     with lock.only_process(folder):
         # Not at the top of the file: it takes seconds, and wrong input should be reported at once.
-        commands.import_tensorflow()
+        import_tensorflow()
         from studies.catalogue import STUDIES
 
         study = STUDIES[FLAGS.study]

@@ -14,12 +14,16 @@ import pathlib
 from typing import TYPE_CHECKING
 
 import flags
-from runtime import classification, commands, files, lock, records, run_data, runs
-from runtime.errors import InputError
-from runtime.progress import Progress, note
+from console import commands, files
+from console.errors import InputError
+from console.importing import import_tensorflow
+from console.progress import Progress, note
+from storage import finding, lock, records, run_data
+from storage.run import Run
+from training import outcomes
 
 if TYPE_CHECKING:
-    from runtime.graphs import InferenceGraph
+    from model import InferenceGraph
 
 FLAGS = flags.FLAGS
 flags.define_evaluation()
@@ -29,7 +33,9 @@ def main() -> None:
     """Evaluates checkpoints according to the flags."""
     commands.check_json_flag(FLAGS.json)
     names = FLAGS.run.split(",") if FLAGS.run else [None]
-    found = [runs.find(FLAGS.checkpoint_dir, name, FLAGS.checkpoint) for name in names]
+    found = [
+        finding.find_checkpoint(FLAGS.checkpoint_dir, name, FLAGS.checkpoint) for name in names
+    ]
     members, checkpoints = zip(*found, strict=True)
     for run, checkpoint in found:
         trained_by = lock.holder(run.folder)
@@ -42,21 +48,22 @@ def main() -> None:
         files.make_folder(summary_dir)
     dataset = run_data.load(members, FLAGS.split, FLAGS.dataset, FLAGS.data_dir)
     split = getattr(dataset, FLAGS.split)
-    commands.import_tensorflow()
-    from runtime import evaluation
+    import_tensorflow()
+    from dashboard import projector
+    from training import evaluation
 
     graphs = [graphs_of(run) for run in members]
-    outcomes = []
+    of_members = []
     looks = len(found) * (1 + FLAGS.tta)
     with Progress(looks * evaluation.batches_of(split), 0, f"{FLAGS.split} images") as progress:
         for run, checkpoint, pair in zip(members, checkpoints, graphs, strict=True):
             evaluation.note_mismatches(run, checkpoint, FLAGS.tta)
             on_batch = functools.partial(progress.advance, run.name)
-            outcomes.append(
+            of_members.append(
                 evaluation.classify_with_copies(*pair, checkpoint, split, FLAGS.tta, on_batch)
             )
-    outcome, result = classification.of_members(
-        outcomes,
+    outcome, result = outcomes.of_members(
+        of_members,
         checkpoints,
         dataset.name,
         FLAGS.split,
@@ -65,18 +72,21 @@ def main() -> None:
     )
     if FLAGS.projector:
         name = f"{dataset.name} {FLAGS.split} digits at step {checkpoints[0].step}"
-        evaluation.write_embedding(
-            graphs[0][0], checkpoints[0], split, outcome.predictions, name, summary_dir
+        with evaluation.Evaluator(graphs[0][0]) as evaluator:
+            evaluator.restore(checkpoints[0])
+            embedding = evaluator.embedding(split.images)
+        projector.write(
+            summary_dir, name, embedding, split.images, split.labels, outcome.predictions
         )
         note(
             f"to see the digits: {commands.tensorboard(FLAGS.summary_dir)}, then Projector, "
             f"{members[0].name}/projector (restart TensorBoard if it is running)"
         )
-    print(classification.report(outcome))
-    commands.finish(result, FLAGS.json, members)
+    print(outcomes.report(outcome))
+    outcomes.announce(result, FLAGS.json, members)
 
 
-def graphs_of(run: runs.Run) -> "tuple[InferenceGraph, InferenceGraph | None]":
+def graphs_of(run: Run) -> "tuple[InferenceGraph, InferenceGraph | None]":
     """Builds a run's inference graph and, for --tta, the one that distorts its images."""
     # Not at the top of the file, since it imports TensorFlow.
     import model

@@ -14,9 +14,47 @@ import numpy as np
 import tensorflow.compat.v1 as tf
 
 from augmentation import AUGMENTATIONS
-from bn_wrapper import fold_batch_norm, layers_of
-from networks import NETWORKS, Layers, Network
-from runtime.graphs import Fold, InferenceGraph, Replica, SharedStep, TrainingGraph
+from bn_wrapper import Layer, fold_batch_norm, layers_of
+from networks import NETWORKS, InTraining, Layers, Network, Replica
+
+# Maps the values of variables, by name, to the values of others.
+Fold = Callable[[dict[str, np.ndarray]], dict[str, np.ndarray]]
+
+
+class TrainingGraph(NamedTuple):
+    """A graph that learns. Its placeholders take one batch; a run of `train_op` is one step."""
+
+    graph: tf.Graph
+    images: tf.Tensor  # placeholder, uint8 [batch, height, width]
+    labels: tf.Tensor  # placeholder, uint8 [batch]
+    loss: tf.Tensor  # float32 scalar: mean cross-entropy of the batch in nats, labels not smoothed
+    accuracy: tf.Tensor  # float32 scalar: share of the batch classified correctly
+    learning_rate: tf.Tensor  # float32 scalar: the rate of the step
+    rate_factor: tf.Tensor  # float32 scalar, 1 unless fed: the rate is multiplied by it
+    train_op: tf.Operation  # takes the step; `loss` and `accuracy` are those before it
+    global_step: tf.Variable  # int64 scalar: steps taken so far
+    is_finite: tf.Tensor  # bool scalar: whether no variable is infinite or not a number
+    initializer: tf.Operation
+    stop_wish: tf.Tensor  # float32 scalar, 0 unless fed: 1 if this worker wants to stop
+    stop_wishes: tf.Tensor  # float32 scalar: how many workers want to stop after the step
+
+
+class InferenceGraph(NamedTuple):
+    """A graph for inference only. Unless it distorts, a batch's images do not affect each other."""
+
+    graph: tf.Graph
+    images: tf.Tensor  # placeholder, uint8 [batch, height, width]
+    labels: tf.Tensor  # placeholder, uint8 [batch]
+    embedding: tf.Tensor  # float32 [batch, units]: the last hidden layer
+    logits: tf.Tensor  # float32 [batch, classes]: unnormalized log-probabilities
+    probabilities: tf.Tensor  # float32 [batch, classes]: of each class; they sum to 1
+    predictions: tf.Tensor  # int64 [batch]: the likeliest class
+    cross_entropy: tf.Tensor  # float32 [batch], in nats
+    batch_norms: list[Layer]  # in the order in which data passes through them
+    histograms: tf.Tensor  # string scalar: a serialized Summary of statistics and activations
+    filters: tf.Tensor  # float32 [height, width, count]: the first layer's weights as pictures
+    distortion: tf.Tensor | None  # placeholder, int64 scalar: which distortion, if any
+    fold: Fold | None  # derives its variables from a checkpoint's, if batch norms are folded
 
 
 def network_of(flags: dict[str, Any], data: dict[str, Any]) -> Network:
@@ -74,32 +112,29 @@ def recipe_of(flags: dict[str, Any]) -> Recipe:
 
 
 def training_graph(
-    network: Network, recipe: Recipe, replica: Replica | None = None
+    network: Network,
+    recipe: Recipe,
+    replica: Replica = Replica(),  # noqa: B008, it is immutable
 ) -> TrainingGraph:
     """Builds the graph that trains `network` as described by `recipe`.
 
-    As a `replica`, it takes its part of each batch, and the same step as the others: the loss, the
+    A `replica` takes its part of each batch, and the same step as the others: the loss, the
     accuracy and the gradients are those of the whole batch.
     """
     with tf.Graph().as_default() as graph:
         global_step = tf.train.get_or_create_global_step()
         images, labels = _placeholders(network.image_size)
         pixels = _pixels(images)
-        part = (replica.first_image, replica.batch_size) if replica else (0, None)
         if recipe.augment != "none":
             with tf.name_scope("augment"):
-                seeds = tf.stack([recipe.seed, global_step])
-                pixels = AUGMENTATIONS[recipe.augment](pixels, seeds, *part)
+                pixels = AUGMENTATIONS[recipe.augment](
+                    pixels,
+                    tf.stack([recipe.seed, global_step]),
+                    replica.first_image,
+                    replica.batch_size,
+                )
         layers = Layers(
-            network,
-            True,
-            recipe.seed,
-            recipe.init_stddev,
-            recipe.dropout,
-            cross_replica=replica.gather if replica and replica.sync_batch_norm else None,
-            updates_collections=tf.GraphKeys.UPDATE_OPS if replica else None,
-            first_image=part[0],
-            batch_size=part[1],
+            network, InTraining(recipe.seed, recipe.init_stddev, recipe.dropout, replica)
         )
         logits = layers.logits(layers.embedding(pixels))
         with tf.name_scope("loss"):
@@ -116,13 +151,10 @@ def training_graph(
             rate = factor * recipe.learning_rate * LR_SCHEDULES[recipe.lr_schedule](progress)
         with tf.name_scope("train"):
             optimizer = OPTIMIZERS[recipe.optimizer](rate)
-            if replica is None:
-                shared = None
-                train_op = optimizer.minimize(objective, global_step)
-            else:
-                train_op, loss, accuracy, shared = _shared_step(
-                    optimizer, objective, loss, accuracy, replica
-                )
+            stop_wish = tf.placeholder_with_default(0.0, [], name="stop_wish")
+            train_op, (loss, accuracy, stop_wishes) = _step(
+                optimizer, objective, [loss, accuracy], stop_wish, replica
+            )
             if recipe.weight_decay:
                 train_op = _decay_weights(rate * recipe.weight_decay, after=train_op)
             if recipe.weight_average:
@@ -148,7 +180,8 @@ def training_graph(
         global_step=global_step,
         is_finite=is_finite,
         initializer=initializer,
-        shared=shared,
+        stop_wish=stop_wish,
+        stop_wishes=stop_wishes,
     )
 
 
@@ -167,7 +200,7 @@ def inference_graph(
         if augment != "none":
             distortion = tf.placeholder(tf.int64, [], name="distortion")
             pixels = AUGMENTATIONS[augment](pixels, tf.stack([0, distortion]))
-        layers = Layers(network, phase_train=None, is_folded=fold is not None)
+        layers = Layers(network, is_folded=fold is not None)
         embedding = layers.embedding(pixels)
         logits = layers.logits(embedding)
         probabilities = tf.nn.softmax(logits, name="probabilities")
@@ -259,34 +292,30 @@ def _smooth_cross_entropy(logits: tf.Tensor, labels: tf.Tensor, share: float) ->
     return tf.reduce_mean(tf.nn.softmax_cross_entropy_with_logits_v2(labels=smooth, logits=logits))
 
 
-def _shared_step(
+def _step(
     optimizer: tf.train.Optimizer,
     objective: tf.Tensor,
-    loss: tf.Tensor,
-    accuracy: tf.Tensor,
+    means: list[tf.Tensor],
+    stop_wish: tf.Tensor,
     replica: Replica,
-) -> tuple[tf.Operation, tf.Tensor, tf.Tensor, SharedStep]:
-    """Returns the step of all workers, the loss and accuracy of the whole batch, and the rest.
+) -> tuple[tf.Operation, list[tf.Tensor]]:
+    """Returns the step of all workers, and the means over the whole batch and the sum of wishes.
 
     No variable changes before all sums have arrived: if a worker is lost, the others have either
     taken this step or not begun it.
     """
-    share = replica.images / replica.batch_size
-    stop_wish = tf.placeholder_with_default(0.0, [], name="stop_wish")
-    own = tf.stack([share * tf.cast(loss, tf.float32), share * accuracy, stop_wish])
+    own = [replica.share * tf.cast(mean, tf.float32) for mean in means]
     # The gradients of the last layers, and so of the largest one, are computed first.
     weights = tf.trainable_variables()[::-1]
-    gradients = tf.gradients(share * objective, weights)
-    *gradients, of_all = replica.add_up_all([*gradients, own])
-    arrived = [*gradients, of_all]
+    gradients = tf.gradients(replica.share * objective, weights)
+    arrived = replica.add_up_all([*gradients, tf.stack([*own, stop_wish])])
     updates = tf.get_collection(tf.GraphKeys.UPDATE_OPS)
     replica.hold_back(updates, arrived)
     with tf.control_dependencies(arrived):
         step = optimizer.apply_gradients(
-            zip(gradients, weights, strict=True), tf.train.get_global_step()
+            zip(arrived[:-1], weights, strict=True), tf.train.get_global_step()
         )
-    loss, accuracy, stop_wishes = tf.unstack(of_all)
-    return tf.group(step, *updates), loss, accuracy, SharedStep(stop_wish, stop_wishes)
+    return tf.group(step, *updates), tf.unstack(arrived[-1])
 
 
 def _decay_weights(share: tf.Tensor, after: tf.Operation) -> tf.Operation:

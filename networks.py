@@ -21,37 +21,59 @@ class Network(NamedTuple):
     classes: int = 10
 
 
+def _each_by_itself(tensors: Sequence[tf.Tensor]) -> list[tf.Tensor]:
+    return list(tensors)
+
+
+def _at_once(updates: Sequence[tf.Tensor], until: Sequence[tf.Tensor]) -> None:
+    pass
+
+
+class Replica(NamedTuple):
+    """A worker's part in the training of a network; by default that of one that is alone.
+
+    Of several, each takes a part of every batch, and they exchange statistics and gradients.
+    """
+
+    first_image: int = 0  # the place of its first one in the batch
+    batch_size: int | None = None  # of all workers together; None if it has the whole batch
+    share: float = 1.0  # of the batch's images that are its own
+    # From a vector [k] to those of all workers, [workers, k]; None if each normalizes by itself.
+    gather: Callable[[tf.Tensor], tf.Tensor] | None = None
+    # The sums over all workers.
+    add_up_all: Callable[[Sequence[tf.Tensor]], list[tf.Tensor]] = _each_by_itself
+    # The collection for updates of statistics that `hold_back` holds back; None if nothing does.
+    updates_collection: str | None = None
+    # Makes assignments wait for what arrives from other workers.
+    hold_back: Callable[[Sequence[tf.Tensor], Sequence[tf.Tensor]], None] = _at_once
+
+
+class InTraining(NamedTuple):
+    """What the layers of a training graph know that those of an inference graph need not."""
+
+    seed: int = 0
+    init_stddev: float | None = None  # of initial weights; None: derived from each layer's fan-in
+    dropout: float = 0.0  # share of each dense layer's units that a step drops
+    replica: Replica = Replica()
+
+
 class Layers:
     """The building blocks of the networks."""
 
     def __init__(
-        self,
-        network: Network,
-        phase_train: bool | None,
-        seed: int = 0,
-        init_stddev: float | None = None,
-        dropout: float = 0.0,
-        is_folded: bool = False,
-        cross_replica: Callable[[tf.Tensor], tf.Tensor] | None = None,
-        updates_collections: str | None = None,
-        first_image: int = 0,
-        batch_size: int | None = None,
+        self, network: Network, training: InTraining | None = None, *, is_folded: bool = False
     ):
-        """Takes arguments of `batch_norm_wrapper`, settings of a `Recipe`, whether the weights are
-        folded ones, and, if the images are a part of a batch, which one.
+        """Takes the network, what training needs, and whether the weights are folded ones.
+
+        Without `training`, the layers are those of an inference graph.
         """
         self._network = network
         # float64 is for tests that tell rounding from other differences.
         self._wide = tf.float64 if network.precision == "float64" else tf.float32
-        self._phase_train = phase_train
-        self._seed = seed
-        self._init_stddev = init_stddev
-        self._dropout = dropout
+        self._phase_train = None if training is None else True
+        # Of an inference graph, the initial weights are never used.
+        self._training = training or InTraining()
         self._is_folded = is_folded
-        self._cross_replica = cross_replica
-        self._updates_collections = updates_collections
-        self._first_image = first_image
-        self._batch_size = batch_size
 
     def convolve(self, inputs: tf.Tensor, size: int, channels: int, gain: float) -> tf.Tensor:
         """A convolution with `size` x `size` weights that keeps height and width. No bias."""
@@ -75,8 +97,8 @@ class Layers:
                 self._phase_train,
                 self._network.bn_decay,
                 self._network.bn_epsilon,
-                updates_collections=self._updates_collections,
-                cross_replica=self._cross_replica,
+                updates_collections=self._training.replica.updates_collection,
+                cross_replica=self._training.replica.gather,
             )
         else:
             what = "bias"
@@ -91,22 +113,20 @@ class Layers:
         Scales the other units up to compensate. Which units are dropped is a function of the seed,
         the layer's name and the step.
         """
-        if not self._dropout:
+        rate, replica = self._training.dropout, self._training.replica
+        if not rate:
             return inputs
         # Only two seeds fit, so the first combines the run's seed and the layer.
-        seeds = [(self._seed * 2**32 + _checksum_of_scope()) % 2**63, tf.train.get_global_step()]
+        seeds = [self._training.seed * 2**32 + _checksum_of_scope(), tf.train.get_global_step()]
+        seeds[0] %= 2**63
         # Not in bfloat16, whose random numbers are multiples of 1/128: 0.3 would drop 30.5 %.
         exact = tf.cast(inputs, self._wide)
-        if self._batch_size is None:
-            kept = tf.nn.experimental.stateless_dropout(exact, self._dropout, tf.stack(seeds))
-        else:
-            # What `stateless_dropout` does to this part of the batch.
-            units = inputs.shape.as_list()[-1]
-            shape = [self._batch_size, units]
-            uniform = tf.random.stateless_uniform(shape, tf.stack(seeds), dtype=exact.dtype)
-            part = uniform[self._first_image : self._first_image + tf.shape(inputs)[0]]
-            scaled = exact * (1 / (1 - self._dropout))
-            kept = tf.where_v2(part >= self._dropout, scaled, tf.zeros_like(scaled))
+        images, units = tf.shape(inputs)[0], inputs.shape.as_list()[-1]
+        # For the whole batch, so that what is dropped does not depend on the number of workers.
+        shape = [images if replica.batch_size is None else replica.batch_size, units]
+        uniform = tf.random.stateless_uniform(shape, tf.stack(seeds), dtype=exact.dtype)
+        own = uniform[replica.first_image : replica.first_image + images]
+        kept = tf.where_v2(own >= rate, exact * (1 / (1 - rate)), tf.zeros_like(exact))
         return tf.cast(kept, inputs.dtype)
 
     def embedding(self, pixels: tf.Tensor) -> tf.Tensor:
@@ -131,10 +151,10 @@ class Layers:
         fan_in = 1
         for dimension in shape[:-1]:
             fan_in *= dimension
-        seeds = [self._seed, _checksum_of_scope()]
+        seeds = [self._training.seed, _checksum_of_scope()]
 
         def initializer(shape, dtype, partition_info=None):
-            deviation = self._init_stddev or (gain / fan_in) ** 0.5
+            deviation = self._training.init_stddev or (gain / fan_in) ** 0.5
             return tf.random.stateless_normal(shape, seeds, stddev=deviation, dtype=dtype)
 
         # Training takes steps too small for bfloat16; folded weights are only read.

@@ -7,8 +7,9 @@ python runs.py --json=runs.json                 all that is known of them
 import pathlib
 
 import flags
-from runtime import commands, overview
-from runtime.files import write_json
+from console import commands
+from console.files import write_json
+from storage import overview
 
 FLAGS = flags.FLAGS
 flags.define_listing()

@@ -9,15 +9,19 @@ tensorboard --logdir=summaries                  the curves
 
 import pathlib
 import sys
-from typing import Any
 
 import flags
 from cluster import joining, local
+from console import commands, processor
+from console.importing import import_tensorflow
+from console.interruption import StopRequest
+from console.progress import note
 from mnist.batches import Batches
 from mnist.datasets import Dataset, load
-from runtime import commands, lock, processor, runs
-from runtime.alone import FINISHED, Alone
-from runtime.progress import note
+from storage import lock, opening
+from storage.run import Run
+from training import outcomes
+from training.worker import Verdict, Worker
 
 FLAGS = flags.FLAGS
 flags.define_training()
@@ -31,69 +35,78 @@ def main() -> None:
     batches = Batches(*dataset.train, FLAGS.batch_size, FLAGS.seed)
     if FLAGS.workers > 1:
         sys.exit(local.train(FLAGS.workers))
-    values = flags.of_run(FLAGS, batches.steps_per_epoch)
     name = FLAGS.run or f"{FLAGS.model}-{'bn' if FLAGS.batch_norm else 'nobn'}"
-    folder = pathlib.Path(FLAGS.checkpoint_dir, name)
-    with joining.joined(values, dataset.description()) as workers:
-        if not workers.is_chief:
-            return workers.follow(values, batches, folder, dataset.description())
-        summary_dir = pathlib.Path(FLAGS.summary_dir, name)
-        with lock.only_process(folder):
-            run = runs.open_run(
-                folder,
-                values,
+    wanted = Run(
+        folder=pathlib.Path(FLAGS.checkpoint_dir, name),
+        flags=flags.of_run(FLAGS, batches.steps_per_epoch),
+        dataset=dataset.description(),
+        data_dir=FLAGS.data_dir,
+        checkpoints={},
+    )
+    summary_dir = pathlib.Path(FLAGS.summary_dir, name)
+    with joining.joined(wanted.flags, wanted.dataset) as worker:
+        if not worker.is_chief:
+            from cluster import follower
+
+            return follower.follow(worker, wanted, batches)
+        with lock.only_process(wanted.folder):
+            run = opening.open_run(
+                wanted,
                 flags.defaults_of_run(FLAGS),
-                dataset.description(),
-                FLAGS.data_dir,
                 summary_dir,
                 resume=FLAGS.resume,
                 overwrite=FLAGS.overwrite,
             )
             if run.result is None:
-                run.result = train(run, dataset, batches, workers, summary_dir)
-                run.save()
+                train(run, dataset, batches, worker, summary_dir)
             else:
-                workers.number_from_chief(FINISHED)
-                note(runs.how_to_go_on(run, summary_dir))
+                worker.news_from_chief(Verdict.FINISHED)
+                note(opening.how_to_go_on(run, summary_dir))
     if run.validation_accuracy is not None:
         print(f"validation accuracy {run.validation_accuracy:.4f} at step {run.evaluated_step}")
-    commands.finish(run.result, FLAGS.json, [run])
-    commands.note_next(name, FLAGS.summary_dir, FLAGS.checkpoint_dir)
+    assert run.result is not None, "it is finished"
+    outcomes.announce(run.result, FLAGS.json, [run])
+    is_default = FLAGS["checkpoint_dir"].using_default_value
+    where = [] if is_default else [f"--checkpoint_dir={FLAGS.checkpoint_dir}"]
+    commands.note_next(name, FLAGS.summary_dir, *where)
 
 
 def train(
-    run: runs.Run, dataset: Dataset, batches: Batches, workers: Alone, summary_dir: pathlib.Path
-) -> dict[str, Any]:
-    """Trains a run to its end; returns what it reaches on the test images."""
+    run: Run, dataset: Dataset, batches: Batches, worker: Worker, summary_dir: pathlib.Path
+) -> None:
+    """Trains a run to its end, and records what it reaches on the test images."""
     note(
         f"{run.name}: training on {dataset.name}, {len(dataset.train.labels)} images, "
         f"{run.flags['train_steps']} steps of {run.flags['batch_size']}"
     )
     processor.note_precision(run.flags["precision"], run.flags["model"])
     # Not at the top of the file: it takes seconds, and wrong input should be reported at once.
-    commands.import_tensorflow()
+    import_tensorflow()
     import model
-    from dashboard import hparams
-    from runtime import evaluation, training
+    from dashboard.board import Board
+    from training.evaluating import Evaluating
+    from training.evaluation import Evaluator
+    from training.keeper import CheckpointKeeper
+    from training.loop import Training
+    from training.plan import Plan
+    from training.reporting import ProgressBar
 
     if not run.checkpoints:
-        runs.clear_and_begin(run)
+        opening.clear_and_begin(run)
     network = model.network_of(run.flags, run.dataset)
-    graph = model.training_graph(network, model.recipe_of(run.flags), workers.replica)
+    graph = model.training_graph(network, model.recipe_of(run.flags), worker.replica)
+    plan = Plan.of_flags(run.flags, has_validation=len(dataset.validation.labels) > 0)
+    keeper = CheckpointKeeper(run, worker.count)
     with (
-        hparams.session(summary_dir, {**run.flags, "dataset": dataset.name}),
-        evaluation.Evaluator(model.inference_graph(network)) as evaluator,
+        Evaluator(model.inference_graph(network)) as evaluator,
+        ProgressBar(run.name) as progress,
+        Board(summary_dir, run, evaluator, dataset.validation) as board,
     ):
-        checkpoint = training.train(
-            graph, run, batches, dataset.validation, evaluator, summary_dir, workers
-        )
-        averaged = run.flags["weight_average"] > 0
-        if averaged or run.flags["population"] == "exact":
-            checkpoint = evaluation.save_exact_population(
-                evaluator, checkpoint, dataset.train, averaged=averaged
-            )
-            run.add_checkpoint(checkpoint)
-        return evaluation.test(evaluator, checkpoint, dataset, summary_dir / "test")
+        worker.news_from_chief(rollbacks=len(run.rollbacks))
+        # Who evaluates comes last, since the others are told of what it finds, from the start on.
+        observers = [progress, board, Evaluating(evaluator, keeper, dataset)]
+        training = Training(graph, batches, plan, keeper, worker, observers)
+        training.run(StopRequest())
 
 
 if __name__ == "__main__":

@@ -28,10 +28,10 @@ from benchmarks.accuracy_runs import (
 )
 from benchmarks.report import PROJECT, machine
 from benchmarks.speed import Contestant, measure
+from console import processor
+from console.files import write_text
+from console.markdown import table
 from mnist import datasets
-from runtime import processor
-from runtime.files import write_text
-from runtime.markdown import table
 
 OUTPUT = PROJECT / "docs" / "results" / "accuracy.md"
 AUGMENTATIONS = ("none", "affine", "elastic")

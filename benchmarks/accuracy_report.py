@@ -15,10 +15,10 @@ from benchmarks.accuracy_runs import (
     Training,
 )
 from benchmarks.report import PROJECT
+from console.markdown import table
 from dashboard import pictures
 from mnist.datasets import Split
-from runtime import classification
-from runtime.markdown import table
+from training import outcomes
 
 ACCURACY_COLUMNS = ["test accuracy", "95 % interval (Wilson)"]
 
@@ -92,7 +92,7 @@ def ablation_section(results: Results) -> str:
 
 def accuracy_cells(correct: int, total: int) -> list[str]:
     """Returns the cells under `ACCURACY_COLUMNS`."""
-    low, high = classification.interval(correct, total)
+    low, high = outcomes.interval(correct, total)
     return [f"{100 * correct / total:.2f} %", f"{100 * low:.2f} to {100 * high:.2f} %"]
 
 
@@ -115,10 +115,10 @@ def ensemble_section(results: Results, test: Split, picture: pathlib.Path) -> st
         members = [results.outcome(Training(preset, seed)) for seed in SEEDS]
         all_members += members
         for how, vote in (("mean of probabilities", False), ("majority", True)):
-            correct = classification.combine(members, vote=vote).correct
+            correct = outcomes.combine(members, vote=vote).correct
             figures = accuracy_cells(correct, len(test.labels))
             rows.append([f"{len(members)} `{preset}` runs, {how}", *figures])
-    voted = classification.combine(all_members, vote=True)
+    voted = outcomes.combine(all_members, vote=True)
     wrong_in_all = np.all([one.predictions != test.labels for one in all_members], axis=0)
     digits = (test.images, test.labels, voted.predictions)
     pictures.misclassified_grid(*(values[wrong_in_all] for values in digits)).save(picture)

@@ -13,10 +13,13 @@ import numpy as np
 
 import model
 from benchmarks.report import PROJECT, machine
+from console import processor
+from console.files import write_json
 from mnist import datasets
-from runtime import evaluation, processor, runs
-from runtime.classification import Outcome
-from runtime.files import write_json
+from storage import finding
+from storage.run import made_with
+from training import evaluation
+from training.outcomes import Outcome
 
 PRESETS = {"accurate": "cnn", "best": "deep"}
 SEEDS, ABLATION_SEEDS = range(5), range(3)
@@ -92,7 +95,7 @@ class Training(NamedTuple):
     def classify(self, folder: pathlib.Path, data_dir: str) -> Outcome:
         """Classifies the test images with the trained run."""
         test = datasets.load("mnist", data_dir).test
-        run, checkpoint = runs.find(str(folder / "checkpoint"), self.run, None)
+        run, checkpoint = finding.find_checkpoint(str(folder / "checkpoint"), self.run, None)
         network = model.network_of(run.flags, run.dataset)
         with evaluation.Evaluator(model.inference_graph(network)) as evaluator:
             evaluator.restore(checkpoint)
@@ -143,7 +146,7 @@ class Results:
             **{name: result[name] for name in ("correct", "total", "seconds")},
             "precision": native_precision(),
             "machine": machine(),
-            "made_with": runs.made_with(),
+            "made_with": made_with(),
         }
         write_json(self._path, self._results)
 

@@ -10,11 +10,11 @@ import time
 import numpy as np
 
 import model
+from console.markdown import table
 from mnist import datasets
-from runtime import runs
-from runtime.checkpoints import Checkpoint
-from runtime.evaluation import Evaluator
-from runtime.markdown import table
+from storage import finding
+from storage.checkpoints import Checkpoint
+from training.evaluation import Evaluator
 
 ROUNDS = 10
 RUNS_A_ROUND = {1: 300, 1000: 6}  # by batch size
@@ -45,7 +45,7 @@ def _train(precision: str, data_dir: str, folder: pathlib.Path) -> Checkpoint:
     command += [f"--data_dir={data_dir}", f"--run={precision}"]
     command += [f"--checkpoint_dir={folder}/checkpoints", f"--summary_dir={folder}/summaries"]
     subprocess.run(command, check=True, capture_output=True)
-    return runs.find(f"{folder}/checkpoints", precision, None)[1]
+    return finding.find_checkpoint(f"{folder}/checkpoints", precision, None)[1]
 
 
 def _race(plain: Evaluator, folded: Evaluator, test: datasets.Split, batch_size: int) -> list[str]:

@@ -6,7 +6,7 @@ import time
 import tensorflow.compat.v1 as tf
 
 from bn_wrapper import batch_norm_wrapper
-from runtime.markdown import table
+from console.markdown import table
 
 SHAPE = [128, 28, 28, 32]  # the output of the network's first convolution
 ROUNDS, RUNS_A_ROUND = 12, 10

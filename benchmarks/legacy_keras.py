@@ -12,7 +12,7 @@ import statistics
 import subprocess
 import sys
 
-from runtime.markdown import table
+from console.markdown import table
 
 ROUNDS = 5
 # Run with legacy Keras, where `install` leaves tf.layers alone, or Keras 3, where it provides it.

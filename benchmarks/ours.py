@@ -14,7 +14,7 @@ def main() -> None:
 
     import model
     from mnist.batches import Batches
-    from runtime.training import take_step
+    from training.loop import take_step
 
     network = model.Network("cnn", True, 0.9, 1e-5, arguments.precision)
     recipe = model.Recipe(

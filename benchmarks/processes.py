@@ -7,7 +7,7 @@ import sys
 import tempfile
 from typing import NamedTuple
 
-from runtime.markdown import table
+from console.markdown import table
 
 ROUNDS = 5
 ALONE = "`import tensorflow` alone"

@@ -2,7 +2,7 @@
 
 import pathlib
 
-from runtime import processor
+from console import processor
 
 PROJECT = pathlib.Path(__file__).parents[1]
 

@@ -21,8 +21,8 @@ from typing import NamedTuple
 from tqdm import tqdm
 
 from benchmarks.report import PROJECT, machine
-from runtime import processor
-from runtime.markdown import table
+from console import processor
+from console.markdown import table
 
 OUTPUT = PROJECT / "docs" / "results" / "scaling.md"
 ROUNDS = 9

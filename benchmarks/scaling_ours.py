@@ -7,9 +7,9 @@ import tensorflow.compat.v1 as tf
 import model
 from benchmarks.scaling_contestant import parse_arguments, random_images, serve
 from cluster import joining
-from cluster.workers import Workers
-from runtime.alone import Alone
-from runtime.training import take_step
+from cluster.workers import OneOfSeveral
+from training.loop import take_step
+from training.worker import Worker
 
 NETWORK = model.Network("cnn", True, 0.9, 1e-5, "float32")
 RECIPE = model.Recipe(0, 10**6, "adam", 1e-3, "constant")
@@ -19,57 +19,51 @@ MODES = ["sync", "nosync", "gradients", "gradients_whole", "gradients_apart", "s
 def main() -> None:
     """Trains, or exchanges."""
     arguments = parse_arguments(MODES)
-    is_sync = arguments.mode == "sync"
-    with joining.started(arguments.batch_size, sync_batch_norm=is_sync) as workers:
+    is_sync = arguments.mode in ("sync", "statistics")
+    with joining.started(arguments.batch_size, sync_batch_norm=is_sync) as worker:
         if arguments.mode in ("sync", "nosync"):
-            _train(workers, arguments.batch_size, is_sync)
+            _train(worker, arguments.batch_size, is_sync)
         else:
-            assert isinstance(workers, Workers), "one worker has nothing to exchange"
-            _exchange(workers, arguments.mode)
+            assert isinstance(worker, OneOfSeveral), "one worker has nothing to exchange"
+            _exchange(worker, arguments.mode)
 
 
-def _train(workers: Alone, batch_size: int, is_sync: bool) -> None:
-    replica = workers.replica
-    if replica is None and is_sync:
-        replica = _alone_without_kernel(batch_size)
+def _train(worker: Worker, batch_size: int, is_sync: bool) -> None:
+    replica = worker.replica
+    if worker.count == 1 and is_sync:
+        replica = replica._replace(gather=_its_own)
     graph = model.training_graph(NETWORK, RECIPE, replica)
-    images, labels = (part[workers.part] for part in random_images(batch_size))
-    with workers.session(graph) as session:
-        if workers.is_chief:
+    images, labels = (part[worker.part] for part in random_images(batch_size))
+    with worker.session(graph) as session:
+        if worker.is_chief:
             session.run(graph.initializer)
-        workers.share_weights(session)
+        worker.share_weights(session)
         serve(lambda: take_step(session, graph, images, labels))
 
 
-def _alone_without_kernel(batch_size: int) -> model.Replica:
-    """Returns a replica that exchanges with itself, at no cost: it takes no fused kernel."""
-    return model.Replica(
-        first_image=0,
-        images=batch_size,
-        batch_size=batch_size,
-        sync_batch_norm=True,
-        gather=lambda vector: vector[tf.newaxis],
-        add_up_all=list,
-        hold_back=lambda updates, until: None,
-    )
+def _its_own(vector: tf.Tensor) -> tf.Tensor:
+    """A `Replica.gather` at no cost, among one worker: batch norm then takes no fused kernel."""
+    return vector[tf.newaxis]
 
 
-def _exchange(workers: Workers, mode: str) -> None:
+def _exchange(worker: OneOfSeveral, mode: str) -> None:
     with tf.Graph().as_default() as graph:
         contents = [tf.ones([size]) for size in _sizes(mode)]
         if mode == "gradients":
-            arrived = workers.replica.add_up_all(contents)
+            arrived = worker.replica.add_up_all(contents)
         elif mode == "gradients_whole":
-            arrived = [workers.exchange.add_up(tf.concat(contents, axis=0))]
+            arrived = [worker.exchange.add_up(tf.concat(contents, axis=0))]
         elif mode == "gradients_apart":
-            arrived = [workers.replica.add_up_all([content])[0] for content in contents]
+            arrived = [worker.replica.add_up_all([content])[0] for content in contents]
         else:
+            gather = worker.replica.gather
+            assert gather is not None, "it was asked to exchange statistics"
             arrived = []
             for content in contents:  # one waits for the other, as layers do
                 with tf.control_dependencies(arrived[-1:]):
-                    arrived.append(workers.replica.gather(tf.identity(content)))
+                    arrived.append(gather(tf.identity(content)))
         op = tf.group(*arrived)
-        with workers.plain_session(graph) as session:
+        with worker.plain_session(graph) as session:
             serve(lambda: session.run(op))
 
 
@@ -81,8 +75,7 @@ def _sizes(mode: str) -> list[int]:
         sent.append(vector.shape.num_elements())
         return vector[tf.newaxis]
 
-    replica = _alone_without_kernel(1)._replace(gather=gather)
-    graph = model.training_graph(NETWORK, RECIPE, replica)
+    graph = model.training_graph(NETWORK, RECIPE, model.Replica(gather=gather))
     if mode == "statistics":
         return sent
     trained = graph.graph.get_collection(tf.GraphKeys.TRAINABLE_VARIABLES)

@@ -18,7 +18,7 @@ from tqdm import tqdm
 
 from benchmarks import ceiling, contestant, inference, layer, processes, time_to_accuracy
 from benchmarks.report import PROJECT, machine
-from runtime.markdown import table
+from console.markdown import table
 
 OUTPUT = PROJECT / "docs" / "results" / "speed.md"
 

@@ -5,15 +5,12 @@ module trains once, according to the flags of train.py, and prints JSON.
 """
 
 import json
-import pathlib
 import statistics
 import subprocess
 import sys
-import tempfile
-import time
 
-from runtime import commands
-from runtime.markdown import table
+from console import commands, importing
+from console.markdown import table
 
 TARGET = 0.99
 STEPS_BETWEEN_READINGS = 500
@@ -75,43 +72,45 @@ def _run(preset: str, seed: int, data_dir: str) -> list[dict]:
 
 def main() -> None:
     """Trains once."""
-    commands.import_tensorflow()
-    import tensorflow.compat.v1 as tf
+    importing.import_tensorflow()
 
     import model
     from mnist import datasets
     from mnist.batches import Batches
-    from runtime.checkpoints import MODEL, Checkpoint
-    from runtime.evaluation import Evaluator
-    from runtime.training import take_step
+    from training.evaluation import Evaluator
+    from training.keeper import Keeper
+    from training.loop import EVALUATING, Step, Training
+    from training.observer import Observer
+    from training.plan import Plan
+    from training.worker import Worker
 
     dataset = datasets.load("mnist", FLAGS.data_dir)
     batches = Batches(*dataset.train, FLAGS.batch_size, FLAGS.seed)
     values = flags.of_run(FLAGS, batches.steps_per_epoch)
     train_steps = values["train_steps"]
     network = model.network_of(values, dataset.form())
-    recipe = model.recipe_of(values)
-    graph = model.training_graph(network, recipe)
-    readings = []
-    with (
-        tempfile.TemporaryDirectory() as folder,
-        tf.Session(graph=graph.graph) as session,
-        Evaluator(model.inference_graph(network)) as evaluator,
-    ):
-        session.run(graph.initializer)
-        with graph.graph.as_default():
-            saver = tf.train.Saver()
-        seconds, started = 0.0, time.perf_counter()
-        for step, batch in enumerate(batches.ahead(0, train_steps), 1):
-            take_step(session, graph, *batch)
-            if step % STEPS_BETWEEN_READINGS == 0 or step == train_steps:
-                seconds += time.perf_counter() - started
-                with graph.graph.as_default():
-                    saver.save(session, f"{folder}/{MODEL}", step, write_meta_graph=False)
-                evaluator.restore(Checkpoint(pathlib.Path(folder), MODEL, step))
+    readings: list[dict[str, float]] = []
+
+    class Reader(Observer):
+        """Reads the test accuracy, off the clock."""
+
+        def on_start(self, training: Training, step: int) -> None:
+            self._training = training
+
+        def on_step(self, step: int, taken: Step) -> None:
+            if step % STEPS_BETWEEN_READINGS and step != train_steps:
+                return
+            clock = self._training.clock
+            seconds = clock.seconds()
+            with clock.stopped(EVALUATING):
+                evaluator.load(self._training.weights.values(), "the training graph")
                 accuracy = evaluator.classify(*dataset.test).accuracy
-                readings.append({"step": step, "seconds": seconds, "accuracy": accuracy})
-                started = time.perf_counter()
+            readings.append({"step": step, "seconds": seconds, "accuracy": accuracy})
+
+    plan = Plan(train_steps, save_every=train_steps, eval_every=train_steps, has_validation=False)
+    graph = model.training_graph(network, model.recipe_of(values))
+    with Evaluator(model.inference_graph(network)) as evaluator:
+        Training(graph, batches, plan, Keeper(), Worker(), [Reader()]).run()
     print(json.dumps(readings))
 
 

@@ -5,12 +5,12 @@ from collections.abc import Iterator
 from typing import Any
 
 from cluster import layout, local
-from runtime.alone import Alone
-from runtime.progress import note
+from console.progress import note
+from training.worker import Worker
 
 
 @contextlib.contextmanager
-def joined(flags: dict[str, Any], dataset: dict[str, Any]) -> Iterator[Alone]:
+def joined(flags: dict[str, Any], dataset: dict[str, Any]) -> Iterator[Worker]:
     """Makes this process one of the workers that train a run, or the only one.
 
     Args:
@@ -21,14 +21,14 @@ def joined(flags: dict[str, Any], dataset: dict[str, Any]) -> Iterator[Alone]:
         InputError: TF_CONFIG is malformed, or another worker has other code, data or flags.
         WorkerLost: another worker did not start.
     """
-    with started(flags["batch_size"], sync_batch_norm=flags["sync_batch_norm"]) as workers:
+    with started(flags["batch_size"], sync_batch_norm=flags["sync_batch_norm"]) as worker:
         named = {f"--{name}": value for name, value in flags.items()}
-        workers.check_agreement({"data": dataset, **named})
-        yield workers
+        worker.check_agreement({"data": dataset, **named})
+        yield worker
 
 
 @contextlib.contextmanager
-def started(batch_size: int, *, sync_batch_norm: bool) -> Iterator[Alone]:
+def started(batch_size: int, *, sync_batch_norm: bool) -> Iterator[Worker]:
     """Starts the worker that TF_CONFIG or Slurm says this process is, and waits for the others.
 
     Args:
@@ -37,17 +37,17 @@ def started(batch_size: int, *, sync_batch_norm: bool) -> Iterator[Alone]:
     """
     found = layout.of_environment()
     if found is None:
-        yield Alone()
+        yield Worker()
         return
     # Not at the top of the file, since it imports TensorFlow.
-    from cluster.workers import Workers
+    from cluster.workers import OneOfSeveral
 
-    with Workers(found, batch_size, sync_batch_norm=sync_batch_norm) as workers:
+    with OneOfSeveral(found, batch_size, sync_batch_norm=sync_batch_norm) as worker:
         if not local.is_out_of_reach():
             note(
                 f"warning: TensorFlow's server listens on port {found.port} of every interface, "
                 "without authentication, and gives access to this machine's files: let nothing but "
                 "the other workers reach it (docs/distributed.md)"
             )
-        workers.wait_for_all()
-        yield workers
+        worker.wait_for_all()
+        yield worker

@@ -4,8 +4,8 @@ import os
 import re
 from typing import NamedTuple
 
-from runtime.commands import import_tensorflow
-from runtime.errors import InputError
+from console.errors import InputError
+from console.importing import import_tensorflow
 
 EXPECTED = (
     'expected {"cluster": {"worker": ["host:port", ...]}, "task": {"type": "worker", "index": 0}}'

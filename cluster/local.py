@@ -20,8 +20,8 @@ from collections.abc import Callable, Iterator
 from types import FrameType
 
 from cluster import layout
-from runtime import processor
-from runtime.errors import InputError
+from console import processor
+from console.errors import InputError
 
 CLONE_NEWUSER, CLONE_NEWNET = 0x10000000, 0x40000000
 SIOCGIFFLAGS, SIOCSIFFLAGS, IFF_UP = 0x8913, 0x8914, 1

@@ -8,7 +8,6 @@ import pathlib
 import threading
 import time
 from collections.abc import Iterator
-from typing import Any
 
 import grpc
 import numpy as np
@@ -17,11 +16,11 @@ import tensorflow.compat.v1 as tf
 from bn_wrapper import layers_of
 from cluster import collectives
 from cluster.layout import Layout
-from mnist.batches import Batches
-from runtime.alone import REFUSED, Alone
-from runtime.errors import CommandError, InputError, WorkerLost, reason
-from runtime.graphs import Replica, TrainingGraph
-from runtime.progress import note
+from console.errors import CommandError, InputError, reason
+from console.progress import note
+from model import TrainingGraph
+from networks import Replica
+from training.worker import Verdict, Worker, WorkerLost
 
 # How long the others are waited for at the start.
 START_SECONDS = 120.0
@@ -48,7 +47,7 @@ LOSSES = (
 )
 
 
-class Workers(Alone):
+class OneOfSeveral(Worker):
     """This process as one of several workers."""
 
     def __init__(self, layout: Layout, batch_size: int, *, sync_batch_norm: bool):
@@ -78,12 +77,12 @@ class Workers(Alone):
         bounds = [batch_size * rank // self.count for rank in range(self.count + 1)]
         self.part = slice(bounds[layout.rank], bounds[layout.rank + 1])
         self._replica = Replica(
-            first_image=bounds[layout.rank],
-            images=bounds[layout.rank + 1] - bounds[layout.rank],
+            first_image=self.part.start,
             batch_size=batch_size,
-            sync_batch_norm=sync_batch_norm,
-            gather=in_training.gather,
+            share=(self.part.stop - self.part.start) / batch_size,
+            gather=in_training.gather if sync_batch_norm else None,
             add_up_all=in_training.add_up_all,
+            updates_collection=tf.GraphKeys.UPDATE_OPS,
             hold_back=collectives.hold_back,
         )
         # Each session sees this worker only, so none waits for the others' sessions.
@@ -109,14 +108,14 @@ class Workers(Alone):
         self._is_awaited = False  # whether the others wait for the chief's first number
         self._last_sign = 0.0
 
-    def __enter__(self) -> "Workers":
+    def __enter__(self) -> "OneOfSeveral":
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *exception: object) -> None:
         if kind is not None and self.is_chief and self._is_awaited:
             # What is wrong is the chief's to say: the others leave without a word.
             with contextlib.suppress(CommandError):
-                self.number_from_chief(REFUSED)
+                self.news_from_chief(Verdict.REFUSED)
         if kind is not None and issubclass(kind, WorkerLost):
             # A worker that is gone at once would be taken for the one that failed first.
             time.sleep(ANSWER_SECONDS + 1)
@@ -171,26 +170,21 @@ class Workers(Alone):
                 )
         self._is_awaited = True
 
-    def follow(
-        self, flags: dict[str, Any], batches: Batches, folder: pathlib.Path, data: dict[str, Any]
-    ) -> None:
-        """Trains as a worker that is not the chief; see `cluster.follower`."""
-        from cluster import follower
-
-        follower.follow(self, flags, batches, folder, data)
-
     def leave(self) -> None:
         """Waits until all workers have taken the last step, unless one is gone already."""
         with contextlib.suppress(CommandError):
             self._gather([0])
 
-    def number_from_chief(self, number: int = 0) -> int:
-        """Returns the chief's number."""
+    def news_from_chief(
+        self, verdict: Verdict = Verdict.TRAIN, rollbacks: int = 0
+    ) -> tuple[Verdict, int]:
+        """Returns the chief's verdict, and how often the run has gone back to a checkpoint."""
         self._is_awaited = False
         with tf.Graph().as_default() as graph:
-            received = self.exchange.from_chief(tf.constant(number))
+            received = self.exchange.from_chief(tf.constant([verdict, rollbacks]))
         with self.plain_session(graph) as session, self.watched() as options:
-            return int(session.run(received, options=options))
+            verdict, rollbacks = session.run(received, options=options).tolist()
+        return Verdict(verdict), rollbacks
 
     def session(self, graph: TrainingGraph) -> tf.Session:
         """Opens a session on the training graph, and adds to it what workers exchange."""
@@ -254,13 +248,12 @@ class Workers(Alone):
         if time.monotonic() - self._last_sign > SIGN_SECONDS:
             self._give_sign(is_done=False)
 
-    def release(self) -> None:
-        """Lets the workers that wait for the chief go on."""
-        self._give_sign(is_done=True)
-
-    def wait_for_chief(self) -> None:
+    def meet(self) -> None:
         """Waits until the chief has saved and evaluated, for as long as it gives signs of life."""
         is_done = False
+        if self.is_chief:
+            self._give_sign(is_done=True)
+            return
         while not is_done:
             limit = SAVING_SECONDS if self._has_begun else BEGINNING_SECONDS
             with self._limited(limit) as options:
@@ -272,7 +265,7 @@ class Workers(Alone):
         self._last_sign = time.monotonic()
 
     def _averaging(self) -> tf.Operation | None:
-        if self.replica.sync_batch_norm:
+        if self.replica.gather is not None:
             return None
         statistics = [
             variable
@@ -281,9 +274,8 @@ class Workers(Alone):
         ]
         if not statistics:
             return None
-        share = self.replica.images / self.replica.batch_size
         sums = self._in_training.add_up_all(
-            [share * variable.read_value() for variable in statistics]
+            [self.replica.share * variable.read_value() for variable in statistics]
         )
         with tf.control_dependencies(sums):
             return tf.group(
@@ -344,7 +336,7 @@ def _code() -> str:
     """Returns a fingerprint of the program."""
     project = pathlib.Path(__file__).resolve().parents[1]
     content = hashlib.sha256()
-    for room in (".", "cluster", "dashboard", "mnist", "runtime"):
+    for room in (".", "cluster", "console", "dashboard", "mnist", "storage", "training"):
         for path in sorted((project / room).glob("*.py")):
             content.update(path.read_bytes())
     return content.hexdigest()

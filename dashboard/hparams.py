@@ -8,10 +8,10 @@ from typing import Any
 from tensorboard.plugins.hparams import api_pb2
 from tensorboard.plugins.hparams import summary as hparams_summary
 
-from dashboard.event_files import EVENT_FILES
+from console.errors import CommandError
+from console.interruption import Interrupted
 from dashboard.summaries import EventWriter
-from runtime.errors import CommandError
-from runtime.interruption import Interrupted
+from storage.event_files import EVENT_FILES
 
 # Session events need a step, but users never see it.
 STEP = 0

@@ -11,9 +11,9 @@ import tensorflow.compat.v1 as tf
 from PIL import Image
 from tensorboard.plugins import projector
 
-from dashboard.event_files import has_events
+from console.files import make_folder, writing
 from dashboard.summaries import EventWriter
-from runtime.files import make_folder, writing
+from storage.event_files import has_events
 
 FOLDER = "projector"
 TENSOR, METADATA, SPRITE = "tensor.bytes", "metadata.tsv", "sprite.png"

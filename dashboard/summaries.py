@@ -9,12 +9,13 @@ import numpy as np
 import tensorflow.compat.v1 as tf
 from PIL import Image
 
+from console import markdown
+from console.files import writing
 from dashboard import pictures
-from dashboard.event_files import new_event_file
 from mnist.datasets import Split
-from runtime import classification, markdown
-from runtime.classification import Outcome
-from runtime.files import writing
+from storage.event_files import new_event_file
+from training import outcomes
+from training.outcomes import Outcome
 
 HARDEST_PAIRS = 10
 
@@ -120,7 +121,7 @@ def write_test_outcome(
         folder: the folder of the event files.
         test: the images.
         outcome: the network's output for them.
-        result: see `classification.result`.
+        result: see `outcomes.result`.
         again: the command that evaluates the checkpoint again.
     """
     step = result["step"]
@@ -128,10 +129,10 @@ def write_test_outcome(
         events.scalars(step, outcome.scalars)
         grid = pictures.misclassified_grid(test.images, outcome.labels, outcome.predictions)
         events.image(step, "misclassified digits, predicted and true", grid)
-        matrix = classification.confusion_matrix(outcome)
+        matrix = outcomes.confusion_matrix(outcome)
         events.image(step, "confusion matrix", pictures.confusion_picture(matrix))
         events.text(step, "hardest pairs", hardest_pairs(matrix))
-        line = classification.result_line(result)
+        line = outcomes.result_line(result)
         events.text(step, "result", f"{line}\n\nAgain: `{again}`")
 
 

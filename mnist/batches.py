@@ -5,7 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
-from runtime.errors import InputError
+from console.errors import InputError
 
 
 class Batches:
@@ -54,10 +54,6 @@ class Batches:
             self._epoch = epoch
         chosen = self._order[k * self.batch_size : (k + 1) * self.batch_size][self._part]
         return self._images[chosen], self._labels[chosen]
-
-    def first_images(self, count: int) -> tuple[np.ndarray, np.ndarray]:
-        """Returns the first images and labels of the training set, unshuffled."""
-        return self._images[:count], self._labels[:count]
 
     def ahead(self, first_step: int, end: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         """Yields the batches of steps `first_step` to `end` - 1.

@@ -7,9 +7,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from console.errors import InputError
+from console.progress import note
 from mnist import download, idx, synthetic
-from runtime.errors import InputError
-from runtime.progress import note
 
 # Splits MNIST's 60,000 into 55,000 + 5,000, as TensorFlow's own tutorial did.
 VALIDATION_SHARE = 12
@@ -31,6 +31,10 @@ class Split(NamedTuple):
 
     images: np.ndarray  # uint8 [n, height, width], 0 is paper and 255 is ink
     labels: np.ndarray  # uint8 [n], from 0
+
+    def first(self, count: int) -> "Split":
+        """Returns the first `count` of the images, or all if there are fewer."""
+        return Split(self.images[:count], self.labels[:count])
 
 
 class Dataset(NamedTuple):
@@ -214,6 +218,6 @@ def _describe(dataset: Dataset) -> str:
 def _split(name: str, train: Split, test: Split, validation_size: int | None = None) -> Dataset:
     if validation_size is None:
         validation_size = len(train.labels) // VALIDATION_SHARE
-    validation = Split(train.images[:validation_size], train.labels[:validation_size])
+    validation = train.first(validation_size)
     rest = Split(train.images[validation_size:], train.labels[validation_size:])
     return Dataset(name, rest, validation, test)

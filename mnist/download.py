@@ -24,8 +24,8 @@ from typing import NamedTuple
 
 from tqdm import tqdm
 
+from console.errors import CommandError, InputError
 from mnist.idx import StrPath, chunks, open_decompressed
-from runtime.errors import CommandError, InputError
 
 MIRRORS = (
     "https://ossci-datasets.s3.amazonaws.com/mnist/",

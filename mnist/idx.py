@@ -22,7 +22,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from runtime.errors import InputError
+from console.errors import InputError
 
 StrPath = str | os.PathLike[str]
 

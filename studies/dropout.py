@@ -2,12 +2,12 @@
 
 import pathlib
 
+from console import markdown
 from mnist.datasets import Dataset
-from runtime import markdown
 from studies import plots
 from studies.cells import Cell, Row
 from studies.results import accuracy_of, outcomes, values, where
-from studies.trials import learning_curve
+from studies.trials import LearningCurve
 
 TITLE = "Batch norm, dropout, both, neither"
 EPOCH = 429
@@ -35,7 +35,9 @@ def cells(full: bool) -> list[Cell]:
 
 def train(cell: Cell, dataset: Dataset, folder: pathlib.Path) -> list[Row]:
     """Trains one cell, evaluating it every epoch."""
-    return learning_curve(cell.flags, dataset, folder, range(0, cell.flags["train_steps"], EPOCH))
+    return LearningCurve(
+        cell.flags, dataset, folder, range(0, cell.flags["train_steps"], EPOCH)
+    ).train()
 
 
 def report(rows: list[Row], folder: pathlib.Path) -> str:

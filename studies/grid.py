@@ -11,11 +11,12 @@ import signal
 import threading
 from collections.abc import Callable, Iterator
 
+from console import processor
+from console.errors import CommandError
+from console.importing import import_tensorflow
+from console.interruption import Interrupted, StopRequest
+from console.progress import Progress
 from mnist.datasets import Dataset
-from runtime import commands, processor
-from runtime.errors import CommandError
-from runtime.interruption import Interrupted, StopRequest
-from runtime.progress import Progress
 from studies.cells import Cell, Row
 from studies.results import Results
 
@@ -122,7 +123,7 @@ def _prepare_worker(load: Callable[[], Dataset]) -> None:
     # TensorFlow reads these when it creates the first session.
     os.environ["TF_NUM_INTRAOP_THREADS"] = os.environ["TF_NUM_INTEROP_THREADS"] = "1"
     # Before the training code, loaded with the first cell, imports it.
-    commands.import_tensorflow()
+    import_tensorflow()
     global _dataset
     # The parent process has already printed the notes about the data.
     with contextlib.redirect_stderr(io.StringIO()):

@@ -4,14 +4,14 @@ import pathlib
 
 import numpy as np
 
+from console import markdown
 from mnist.datasets import Dataset
-from runtime import markdown
-from runtime.evaluation import Evaluator
 from studies import plots
 from studies.cells import DIVERGED, Cell, Row
 from studies.plots import WITH, WITHOUT, Curve
 from studies.results import accuracy_of, by_seed, error_curves, outcomes, spread, values, where
-from studies.trials import learning_curve
+from studies.trials import LearningCurve
+from training.evaluation import Evaluator
 
 TITLE = "The paper's MNIST experiment"
 POINTS = 100
@@ -51,14 +51,14 @@ def train(cell: Cell, dataset: Dataset, folder: pathlib.Path) -> list[Row]:
         return {f"p{percent}": float(np.percentile(inputs, percent)) for percent in PERCENTILES}
 
     steps = cell.flags["train_steps"]
-    return learning_curve(
+    return LearningCurve(
         cell.flags,
         dataset,
         folder,
         range(0, steps, steps // POINTS),
         split="test",
         look=percentiles,
-    )
+    ).train()
 
 
 def report(rows: list[Row], folder: pathlib.Path) -> str:

@@ -28,7 +28,7 @@ matplotlib.rcParams.update(
 
 from matplotlib import pyplot, ticker  # noqa: E402
 
-from runtime.files import write_bytes  # noqa: E402
+from console.files import write_bytes  # noqa: E402
 from studies.cells import Row  # noqa: E402
 from studies.results import final_accuracy, values, where  # noqa: E402
 

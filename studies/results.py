@@ -7,8 +7,8 @@ import statistics
 from collections.abc import Sequence
 from typing import Any
 
-from runtime.errors import InputError
-from runtime.files import write_text
+from console.errors import InputError
+from console.files import write_text
 from studies.cells import DIVERGED, FINISHED, Cell, Row
 
 FILE = "results.csv"

@@ -4,12 +4,12 @@ import pathlib
 import statistics
 from collections.abc import Sequence
 
+from console import markdown
 from mnist.datasets import Dataset
-from runtime import markdown
 from studies import plots
 from studies.cells import Cell, Row
 from studies.results import accuracy_of, final_accuracy, outcomes, values, where
-from studies.trials import learning_curve
+from studies.trials import LearningCurve
 
 # A value is good if it loses at most this much accuracy to the best one, in percentage points.
 TOLERANCE = 0.5
@@ -18,7 +18,9 @@ TOLERANCE = 0.5
 def train(cell: Cell, dataset: Dataset, folder: pathlib.Path) -> list[Row]:
     """Trains one cell; its curve has five points."""
     steps = cell.flags["train_steps"]
-    return learning_curve(cell.flags, dataset, folder, {steps * part // 5 for part in range(1, 5)})
+    return LearningCurve(
+        cell.flags, dataset, folder, {steps * part // 5 for part in range(1, 5)}
+    ).train()
 
 
 def report(rows: list[Row], folder: pathlib.Path, by: str, setting: str, name: str) -> str:

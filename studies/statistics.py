@@ -1,23 +1,22 @@
 """How well different statistics serve inference: moving averages, exact ones, the batch's own."""
 
-import contextlib
 import pathlib
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import tensorflow.compat.v1 as tf
 
 from bn_wrapper import layers_of
-from dashboard.summaries import EventWriter
+from console import markdown
 from mnist.datasets import Dataset
-from runtime import markdown
-from runtime.classification import ACCURACY_TAG
 from studies import plots
-from studies.cells import FINISHED, Cell, Row
+from studies.cells import Cell, Row
 from studies.plots import STYLES, Curve
-from studies.results import spread, values, where
-from studies.trials import Trial, shown_in_tensorboard
+from studies.results import CHANCE, spread, values, where
+from studies.trials import Trial
+from training.loop import Step
+from training.outcomes import ACCURACY_TAG
 
 TITLE = "Which statistics serve inference"
 BATCH_SIZES = (2, 4, 8, 16, 32, 64, 128, 256)
@@ -63,32 +62,65 @@ def cells(full: bool) -> list[Cell]:
 
 
 def train(cell: Cell, dataset: Dataset, folder: pathlib.Path) -> list[Row]:
-    """Trains one cell, and evaluates its weights with every kind of statistics along the way.
+    """Trains one cell, and evaluates its weights with every kind of statistics along the way."""
+    return StatisticsTrial(cell.flags, dataset, folder).train()
 
-    One run serves all kinds, since training does not use the statistics of inference.
-    """
-    rows: list[Row] = []
-    with Trial(cell.flags, dataset) as trial, contextlib.ExitStack() as stack:
-        stack.enter_context(shown_in_tensorboard(folder, cell.flags))
-        layers = layers_of(trial.graph.graph)
-        with trial.graph.graph.as_default():
-            moments = [layer_moments(layer.inputs) for layer in layers]
-        averages = [MovingAverages(kind) for kind in KINDS]
-        events: dict[str, EventWriter] = {}
-        for step, (images, labels) in enumerate(trial.batches.ahead(0, LAST_STEP), 1):
-            feed = {trial.graph.images: images, trial.graph.labels: labels}
-            _, of_batch = trial.session.run((trial.graph.train_op, moments), feed)
-            for moving_averages in averages:
-                moving_averages.update(of_batch)
-            if step not in STEPS:
-                continue
-            for name, accuracy in _accuracies(trial, layers, averages, dataset):
-                rows.append({"step": step, "statistics": name, "accuracy": accuracy})
-                if name not in events:
-                    events[name] = stack.enter_context(EventWriter(folder / name, 0))
-                events[name].scalars(step, {ACCURACY_TAG: accuracy})
-    rows[-1]["status"] = FINISHED
-    return rows
+
+class StatisticsTrial(Trial):
+    """Keeps all kinds of statistics in one run, since training does not use those of inference."""
+
+    def __init__(self, flags: dict[str, Any], dataset: Dataset, folder: pathlib.Path):
+        """Takes what a `Trial` takes."""
+        super().__init__(flags, dataset, folder)
+        self.layers = layers_of(self.graph.graph)
+        with self.graph.graph.as_default():
+            self.fetches = {"moments": [layer_moments(layer.inputs) for layer in self.layers]}
+        self.averages = [MovingAverages(kind) for kind in KINDS]
+
+    def on_step(self, step: int, taken: Step) -> None:
+        """Updates the averages, and evaluates with each of them if it is time to."""
+        for moving_averages in self.averages:
+            moving_averages.update(taken.fetched["moments"])
+        if step not in STEPS:
+            return
+        for name, accuracy in self._accuracies():
+            self.rows.append({"step": step, "statistics": name, "accuracy": accuracy})
+            self.events(name).scalars(step, {ACCURACY_TAG: accuracy})
+
+    def rows_of_divergence(self, step: int) -> list[Row]:
+        """From there on, all statistics are as good as a guess."""
+        kinds = [*(kind.name for kind in KINDS), EXACT, OWN]
+        missing = [later for later in STEPS if later >= step]
+        return [
+            {"step": later, "statistics": name, "accuracy": CHANCE}
+            for later in missing
+            for name in kinds
+        ]
+
+    def _accuracies(self) -> Iterator[tuple[str, float]]:
+        """Yields the validation accuracy of the current weights with each kind of statistics."""
+        validation, variables = self.dataset.validation, self.training.weights.values()
+        for moving_averages in self.averages:
+            for layer, (mean, var) in zip(self.layers, moving_averages.values(), strict=True):
+                pop_mean, pop_var = layer.variables.pop_mean, layer.variables.pop_var
+                variables |= {pop_mean.op.name: mean, pop_var.op.name: var}
+            self.evaluator.load(variables, "the training graph")
+            yield moving_averages.kind.name, self.evaluator.classify(*validation).accuracy
+        self.evaluator.compute_population(*self.dataset.train)
+        yield EXACT, self.evaluator.classify(*validation).accuracy
+        yield OWN, self._accuracy_with_own_statistics(*validation)
+
+    def _accuracy_with_own_statistics(self, images: np.ndarray, labels: np.ndarray) -> float:
+        """Returns the accuracy of a graph left in training mode, on batches as in training."""
+        size, graph = self.batches.batch_size, self.graph
+        accuracies = [
+            self.training.weights.session.run(
+                graph.accuracy,
+                {graph.images: images[i : i + size], graph.labels: labels[i : i + size]},
+            )
+            for i in range(0, len(labels) - size + 1, size)
+        ]
+        return float(np.mean(accuracies, dtype=np.float64))
 
 
 class MovingAverages:
@@ -121,35 +153,6 @@ def layer_moments(inputs: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
     """Returns the mean, the biased variance, and the number of values per channel."""
     mean, var = tf.nn.moments(inputs, list(range(inputs.shape.ndims - 1)))
     return mean, var, tf.size(inputs) / inputs.shape.as_list()[-1]
-
-
-def _accuracies(
-    trial: Trial, layers: list, averages: list[MovingAverages], dataset: Dataset
-) -> Iterator[tuple[str, float]]:
-    """Yields the validation accuracy of the current weights with each kind of statistics."""
-    evaluator, variables = trial.evaluator, trial.variables()
-    for moving_averages in averages:
-        for layer, (mean, var) in zip(layers, moving_averages.values(), strict=True):
-            pop_mean, pop_var = layer.variables.pop_mean, layer.variables.pop_var
-            variables |= {pop_mean.op.name: mean, pop_var.op.name: var}
-        evaluator.load(variables, "the training graph")
-        yield moving_averages.kind.name, evaluator.classify(*dataset.validation).accuracy
-    evaluator.compute_population(*dataset.train)
-    yield EXACT, evaluator.classify(*dataset.validation).accuracy
-    yield OWN, _accuracy_with_own_statistics(trial, *dataset.validation)
-
-
-def _accuracy_with_own_statistics(trial: Trial, images: np.ndarray, labels: np.ndarray) -> float:
-    """Returns the accuracy of a graph left in training mode, on batches of the training size."""
-    size = trial.batches.batch_size
-    accuracies = [
-        trial.session.run(
-            trial.graph.accuracy,
-            {trial.graph.images: images[i : i + size], trial.graph.labels: labels[i : i + size]},
-        )
-        for i in range(0, len(labels) - size + 1, size)
-    ]
-    return float(np.mean(accuracies, dtype=np.float64))
 
 
 def report(rows: list[Row], folder: pathlib.Path) -> str:

@@ -5,13 +5,13 @@ import pathlib
 import statistics
 from typing import NamedTuple
 
+from console import markdown
 from mnist.datasets import Dataset
-from runtime import markdown
 from studies import plots
 from studies.cells import Cell, Row
 from studies.plots import WITH, WITHOUT, Curve
 from studies.results import by_seed, error_curves, spread, values, where
-from studies.trials import learning_curve
+from studies.trials import LearningCurve
 
 TITLE = "Steps and seconds to an accuracy"
 TARGETS = (0.97, 0.98, 0.99)  # validation accuracy
@@ -53,7 +53,7 @@ def cells(full: bool) -> list[Cell]:
 
 def train(cell: Cell, dataset: Dataset, folder: pathlib.Path) -> list[Row]:
     """Trains one cell."""
-    return learning_curve(cell.flags, dataset, folder, EVALUATED_STEPS)
+    return LearningCurve(cell.flags, dataset, folder, EVALUATED_STEPS).train()
 
 
 def report(rows: list[Row], folder: pathlib.Path) -> str:

@@ -1,141 +1,152 @@
-"""One short training run of a study: its curve as rows of results, and as a TensorBoard run."""
+"""One short training run of a study, as an observer that writes rows of results."""
 
 import contextlib
-import math
 import pathlib
-import time
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection
 from typing import Any
-
-import tensorflow.compat.v1 as tf
 
 import model
 from dashboard import hparams
-from dashboard.event_files import remove_events
 from dashboard.summaries import EventWriter
 from mnist.batches import Batches
 from mnist.datasets import Dataset, Split
-from runtime.classification import Outcome
-from runtime.curve import STEPS_PER_POINT, Point
-from runtime.evaluation import Evaluator
-from runtime.training import take_step
+from storage.event_files import remove_events
 from studies.cells import DIVERGED, FINISHED, Row
+from training.curve import LEARNING_RATE_TAG, SPEED_TAG
+from training.evaluation import Evaluator
+from training.keeper import Keeper
+from training.loop import Diverged, Step, Training
+from training.observer import Observer
+from training.outcomes import Outcome
+from training.plan import Plan
+from training.worker import Worker
 
 
-class Trial:
-    """A network that is trained without checkpoints, and its inference graph."""
+class Trial(Observer):
+    """A network that is trained without checkpoints; subclasses add what they observe to `rows`.
 
-    def __init__(self, flags: dict[str, Any], dataset: Dataset):
-        """Builds both graphs, and initializes the weights.
+    Attributes:
+        dataset: the data.
+        batches: of the training images.
+        graph: the training graph.
+        evaluator: an inference graph of the same network.
+        training: the training, once it has started.
+        rows: the results so far.
+    """
+
+    def __init__(self, flags: dict[str, Any], dataset: Dataset, folder: pathlib.Path):
+        """Builds both graphs.
 
         Args:
             flags: see `Cell.flags`.
             dataset: the data.
+            folder: the folder of its events for TensorBoard.
         """
         network = model.network_of(flags, dataset.form())
         # The grids leave out flags that no study uses.
         recipe = model.recipe_of({**model.Recipe._field_defaults, **flags})
         self.graph = model.training_graph(network, recipe)
         self.evaluator = Evaluator(model.inference_graph(network))
-        self.session = tf.Session(graph=self.graph.graph)
-        self.session.run(self.graph.initializer)
-        self.seconds = 0.0  # spent in steps so far
         self.batches = Batches(*dataset.train, flags["batch_size"], flags["seed"])
-        self.train_steps = flags["train_steps"]
+        self.dataset = dataset
+        self.rows: list[Row] = []
+        self._flags = flags
+        self._folder = folder
+        self._events: dict[str, EventWriter] = {}
+        self._files = contextlib.ExitStack()
 
-    def __enter__(self) -> "Trial":
-        return self
+    def train(self) -> list[Row]:
+        """Trains to the end, or until it diverges; returns the rows, the last with its `status`.
 
-    def __exit__(self, *exception: object) -> None:
-        self.session.close()
-        self.evaluator.__exit__(*exception)
+        Events of an earlier attempt are deleted.
+        """
+        steps = self._flags["train_steps"]
+        plan = Plan(steps, save_every=steps, eval_every=steps, has_validation=False)
+        training = Training(self.graph, self.batches, plan, Keeper(), Worker(), [self])
+        remove_events(self._folder)
+        with self._files, self.evaluator, hparams.session(self._folder, self._flags) as session:
+            try:
+                training.run()
+                self.rows[-1]["status"] = FINISHED
+            except Diverged as divergence:
+                session.fail()
+                self.rows += self.rows_of_divergence(divergence.step)
+                self.rows[-1]["status"] = DIVERGED
+        return self.rows
 
-    def steps(self) -> Iterator[tuple[int, float, float]]:
-        """Takes the steps; yields each one's number, loss and accuracy."""
-        for step, batch in enumerate(self.batches.ahead(0, self.train_steps), 1):
-            started = time.perf_counter()
-            taken = take_step(self.session, self.graph, *batch)
-            self.seconds += time.perf_counter() - started
-            yield step, taken.loss, taken.accuracy
+    def rows_of_divergence(self, step: int) -> list[Row]:
+        """Returns one row or more for a training that diverged at a step."""
+        return [{"step": step, "seconds": self.training.seconds_in_steps}]
 
-    def variables(self) -> dict[str, Any]:
-        """Returns the values of all variables by name."""
-        variables = self.graph.graph.get_collection(tf.GraphKeys.GLOBAL_VARIABLES)
-        values = self.session.run(variables)
-        return {variable.op.name: value for variable, value in zip(variables, values, strict=True)}
+    def on_start(self, training: Training, step: int) -> None:
+        """Keeps the training."""
+        self.training = training
+
+    def events(self, name: str) -> EventWriter:
+        """Returns the writer of one of the run's event files, opened when it is first used."""
+        if name not in self._events:
+            writer = EventWriter(self._folder / name, first_step=0)
+            self._events[name] = self._files.enter_context(writer)
+        return self._events[name]
 
     def classify(self, split: Split) -> Outcome:
         """Classifies images in the inference graph, with the current values of the variables."""
-        self.evaluator.load(self.variables(), "the training graph")
+        self.evaluator.load(self.training.weights.values(), "the training graph")
         return self.evaluator.classify(*split)
 
 
-@contextlib.contextmanager
-def shown_in_tensorboard(folder: pathlib.Path, flags: dict[str, Any]) -> Iterator[hparams.Session]:
-    """Makes the training in the block a row of TensorBoard's HParams tab.
+class LearningCurve(Trial):
+    """Evaluates a network along the way.
 
-    Args:
-        folder: the folder of its events; those of an earlier attempt are deleted.
-        flags: see `Cell.flags`.
+    Its rows have `step`, `seconds` of training so far, `loss` (nats) and `accuracy` (a share) on a
+    split, and what `look` returns. The last row also has `test_accuracy`. If training diverged, the
+    last row has only `step` and `seconds`.
     """
-    remove_events(folder)
-    with hparams.session(folder, flags) as session:
-        yield session
 
-
-def learning_curve(
-    flags: dict[str, Any],
-    dataset: Dataset,
-    folder: pathlib.Path,
-    evaluate_at: Collection[int],
-    *,
-    split: str = "validation",
-    look: Callable[[Evaluator], Row] = lambda evaluator: {},
-) -> list[Row]:
-    """Trains a network, and evaluates it along the way.
-
-    Args:
-        flags: see `Cell.flags`.
-        dataset: the data.
-        folder: the folder of the events for TensorBoard; those of an earlier attempt are deleted.
-        evaluate_at: the steps after which to evaluate. The last step is always included.
-        split: the split to evaluate on.
-        look: takes other measurements in the inference graph at the same steps.
-
-    Returns:
-        A row for each evaluation: `step`, `seconds` of training so far, `loss` (nats) and
-        `accuracy` (a share) on the split, and what `look` returns. The last row also has
-        `test_accuracy` and the `status`. If training diverged, the last row has only `step`,
-        `seconds` and `status`.
-    """
-    rows: list[Row] = []
-    point = Point()
-    with (
-        shown_in_tensorboard(folder, flags) as session,
-        Trial(flags, dataset) as trial,
-        EventWriter(folder / "train", 0) as train_events,
-        EventWriter(folder / split, 0) as split_events,
+    def __init__(
+        self,
+        flags: dict[str, Any],
+        dataset: Dataset,
+        folder: pathlib.Path,
+        evaluate_at: Collection[int],
+        *,
+        split: str = "validation",
+        look: Callable[[Evaluator], Row] = lambda evaluator: {},
     ):
-        for step, loss, accuracy in trial.steps():
-            if not math.isfinite(loss):
-                session.fail()
-                return [*rows, {"step": step, "seconds": trial.seconds, "status": DIVERGED}]
-            point.add(loss, accuracy)
-            if step % STEPS_PER_POINT == 0:
-                train_events.scalars(step, point.scalars())
-                point = Point()
-            if step in evaluate_at or step == trial.train_steps:
-                outcome = trial.classify(getattr(dataset, split))
-                split_events.scalars(step, outcome.scalars)
-                row = {"step": step, "seconds": trial.seconds}
-                row |= {"loss": outcome.loss, "accuracy": outcome.accuracy}
-                rows.append(row | look(trial.evaluator))
-        if split == "test":
-            rows[-1]["test_accuracy"] = rows[-1]["accuracy"]
+        """Takes what a `Trial` takes and when, on what, how to evaluate.
+
+        Args:
+            flags, dataset, folder: see `Trial`.
+            evaluate_at: the steps after which to evaluate. The last step is always included.
+            split: the split to evaluate on.
+            look: takes other measurements in the inference graph at the same steps.
+        """
+        super().__init__(flags, dataset, folder)
+        self._evaluate_at = {*evaluate_at, flags["train_steps"]}
+        self._split = split
+        self._look = look
+
+    def on_point(self, step: int, scalars: dict[str, float]) -> None:
+        """Adds a point to the training curves."""
+        curves = {tag: v for tag, v in scalars.items() if tag not in (LEARNING_RATE_TAG, SPEED_TAG)}
+        self.events("train").scalars(step, curves)
+
+    def on_step(self, step: int, taken: Step) -> None:
+        """Evaluates if it is time to."""
+        if step not in self._evaluate_at:
+            return
+        outcome = self.classify(getattr(self.dataset, self._split))
+        self.events(self._split).scalars(step, outcome.scalars)
+        row = {"step": step, "seconds": self.training.seconds_in_steps}
+        row |= {"loss": outcome.loss, "accuracy": outcome.accuracy}
+        self.rows.append(row | self._look(self.evaluator))
+
+    def on_end(self) -> None:
+        """Adds the accuracy on the test images."""
+        last = self.rows[-1]
+        if self._split == "test":
+            last["test_accuracy"] = last["accuracy"]
         else:
-            test = trial.classify(dataset.test)
-            with EventWriter(folder / "test", 0) as test_events:
-                test_events.scalars(trial.train_steps, test.scalars)
-            rows[-1]["test_accuracy"] = test.accuracy
-    rows[-1]["status"] = FINISHED
-    return rows
+            test = self.classify(self.dataset.test)
+            self.events("test").scalars(last["step"], test.scalars)
+            last["test_accuracy"] = test.accuracy

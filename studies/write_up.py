@@ -12,10 +12,10 @@ from collections.abc import Iterator
 from types import ModuleType
 from typing import Any
 
-from runtime import markdown
-from runtime.errors import InputError
-from runtime.files import write_json, write_text
-from runtime.runs import made_with
+from console import markdown
+from console.errors import InputError
+from console.files import write_json, write_text
+from storage.run import made_with
 from studies.cells import DEFAULTS, DIVERGED, Cell, Row
 from studies.results import FILE, outcomes, values, where
 

@@ -6,8 +6,8 @@ import pathlib
 import coverage
 import pytest
 
+from console import processor
 from mnist import datasets
-from runtime import processor
 from tests.helpers import DIGITS, made_once, write_digits
 
 # Before any test imports TensorFlow, as the commands do.

@@ -2,7 +2,7 @@
 
 import sys
 
-# As in runtime/commands.py, for the same reasons.
+# As in console/importing.py, for the same reasons.
 sys.modules["keras"] = None
 
 import tensorflow  # noqa: E402

@@ -5,7 +5,7 @@ import numpy as np
 from benchmarks import accuracy_report
 from benchmarks.accuracy_runs import PRESETS, SEEDS, WITHOUT, Results, Training
 from mnist.datasets import Split
-from runtime.classification import Outcome
+from training.outcomes import Outcome
 
 
 def test_a_result_counts_for_as_long_as_the_preset_is_the_same(tmp_path, monkeypatch):

@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 
+from console.errors import InputError
 from mnist import datasets
 from mnist.batches import Batches
 from mnist.download import DownloadError
-from runtime.errors import InputError
 from tests.helpers import write_idx, write_noise
 
 # Refuses connections at once, on any machine.

@@ -22,8 +22,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from console.errors import CommandError, InputError
 from mnist import download
-from runtime.errors import CommandError, InputError
 
 ROOT = Path(__file__).parent.parent
 NAMES = list(download.FILES)

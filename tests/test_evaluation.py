@@ -6,9 +6,9 @@ import tensorflow.compat.v1 as tf
 
 import model
 from mnist import synthetic
-from runtime import classification
-from runtime.classification import Outcome
-from runtime.evaluation import Evaluator
+from training import outcomes
+from training.evaluation import Evaluator
+from training.outcomes import Outcome
 
 
 def outcome(*probabilities):
@@ -25,13 +25,13 @@ def of_three(p0, p1, p2):
 def test_the_mean_of_probabilities_and_the_vote_may_differ():
     sure = outcome(of_three(0.0, 0.0, 1.0), of_three(0.0, 1.0, 0.0))
     unsure = outcome(of_three(0.6, 0.0, 0.4), of_three(0.0, 0.4, 0.6))
-    mean = classification.combine([sure, unsure, unsure])
+    mean = outcomes.combine([sure, unsure, unsure])
     np.testing.assert_array_equal(mean.predictions, [2, 1])
     np.testing.assert_allclose(mean.probabilities[0], of_three(0.4, 0, 0.6), rtol=1e-6)
     np.testing.assert_allclose(mean.cross_entropy, -np.log([0.4, 0.6]), rtol=1e-6)
-    vote = classification.combine([sure, unsure, unsure], vote=True)
+    vote = outcomes.combine([sure, unsure, unsure], vote=True)
     np.testing.assert_array_equal(vote.predictions, [0, 2])
-    level = classification.combine([sure, unsure], vote=True)
+    level = outcomes.combine([sure, unsure], vote=True)
     np.testing.assert_array_equal(level.predictions, [2, 1])
 
 
@@ -41,7 +41,7 @@ def test_the_mean_of_probabilities_and_the_vote_may_differ():
     [(5, 10, 0.2366, 0.7634), (0, 10, 0.0, 0.2775), (10, 10, 0.7225, 1.0)],
 )
 def test_wilson_interval(correct, total, low, high):
-    assert classification.interval(correct, total) == pytest.approx((low, high), abs=5e-5)
+    assert outcomes.interval(correct, total) == pytest.approx((low, high), abs=5e-5)
 
 
 def test_a_distorted_copy_is_another_than_the_next():

@@ -5,8 +5,8 @@ import signal
 
 import pytest
 
-from runtime import files
-from runtime.interruption import StopRequest
+from console import files
+from console.interruption import StopRequest
 
 
 @pytest.mark.parametrize("is_renamed", [False, True])

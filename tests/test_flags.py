@@ -5,7 +5,7 @@ from absl import flags as absl_flags
 from absl.testing import flagsaver
 
 import flags
-from runtime import commands
+from console import commands
 
 
 @pytest.fixture(scope="module")

@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from console.errors import InputError
 from mnist import idx
-from runtime.errors import InputError
 
 COUNT = 3
 PIXELS = np.random.default_rng(0).integers(0, 256, (COUNT, 28, 28), dtype=np.uint8)

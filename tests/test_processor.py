@@ -4,7 +4,7 @@ import pathlib
 
 import pytest
 
-from runtime import processor
+from console import processor
 
 CPUINFO = """processor\t: 0
 model name\t: Some processor

@@ -4,12 +4,10 @@ import numpy as np
 import pytest
 
 import model
-from bn_wrapper import layers_of
-from runtime.errors import InputError
+from console.errors import InputError
 from studies import results, sensitivity, statistics, write_up
 from studies.catalogue import STUDIES
 from studies.cells import DEFAULTS, FINISHED, Cell
-from studies.trials import Trial
 from tests.system.small_study import CELLS
 
 
@@ -57,18 +55,18 @@ def test_a_training_that_diverged_is_a_guess_from_there_on():
     np.testing.assert_allclose(errors, [[90, 20], [90, 10]])
 
 
-def test_the_study_of_statistics_averages_as_the_layer_does(dataset):
+def test_the_study_of_statistics_averages_as_the_layer_does(tmp_path, dataset):
     flags = {**DEFAULTS, "model": "mlp", "bn_decay": 0.9, "train_steps": 20, "batch_size": 8}
-    moving_averages = statistics.MovingAverages(statistics.Kind(0.9))
-    with Trial(flags, dataset) as trial:
-        layers = layers_of(trial.graph.graph)
-        with trial.graph.graph.as_default():
-            moments = [statistics.layer_moments(layer.inputs) for layer in layers]
-        for images, labels in trial.batches.ahead(0, 20):
-            feed = {trial.graph.images: images, trial.graph.labels: labels}
-            _, of_batch = trial.session.run((trial.graph.train_op, moments), feed)
-            moving_averages.update(of_batch)
-        variables = trial.variables()
+
+    class Last(statistics.StatisticsTrial):
+        def on_end(self):
+            self.last = self.training.weights.values()
+            self.rows.append({})
+
+    trial = Last(flags, dataset, tmp_path)
+    trial.train()
+    layers, variables = trial.layers, trial.last
+    (moving_averages,) = [one for one in trial.averages if one.kind == statistics.Kind(0.9)]
     for layer, (mean, var) in zip(layers, moving_averages.values(), strict=True):
         pop_mean, pop_var = layer.variables.pop_mean, layer.variables.pop_var
         np.testing.assert_allclose(variables[pop_mean.op.name], mean, rtol=1e-4, atol=1e-5)

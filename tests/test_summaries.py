@@ -7,11 +7,11 @@ from PIL import Image
 from tensorboard.plugins import projector as plugin
 
 import model
+from console.errors import CommandError
+from console.interruption import Interrupted
 from dashboard import hparams, pictures, projector, summaries
-from runtime.errors import CommandError
-from runtime.interruption import Interrupted
-from runtime.training import take_step
 from tests.helpers import sessions
+from training.loop import take_step
 
 
 def darkness(matrix):
@@ -126,14 +126,15 @@ def test_a_step_that_is_traced_is_the_same_step():
     labels = np.arange(16, dtype=np.uint8) % 10
     ends = []
     for step_to_trace in (None, 2):
-        trace = tf.RunMetadata()
+        traces = []
         with tf.Session(graph=graph.graph) as session, graph.graph.as_default():
             session.run(graph.initializer)
             for step in range(4):
                 is_traced = step == step_to_trace
-                take_step(session, graph, images, labels, trace=trace if is_traced else None)
+                taken = take_step(session, graph, images, labels, is_traced=is_traced)
+                traces += [taken.trace] * is_traced
             ends.append(session.run(tf.global_variables()))
-    assert trace.step_stats.dev_stats
+    assert [bool(trace.step_stats.dev_stats) for trace in traces] == [True]
     for untraced, traced in zip(*ends, strict=True):
         np.testing.assert_array_equal(untraced, traced)
 

@@ -16,7 +16,7 @@ import atheris
 with atheris.instrument_imports(include=["mnist.idx"]):
     from mnist import idx
 
-from runtime.errors import InputError
+from console.errors import InputError
 
 # A header may claim any size; the reader's own chunks are a megabyte.
 MOST_BYTES = 8 << 20

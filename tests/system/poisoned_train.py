@@ -6,7 +6,7 @@ Too high a learning rate has this effect only on some data and some processors.
 import numpy as np
 
 import train
-from runtime import commands
+from console import commands, importing
 
 POISONED_STEP = 12
 
@@ -14,11 +14,11 @@ POISONED_STEP = 12
 def poison(take_step):
     """Returns a `take_step` that damages the weights before a certain step."""
 
-    def take_poisoned_step(session, graph, images, labels, rate_factor=1.0, trace=None, **options):
+    def take_poisoned_step(session, graph, images, labels, *, rate_factor, **options):
         if session.run(graph.global_step) == POISONED_STEP - 1 and rate_factor > 0.25:
             (weights,) = [v for v in session.graph.get_collection("variables") if is_last(v)]
             weights.load(np.full(weights.shape, np.nan), session)
-        return take_step(session, graph, images, labels, rate_factor, trace, **options)
+        return take_step(session, graph, images, labels, rate_factor=rate_factor, **options)
 
     return take_poisoned_step
 
@@ -29,8 +29,8 @@ def is_last(variable):
 
 
 if __name__ == "__main__":
-    commands.import_tensorflow()
-    from runtime import training
+    importing.import_tensorflow()
+    from training import loop
 
-    training.take_step = poison(training.take_step)
+    loop.take_step = poison(loop.take_step)
     commands.run(train.main)

@@ -3,6 +3,7 @@
 import functools
 import types
 
+from console import importing
 from studies.cells import Cell
 
 CELLS = [
@@ -16,9 +17,9 @@ CELLS = [
 if __name__ == "__main__":
     # Not at the top of the file, since importing it defines the flags of one command.
     import compare
-    from runtime import commands
+    from console import commands
 
-    commands.import_tensorflow()
+    importing.import_tensorflow()
     from studies import catalogue, sensitivity
 
     catalogue.STUDIES["paper"] = types.SimpleNamespace(

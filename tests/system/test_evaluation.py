@@ -12,9 +12,9 @@ import tensorflow.compat.v1 as tf
 
 import model
 from mnist import datasets
-from runtime import checkpoints, classification, evaluation, runs, variables
-from runtime.checkpoints import Checkpoint
-from runtime.evaluation import Evaluator
+from storage import checkpoints, finding, variables
+from storage.checkpoints import Checkpoint
+from storage.run import load_run
 from tests.helpers import (
     DIGITS,
     assert_one_line_error,
@@ -24,6 +24,8 @@ from tests.helpers import (
     run_command,
     wait_for,
 )
+from training import evaluation
+from training.evaluation import Evaluator
 
 
 @pytest.mark.parametrize("flags", [[], ["--vote"]])
@@ -42,15 +44,15 @@ def test_runs_together(trained_runs, dataset, flags):
     result = json.loads((folder / "all.json").read_text())
     assert len(result["members"]) == 3 and result["vote"] == bool(flags)
     outcomes = [look(folder, name, dataset.test) for name in names]
-    mean, vote = classification.combine(outcomes), classification.combine(outcomes, vote=True)
+    mean, vote = outcomes.combine(outcomes), outcomes.combine(outcomes, vote=True)
     expected = vote if flags else mean
     assert result["correct"] == expected.correct
-    assert classification.report(expected) in together.stdout
+    assert outcomes.report(expected) in together.stdout
 
 
 def look(folder, name, test, distortion=None):
     """The outcome of a run on test images."""
-    run, checkpoint = runs.find(str(folder / "checkpoints"), name, None)
+    run, checkpoint = finding.find_checkpoint(str(folder / "checkpoints"), name, None)
     augment = "none" if distortion is None else "affine"
     with Evaluator(
         model.inference_graph(model.network_of(run.flags, run.dataset), augment)
@@ -81,9 +83,9 @@ def test_looking_at_distorted_copies_as_well(trained_runs, dataset):
     batches = 3 * math.ceil(len(test.labels) / 1000)
     assert f"test images: step {batches}/{batches}, mlp-bn, 0 s left" in looked.stderr
     outcomes = [look(folder, "mlp-bn", test, distortion) for distortion in (None, 0, 1)]
-    expected = classification.combine(outcomes)
+    expected = outcomes.combine(outcomes)
     assert json.loads((folder / "looks.json").read_text())["correct"] == expected.correct
-    assert classification.report(expected) in looked.stdout
+    assert outcomes.report(expected) in looked.stdout
     assert np.abs(expected.probabilities - outcomes[0].probabilities).max() > 0.01
     folded = run_command("evaluate.py", *flags, "--fold_batch_norm", cwd=folder)
     assert last_line(folded) == last_line(looked)
@@ -121,7 +123,7 @@ def assert_averages_need_their_own_statistics(tmp_path, folder, dataset):
     and noise makes activations larger. So the statistics of the weights themselves are too large
     for their average.
     """
-    run, checkpoint = runs.find(str(folder / "checkpoints"), "small-bn", None)
+    run, checkpoint = finding.find_checkpoint(str(folder / "checkpoints"), "small-bn", None)
     random = np.random.default_rng(0)
     average, noisy = variables.read(checkpoint), {}
     for name, value in average.items():
@@ -166,7 +168,7 @@ def test_a_run_with_averaged_weights_ends_with_their_statistics(tmp_path, datase
     assert last_line(trained).endswith("checkpoints/mlp-bn/exact.ckpt-40")
     assert last_line(run_command("evaluate.py", cwd=tmp_path)) == last_line(trained)
 
-    run = runs.load_run(tmp_path / "checkpoints/mlp-bn")
+    run = load_run(tmp_path / "checkpoints/mlp-bn")
     with Evaluator(model.inference_graph(model.network_of(run.flags, run.dataset))) as evaluator:
         evaluator.restore_average(Checkpoint.at(run.folder / "model.ckpt-40"), *dataset.train)
         assert f"({evaluator.classify(*dataset.test).correct}/" in last_line(trained)

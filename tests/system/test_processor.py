@@ -2,7 +2,7 @@
 
 import pytest
 
-from runtime import processor
+from console import processor
 from tests.helpers import run_from_nothing
 
 

@@ -18,9 +18,10 @@ import time
 import numpy as np
 import pytest
 
-from runtime import checkpoints, runs
-from runtime.checkpoints import Checkpoint
-from runtime.errors import InputError
+from console.errors import InputError
+from storage import checkpoints, finding, opening
+from storage.checkpoints import Checkpoint
+from storage.run import load_run
 from tests.helpers import (
     PROJECT,
     assert_one_line_error,
@@ -243,10 +244,10 @@ def test_every_damage_is_noticed(run_with_two_checkpoints, capsys, damage, part)
     with pytest.raises(
         InputError, match=re.escape(f"{damaged}: can't be trusted: {damaged.name}.{part}")
     ):
-        runs.find(str(folder / "checkpoints"), "stopped", None)
+        finding.find_checkpoint(str(folder / "checkpoints"), "stopped", None)
     earlier = str(folder / "checkpoints/stopped/model.ckpt-20")
-    assert str(runs.find("", None, earlier)[1]) == earlier
-    assert str(runs.load_run(folder / "checkpoints/stopped").newest_sound()) == earlier
+    assert str(finding.find_checkpoint("", None, earlier)[1]) == earlier
+    assert str(load_run(folder / "checkpoints/stopped").newest_sound()) == earlier
     assert f"warning: {damaged} is passed over: {damaged.name}.{part}" in capsys.readouterr().err
 
 
@@ -484,12 +485,12 @@ def test_a_record_that_is_not_sound_is_refused(run_with_record, field, value):
     folder = run_with_record(**{field: value})
     before = sorted(os.listdir(folder))
     with pytest.raises(InputError, match="run.json") as found:
-        runs.find(str(folder.parent), None, None)
+        finding.find_checkpoint(str(folder.parent), None, None)
     assert "\n" not in str(found.value)
     for overwrite in (False, True):
         with pytest.raises(InputError, match="run.json") as opened:
             nothing = folder.parent / "nothing"
-            runs.open_run(folder, {}, {}, {}, "", nothing, resume=True, overwrite=overwrite)
+            opening.open_run(folder, {}, {}, {}, "", nothing, resume=True, overwrite=overwrite)
         assert str(opened.value) == str(found.value)
     assert sorted(os.listdir(folder)) == before
 
@@ -589,10 +590,10 @@ def test_after_a_power_failure_a_record_names_only_what_is_on_the_disk(tmp_path,
         trace = tmp_path / f"trace{flag}"
         trace.mkdir()
         traced = run_command("tests/system/traced_train.py", trace, *flags, flag, cwd=whole)
-        line, record = last_line(traced), runs.load_run(whole / name)
+        line, record = last_line(traced), load_run(whole / name)
         for disk, promised in disks_after_a_power_failure(trace, name):
             lay_out(disk, trace, left)
-            run = runs.open_run(
+            run = opening.open_run(
                 left / name,
                 record.flags,
                 {},
@@ -623,7 +624,7 @@ def test_what_a_kill_left_half_written_is_cleared_away(run_with_two_checkpoints)
     before = sorted(os.listdir(folder))
     for name in (".run.json.abc123.part", "model.ckpt-31.data-00000-of-00001.tempstate123"):
         (folder / name).write_text("half")
-    runs.load_run(folder).remove_strays()
+    load_run(folder).remove_strays()
     assert sorted(os.listdir(folder)) == before
 
 
@@ -641,7 +642,7 @@ def test_a_run_that_was_killed_in_its_first_write_begins_again(tmp_path, data_fl
 def test_flags_in_a_record_are_checked_like_those_of_the_command_line(
     tmp_path, run_with_record, trained_runs, flag, value
 ):
-    flags = runs.load_run(trained_runs[0] / "checkpoints/mlp-bn").flags
+    flags = load_run(trained_runs[0] / "checkpoints/mlp-bn").flags
     run_with_record(flags={**flags, flag: value})
     assert_one_line_error(run_command("evaluate.py", cwd=tmp_path), 2, "run.json", flag)
 

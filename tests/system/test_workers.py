@@ -16,7 +16,7 @@ import pytest
 import tensorflow  # noqa: F401, before `layout` imports it without Keras, which other tests need
 
 from cluster import layout, local
-from runtime.errors import InputError
+from console.errors import InputError
 from tests.helpers import (
     PROJECT,
     assert_same_variables,

@@ -18,7 +18,7 @@ import shutil
 import sys
 
 import train
-from runtime import commands
+from console import commands
 
 trace = pathlib.Path(sys.argv.pop(1))
 moments = open(trace / "moments", "w")  # noqa: SIM115, until the process ends

@@ -6,13 +6,15 @@ In float32, rounding alone moves the weights by several percent in 50 steps; not
 import sys
 
 import numpy as np
-import tensorflow.compat.v1 as tf
 
 import model
 from cluster import joining
 from mnist import synthetic
 from mnist.batches import Batches
-from runtime.training import take_step
+from training.keeper import Keeper
+from training.loop import Training
+from training.observer import Observer
+from training.plan import Plan
 
 STEPS = 50
 BATCH_SIZE = 10  # which 4 and 3 workers can't share evenly
@@ -32,24 +34,32 @@ RECIPE = model.Recipe(
 )
 
 
+class Writer(Observer):
+    """Writes the variables at the end."""
+
+    def __init__(self, path):
+        """Takes the file."""
+        self._path = path
+
+    def on_start(self, training, step):
+        """Keeps the weights."""
+        self._weights = training.weights
+
+    def on_end(self):
+        """Writes them."""
+        values = self._weights.values()
+        np.savez(self._path, **{name.replace("/", "|"): v for name, v in values.items()})
+
+
 def main(path: str) -> None:
     """Trains; the chief writes the variables to `path`."""
-    with joining.started(BATCH_SIZE, sync_batch_norm=True) as workers:
-        graph = model.training_graph(NETWORK, RECIPE, workers.replica)
+    with joining.started(BATCH_SIZE, sync_batch_norm=True) as worker:
+        graph = model.training_graph(NETWORK, RECIPE, worker.replica)
         images, labels = synthetic.draw_digits(200, seed=0)
-        batches = Batches(images, labels, BATCH_SIZE, seed=1).taking(workers.part)
-        with workers.session(graph) as session:
-            if workers.is_chief:
-                session.run(graph.initializer)
-            workers.share_weights(session)
-            for batch in batches.ahead(0, STEPS):
-                with workers.watched(is_step=True) as options:
-                    take_step(session, graph, *batch, options=options)
-            workers.leave()
-            if workers.is_chief:
-                variables = graph.graph.get_collection(tf.GraphKeys.GLOBAL_VARIABLES)
-                values = session.run({variable.op.name: variable for variable in variables})
-                np.savez(path, **{name.replace("/", "|"): v for name, v in values.items()})
+        batches = Batches(images, labels, BATCH_SIZE, seed=1)
+        plan = Plan(STEPS, save_every=STEPS, eval_every=STEPS, has_validation=False)
+        observers = [Writer(path)] if worker.is_chief else []
+        Training(graph, batches, plan, Keeper(), worker, observers).run()
 
 
 if __name__ == "__main__":

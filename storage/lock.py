@@ -10,8 +10,8 @@ import time
 from collections.abc import Iterator
 from typing import IO
 
-from runtime.errors import InputError
-from runtime.files import make_folder
+from console.errors import InputError
+from console.files import make_folder
 
 
 @contextlib.contextmanager

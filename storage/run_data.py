@@ -2,11 +2,11 @@
 
 from collections.abc import Sequence
 
+from console.errors import InputError
+from console.progress import note
 from mnist import datasets
 from mnist.datasets import Dataset
-from runtime.errors import InputError
-from runtime.progress import note
-from runtime.runs import Run
+from storage.run import Run
 
 
 def load(runs: Sequence[Run], split: str, dataset: str | None, data_dir: str | None) -> Dataset:

@@ -6,10 +6,11 @@ import statistics
 import time
 from collections.abc import Iterable, Iterator
 
-from runtime.classification import ACCURACY_TAG, LOSS_TAG
+from training.outcomes import ACCURACY_TAG, LOSS_TAG
 
 # Each point of the training curve is the mean over this many steps.
 STEPS_PER_POINT = 10
+LEARNING_RATE_TAG, SPEED_TAG = "training/learning_rate", "training/images_per_second"
 
 
 class Point:
@@ -25,19 +26,19 @@ class Point:
         self._began = began
         self._images = 0
 
-    def add(self, loss: float, accuracy: float, images: int = 0) -> None:
-        """Adds a step; `images` counts towards the speed."""
+    def add(self, loss: float, accuracy: float, images: int) -> None:
+        """Adds a step on that many images."""
         self.seen.append([float(loss), float(accuracy)])
         self._images += images
 
-    def scalars(self) -> dict[str, float]:
-        """Returns the means, by the tags of their curves."""
+    def scalars(self, now: float) -> dict[str, float]:
+        """Returns means, and the speed until `now`, a time of the same `Clock`, by their tags."""
         losses, accuracies = zip(*self.seen, strict=True)
-        return {LOSS_TAG: statistics.fmean(losses), ACCURACY_TAG: statistics.fmean(accuracies)}
-
-    def images_per_second(self, now: float) -> float:
-        """Returns the speed since the point began; `now` is a time of the same `Clock`."""
-        return self._images / (now - self._began)
+        return {
+            LOSS_TAG: statistics.fmean(losses),
+            ACCURACY_TAG: statistics.fmean(accuracies),
+            SPEED_TAG: self._images / (now - self._began),
+        }
 
 
 class Clock:

@@ -4,7 +4,7 @@ import os
 import pathlib
 import platform
 
-from runtime.progress import note
+from console.progress import note
 
 CPUINFO = pathlib.Path("/proc/cpuinfo")
 # Instructions that multiply in bfloat16.

@@ -6,9 +6,9 @@ import json
 import pathlib
 from typing import Any
 
-from runtime import checkpoints
-from runtime.checkpoints import Checksums
-from runtime.errors import InputError
+from console.errors import InputError
+from storage import checkpoints
+from storage.checkpoints import Checksums
 
 FILE = "run.json"
 # Format 2 added checksums of the checkpoints. Format 1 can still be read.

@@ -1,7 +1,5 @@
 """What the commands share: flag parsing, one-line errors, exit codes."""
 
-import contextlib
-import logging
 import os
 import pathlib
 import shlex
@@ -9,17 +7,15 @@ import shutil
 import sys
 import tempfile
 import textwrap
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, NoReturn
+from collections.abc import Callable, Mapping, Sequence
+from typing import NoReturn
 
 from absl import app
 from absl import flags as absl_flags
 
-from runtime import classification, processor
-from runtime.errors import CommandError, InputError
-from runtime.files import write_json
-from runtime.progress import note
-from runtime.runs import Run
+from console import processor
+from console.errors import CommandError, InputError
+from console.progress import note
 
 PROJECT = pathlib.Path(__file__).resolve().parents[1]
 
@@ -86,34 +82,6 @@ def check_json_flag(path: str | None) -> None:
         raise InputError(f"--json: expected a writable file, found {path}")
 
 
-def finish(facts: dict[str, Any], json_path: str | None, runs: Sequence[Run]) -> None:
-    """Prints the result, its line as the command's last on standard output, and writes it as JSON.
-
-    Args:
-        facts: see `classification.result`. If it has members, each gets a line of its own first.
-        json_path: of the file, or None. Besides the facts, it has the interval and, of each run,
-            the name, the flags, the data and the versions.
-        runs: whose result it is.
-    """
-    for member in facts.get("members", []):
-        print(f"{classification.result_line(member)}; {classification.interval_line(member)}")
-    print(classification.interval_line(facts))
-    print(classification.result_line(facts), flush=True)
-    if json_path:
-        interval = classification.interval(facts["correct"], facts["total"])
-        about = [
-            {
-                "run": run.name,
-                "flags": run.flags,
-                "dataset": run.dataset,
-                "made_with": run.made_with,
-                "validation_accuracy": run.validation_accuracy,
-            }
-            for run in runs
-        ]
-        write_json(pathlib.Path(json_path), {**facts, "interval": interval, "runs": about})
-
-
 def line(*arguments: str) -> str:
     """Returns the shell command that runs this Python with these arguments, in this folder.
 
@@ -141,10 +109,8 @@ def tensorboard(logdir: str | pathlib.Path) -> str:
     return line("-m", "tensorboard.main", f"--logdir={logdir}")
 
 
-def note_next(run: str, summary_dir: str, checkpoint_dir: str) -> None:
-    """Writes what to type after a training."""
-    is_default = absl_flags.FLAGS["checkpoint_dir"].using_default_value
-    where = [] if is_default else [f"--checkpoint_dir={checkpoint_dir}"]
+def note_next(run: str, summary_dir: str, *where: str) -> None:
+    """Writes what to type after a training; `where` are the flags with which to find the run."""
     note(f"to see the curves: {tensorboard(summary_dir)}")
     note(f"to evaluate again: {line('evaluate.py', f'--run={run}', *where)}")
 
@@ -174,41 +140,3 @@ def _meant(unknown: str) -> str:
         if "".join(word[:1] for word in name.split("_")) == unknown:
             return f" Did you mean: {name}?"
     return ""
-
-
-def import_tensorflow() -> None:
-    """Imports TensorFlow, hiding its page of advice to developers unless --verbosity asks for it.
-
-    This takes seconds, so commands call it once they have checked everything that they can without
-    it. A third of that time would go to Keras, which TensorFlow imports if it is installed and no
-    graph here uses, so Keras is blocked in this process.
-    """
-    if "tensorflow" not in sys.modules:
-        sys.modules["keras"] = None  # type: ignore[assignment]  # documented: its import fails
-    with contextlib.ExitStack() as quiet:
-        if not (absl_flags.FLAGS.is_parsed() and absl_flags.FLAGS.verbosity > 0):
-            os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-            logging.getLogger("tensorflow").setLevel(logging.ERROR)
-            quiet.enter_context(_held_back_stderr())
-        import tensorflow
-
-        # TensorFlow complains about a missing GPU when it first looks for one: let it look now.
-        tensorflow.config.list_physical_devices()
-
-
-@contextlib.contextmanager
-def _held_back_stderr() -> Iterator[None]:
-    """Holds back standard error, even from C++ code, and shows it only if the block fails."""
-    sys.stderr.flush()
-    stderr = os.dup(2)
-    with tempfile.TemporaryFile() as kept:
-        os.dup2(kept.fileno(), 2)
-        try:
-            yield
-        except Exception:
-            kept.seek(0)
-            os.write(stderr, kept.read())
-            raise
-        finally:
-            os.dup2(stderr, 2)
-            os.close(stderr)

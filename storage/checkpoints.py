@@ -7,8 +7,8 @@ import pathlib
 import re
 from collections.abc import Iterable
 
-from runtime.errors import InputError
-from runtime.files import flush_folder
+from console.errors import InputError
+from console.files import flush_folder
 
 MODEL = "model.ckpt"
 # Checkpoints for inference only.

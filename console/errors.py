@@ -13,15 +13,6 @@ class InputError(CommandError):
     exit_code = 2
 
 
-class WorkerLost(CommandError):
-    """Another worker of the same run does not answer any more."""
-
-    def __init__(self, message: str, ranks: list[int]):
-        """Takes the line for the user, and which workers are lost."""
-        super().__init__(message)
-        self.ranks = ranks
-
-
 def reason(error: Exception) -> str:
     """Returns an error's message in one line.
 

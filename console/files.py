@@ -9,7 +9,7 @@ import tempfile
 from collections.abc import Iterator
 from typing import Any
 
-from runtime.errors import CommandError, InputError, reason
+from console.errors import CommandError, InputError, reason
 
 
 def make_folder(folder: pathlib.Path) -> None:

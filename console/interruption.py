@@ -3,7 +3,7 @@
 import signal
 from types import FrameType
 
-from runtime.errors import CommandError
+from console.errors import CommandError
 
 
 class Interrupted(CommandError):

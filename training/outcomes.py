@@ -1,12 +1,15 @@
 """A network's predictions and how good they are: metrics, tables, and the result line."""
 
 import math
+import pathlib
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from runtime.checkpoints import Checkpoint
+from console.files import write_json
+from storage.checkpoints import Checkpoint
+from storage.run import Run
 
 # The tags of the curves, shared by training and every split.
 LOSS_TAG, ACCURACY_TAG = "classification/loss", "classification/accuracy"
@@ -162,3 +165,31 @@ def result_line(facts: dict[str, Any]) -> str:
     if copies:
         line += f", each image and {copies} distorted {'copy' if copies == 1 else 'copies'} of it"
     return line
+
+
+def announce(facts: dict[str, Any], json_path: str | None, runs: Sequence[Run]) -> None:
+    """Prints the result, its line as the command's last on standard output, and writes it as JSON.
+
+    Args:
+        facts: see `result`. If it has members, each gets a line of its own first.
+        json_path: of the file, or None. Besides the facts, it has the interval and, of each run,
+            the name, the flags, the data and the versions.
+        runs: whose result it is.
+    """
+    for member in facts.get("members", []):
+        print(f"{result_line(member)}; {interval_line(member)}")
+    print(interval_line(facts))
+    print(result_line(facts), flush=True)
+    if json_path:
+        about = [
+            {
+                "run": run.name,
+                "flags": run.flags,
+                "dataset": run.dataset,
+                "made_with": run.made_with,
+                "validation_accuracy": run.validation_accuracy,
+            }
+            for run in runs
+        ]
+        bounds = interval(facts["correct"], facts["total"])
+        write_json(pathlib.Path(json_path), {**facts, "interval": bounds, "runs": about})

@@ -4,32 +4,34 @@ import functools
 import math
 import pathlib
 from collections.abc import Callable, Iterator
-from typing import Any
 
 import numpy as np
 import tensorflow.compat.v1 as tf
 
 from bn_wrapper import population_moments, population_statistics
-from dashboard import projector, summaries
-from mnist.datasets import Dataset, Split
-from runtime import checkpoints, classification, commands, variables
-from runtime.checkpoints import Checkpoint
-from runtime.classification import Outcome
-from runtime.errors import InputError
-from runtime.files import writing
-from runtime.graphs import InferenceGraph
-from runtime.progress import Progress, note
-from runtime.runs import Run
+from console.errors import InputError
+from console.files import writing
+from console.progress import Progress, note
+from mnist.datasets import Split
+from model import InferenceGraph
+from storage import checkpoints, variables
+from storage.checkpoints import Checkpoint
+from storage.run import Run
+from training import outcomes
+from training.outcomes import Outcome
+from training.weights import AVERAGE
 
 BATCH_SIZE = 1000
 # Enough images for a smooth histogram, few enough to take no time.
 HISTOGRAM_IMAGES = 5
-# The suffix that `tf.train.ExponentialMovingAverage` appends to a variable's name.
-AVERAGE = "/ExponentialMovingAverage"
 
 
 class Evaluator:
-    """An inference graph with a session. Its weights come from checkpoints, never from training."""
+    """An inference graph with a session.
+
+    What is recorded, printed or chosen comes from checkpoints (`restore`); the early points of the
+    validation curves come straight from a training in progress (`load`).
+    """
 
     def __init__(self, graph: InferenceGraph):
         """Opens a session on `graph`, which becomes an attribute."""
@@ -270,29 +272,7 @@ def classify_with_copies(
             evaluator.classify(*split, distortion, on_batch)
             for distortion in range(distorted_copies)
         ]
-    return classification.combine([outcome, *copies])
-
-
-def test(
-    evaluator: Evaluator, checkpoint: Checkpoint, dataset: Dataset, folder: pathlib.Path
-) -> dict[str, Any]:
-    """Classifies the test images at the end of a run, and shows the outcome in TensorBoard.
-
-    Args:
-        evaluator: of the network.
-        checkpoint: the weights.
-        dataset: with the test images.
-        folder: of the events.
-
-    Returns:
-        See `classification.result`.
-    """
-    evaluator.restore(checkpoint)
-    outcome = evaluator.classify(*dataset.test)
-    result = classification.result(outcome, dataset.name, "test", checkpoint)
-    again = commands.line("evaluate.py", f"--checkpoint={checkpoint}")
-    summaries.write_test_outcome(folder, dataset.test, outcome, result, again)
-    return result
+    return outcomes.combine([outcome, *copies])
 
 
 def note_mismatches(run: Run, checkpoint: Checkpoint, distorted_copies: int) -> None:
@@ -301,31 +281,3 @@ def note_mismatches(run: Run, checkpoint: Checkpoint, distorted_copies: int) -> 
         note(f"{checkpoint} is evaluated with its raw weights, not with their average")
     if distorted_copies and run.flags.get("augment", "none") == "none":
         note(f"{run.folder} was trained without --augment: it has never seen distorted digits")
-
-
-def write_embedding(
-    graph: InferenceGraph,
-    checkpoint: Checkpoint,
-    split: Split,
-    predictions: np.ndarray,
-    name: str,
-    summary_dir: pathlib.Path,
-) -> None:
-    """Writes the last hidden layer's embedding of the images, for TensorBoard's Projector.
-
-    Args:
-        graph: the inference graph of the checkpoint's network.
-        checkpoint: the weights.
-        split: the images.
-        predictions: int64 [n], the predicted digits.
-        name: the name that TensorBoard shows.
-        summary_dir: the folder of the run's event files.
-
-    Raises:
-        InputError: the checkpoint is missing, damaged, or from another network.
-        CommandError: the folder can't be written to.
-    """
-    with Evaluator(graph) as evaluator:
-        evaluator.restore(checkpoint)
-        embedding = evaluator.embedding(split.images)
-    projector.write(summary_dir, name, embedding, split.images, split.labels, predictions)

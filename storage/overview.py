@@ -4,9 +4,11 @@ import datetime
 import pathlib
 from typing import Any
 
-from runtime import checkpoints, lock, markdown, records
-from runtime.errors import InputError
-from runtime.runs import FREE_TO_CHANGE, Run, load_run
+from console import markdown
+from console.errors import InputError
+from storage import checkpoints, lock, records
+from storage.opening import FREE_TO_CHANGE
+from storage.run import Run, load_run
 
 
 def describe(run: Run) -> dict[str, Any]:

@@ -3,8 +3,8 @@
 import numpy as np
 import tensorflow.compat.v1 as tf
 
-from runtime.checkpoints import Checkpoint
-from runtime.errors import InputError, reason
+from console.errors import InputError, reason
+from storage.checkpoints import Checkpoint
 
 
 def restore(saver: tf.train.Saver, session: tf.Session, checkpoint: Checkpoint) -> None:

@@ -1,0 +1,17 @@
+"""Training and evaluating a network: one loop, and what every training or evaluation needs.
+
+The loop knows observers, not who observes: TensorBoard's files are `dashboard`'s, other workers
+`cluster`'s, rows of results those of `studies`.
+
+    loop.py         takes the steps, stops, diverges, goes back, and tells observers
+    observer.py     what observers are told
+    plan.py         when a training is saved and evaluated
+    keeper.py       where its weights come from, and where they are kept
+    weights.py      the weights themselves, in a session
+    curve.py        the point of the training curve in the making, and the clock
+    validation.py   an observer: evaluates checkpoints, and keeps the best
+    reporting.py    an observer: the progress bar
+    worker.py       what a worker is: a training that is alone has one
+    evaluation.py   an inference graph with a session
+    outcomes.py     what a network says of a split's images, and how good it is
+"""
