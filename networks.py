@@ -119,15 +119,16 @@ class Layers:
         # Only two seeds fit, so the first combines the run's seed and the layer.
         seeds = [self._training.seed * 2**32 + _checksum_of_scope(), tf.train.get_global_step()]
         seeds[0] %= 2**63
-        # Not in bfloat16, whose random numbers are multiples of 1/128: 0.3 would drop 30.5 %.
-        exact = tf.cast(inputs, self._wide)
-        images, units = tf.shape(inputs)[0], inputs.shape.as_list()[-1]
-        # For the whole batch, so that what is dropped does not depend on the number of workers.
-        shape = [images if replica.batch_size is None else replica.batch_size, units]
-        uniform = tf.random.stateless_uniform(shape, tf.stack(seeds), dtype=exact.dtype)
-        own = uniform[replica.first_image : replica.first_image + images]
-        kept = tf.where_v2(own >= rate, exact * (1 / (1 - rate)), tf.zeros_like(exact))
-        return tf.cast(kept, inputs.dtype)
+        with tf.name_scope("stateless_dropout"):
+            # Not in bfloat16, whose random numbers are multiples of 1/128: 0.3 would drop 30.5 %.
+            exact = tf.cast(inputs, self._wide)
+            images, units = tf.shape(inputs)[0], inputs.shape.as_list()[-1]
+            # For the whole batch, so that what is dropped does not depend on the number of workers.
+            shape = [images if replica.batch_size is None else replica.batch_size, units]
+            uniform = tf.random.stateless_uniform(shape, tf.stack(seeds), dtype=exact.dtype)
+            own = uniform[replica.first_image : replica.first_image + images]
+            kept = tf.where_v2(own >= rate, exact * (1 / (1 - rate)), tf.zeros_like(exact))
+            return tf.cast(kept, inputs.dtype)
 
     def embedding(self, pixels: tf.Tensor) -> tf.Tensor:
         """The last hidden layer, float32 [batch, units], for float32 [batch, height, width]."""
