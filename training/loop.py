@@ -21,7 +21,7 @@ from mnist.batches import Batches
 from mnist.datasets import Split
 from model import TrainingGraph
 from training.curve import LEARNING_RATE_TAG, STEPS_PER_POINT, Clock, Point
-from training.evaluation import Evaluator
+from training.evaluator import Evaluator
 from training.keeper import Keeper
 from training.observer import Observer
 from training.outcomes import Outcome

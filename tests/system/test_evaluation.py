@@ -24,8 +24,8 @@ from tests.helpers import (
     run_command,
     wait_for,
 )
-from training import evaluation
-from training.evaluation import Evaluator
+from training.evaluator import Evaluator
+from training.weights import AVERAGE
 
 
 @pytest.mark.parametrize("flags", [[], ["--vote"]])
@@ -138,7 +138,7 @@ def assert_averages_need_their_own_statistics(tmp_path, folder, dataset):
         evaluator.compute_population(*some)
         in_training = variables.read(evaluator.save(checkpoints.BEST, tmp_path, step=40))
         averages = {
-            name + evaluation.AVERAGE: average[name]
+            name + AVERAGE: average[name]
             for name in in_training
             if not name.rpartition("/")[2].startswith("pop_")
         }
