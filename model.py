@@ -15,7 +15,7 @@ import tensorflow.compat.v1 as tf
 
 from augmentation import AUGMENTATIONS
 from bn_wrapper import Layer, fold_batch_norm, layers_of
-from networks import NETWORKS, InTraining, Layers, Network, Replica
+from networks import ALONE, NETWORKS, InTraining, Layers, Network, Replica
 
 # Maps the values of variables, by name, to the values of others.
 Fold = Callable[[dict[str, np.ndarray]], dict[str, np.ndarray]]
@@ -111,11 +111,7 @@ def recipe_of(flags: dict[str, Any]) -> Recipe:
     return Recipe(**{name: flags[name] for name in Recipe._fields})
 
 
-def training_graph(
-    network: Network,
-    recipe: Recipe,
-    replica: Replica = Replica(),  # noqa: B008, it is immutable
-) -> TrainingGraph:
+def training_graph(network: Network, recipe: Recipe, replica: Replica = ALONE) -> TrainingGraph:
     """Builds the graph that trains `network` as described by `recipe`.
 
     A `replica` takes its part of each batch, and the same step as the others: the loss, the
