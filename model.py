@@ -6,13 +6,13 @@ connects the two: the variables that they share have the same names.
 """
 
 import functools
-import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
 import tensorflow.compat.v1 as tf
 
+import optimization
 from augmentation import AUGMENTATIONS
 from bn_wrapper import Layer, fold_batch_norm, layers_of
 from networks import ALONE, NETWORKS, InTraining, Layers, Network, Replica
@@ -95,9 +95,9 @@ class Recipe(NamedTuple):
 
     seed: int  # with names and steps, determines initial weights, dropout and distortions
     train_steps: int  # length of the schedule
-    optimizer: str  # a key of `OPTIMIZERS`
+    optimizer: str  # a key of `optimization.OPTIMIZERS`
     learning_rate: float  # the schedule's peak
-    lr_schedule: str  # a key of `LR_SCHEDULES`
+    lr_schedule: str  # a key of `optimization.LR_SCHEDULES`
     dropout: float = 0.0  # share of each dense layer's units that a step drops
     augment: str = "none"  # or a key of `AUGMENTATIONS`
     label_smoothing: float = 0.0  # share of the label spread evenly over all classes
@@ -144,26 +144,30 @@ def training_graph(network: Network, recipe: Recipe, replica: Replica = ALONE) -
         with tf.name_scope("learning_rate"):
             progress = tf.cast(global_step, tf.float32) / recipe.train_steps
             factor = tf.placeholder_with_default(1.0, [], name="factor")
-            rate = factor * recipe.learning_rate * LR_SCHEDULES[recipe.lr_schedule](progress)
+            rate = (
+                factor
+                * recipe.learning_rate
+                * optimization.LR_SCHEDULES[recipe.lr_schedule](progress)
+            )
         with tf.name_scope("train"):
-            optimizer = OPTIMIZERS[recipe.optimizer](rate)
+            optimizer = optimization.OPTIMIZERS[recipe.optimizer](rate)
             stop_wish = tf.placeholder_with_default(0.0, [], name="stop_wish")
-            train_op, (loss, accuracy, stop_wishes) = _step(
+            train_op, (loss, accuracy, stop_wishes) = optimization.step(
                 optimizer, objective, [loss, accuracy], stop_wish, replica
             )
             if recipe.weight_decay:
-                train_op = _decay_weights(rate * recipe.weight_decay, after=train_op)
+                train_op = optimization.decay_weights(rate * recipe.weight_decay, after=train_op)
             if recipe.weight_average:
                 # The step lowers the decay early on, so that the initial weights fade quickly.
                 average = tf.train.ExponentialMovingAverage(recipe.weight_average, global_step)
-                train_op = _average_weights(average, after=train_op)
+                train_op = optimization.average_weights(average, after=train_op)
         with tf.name_scope("checkpoint/is_finite"):
             floats = [v for v in tf.global_variables() if v.dtype.is_floating]
             is_finite = tf.reduce_all([tf.reduce_all(tf.is_finite(v)) for v in floats])
         with tf.name_scope("initialize"):
             initializer = tf.global_variables_initializer()
             if recipe.weight_average:
-                initializer = _start_average(average, after=initializer)
+                initializer = optimization.start_average(average, after=initializer)
     return TrainingGraph(
         graph=graph,
         images=images,
@@ -286,87 +290,6 @@ def _smooth_cross_entropy(logits: tf.Tensor, labels: tf.Tensor, share: float) ->
     classes = logits.shape.as_list()[-1]
     smooth = (1 - share) * tf.one_hot(labels, classes) + share / classes
     return tf.reduce_mean(tf.nn.softmax_cross_entropy_with_logits_v2(labels=smooth, logits=logits))
-
-
-def _step(
-    optimizer: tf.train.Optimizer,
-    objective: tf.Tensor,
-    means: list[tf.Tensor],
-    stop_wish: tf.Tensor,
-    replica: Replica,
-) -> tuple[tf.Operation, list[tf.Tensor]]:
-    """Returns the step of all workers, and the means over the whole batch and the sum of wishes.
-
-    No variable changes before all sums have arrived: if a worker is lost, the others have either
-    taken this step or not begun it.
-    """
-    own = [replica.share * tf.cast(mean, tf.float32) for mean in means]
-    # The gradients of the last layers, and so of the largest one, are computed first.
-    weights = tf.trainable_variables()[::-1]
-    gradients = tf.gradients(replica.share * objective, weights)
-    arrived = replica.add_up_all([*gradients, tf.stack([*own, stop_wish])])
-    updates = tf.get_collection(tf.GraphKeys.UPDATE_OPS)
-    replica.hold_back(updates, arrived)
-    with tf.control_dependencies(arrived):
-        step = optimizer.apply_gradients(
-            zip(arrived[:-1], weights, strict=True), tf.train.get_global_step()
-        )
-    return tf.group(step, *updates), tf.unstack(arrived[-1])
-
-
-def _decay_weights(share: tf.Tensor, after: tf.Operation) -> tf.Operation:
-    """Shrinks the weights, but not scale, beta and biases, by a share.
-
-    Decoupled from the gradient, as in AdamW (Loshchilov & Hutter 2019, arXiv 1711.05101).
-    """
-    weights = [v for v in tf.trainable_variables() if v.op.name.endswith("/weights")]
-    with tf.control_dependencies([after]):
-        share = tf.cast(share, weights[0].dtype.base_dtype)
-        return tf.group(*(v.assign_sub(share * v.read_value()) for v in weights))
-
-
-def _average_weights(
-    average: tf.train.ExponentialMovingAverage, after: tf.Operation
-) -> tf.Operation:
-    """Updates the moving averages of all trainable variables (Polyak & Juditsky 1992)."""
-    with tf.control_dependencies([after]):
-        return average.apply(tf.trainable_variables())
-
-
-def _start_average(average: tf.train.ExponentialMovingAverage, after: tf.Operation) -> tf.Operation:
-    """Starts the averages at the initial weights.
-
-    By default they start at the current weights, which would be infinite when a session is
-    initialized again because training diverged.
-    """
-    with tf.control_dependencies([after]):
-        weights = tf.trainable_variables()
-        return tf.group(*(average.average(v).assign(v.read_value()) for v in weights))
-
-
-def _constant(progress: tf.Tensor) -> tf.Tensor:
-    return tf.ones_like(progress)
-
-
-def _cosine(progress: tf.Tensor) -> tf.Tensor:
-    """From 1 to 0 along half a cosine (Loshchilov & Hutter 2017, arXiv 1608.03983)."""
-    return 0.5 * (1.0 + tf.cos(math.pi * progress))
-
-
-def _onecycle(progress: tf.Tensor) -> tf.Tensor:
-    """From 0.1 to 1 in the first quarter, then to 0 (Smith & Topin 2018, arXiv 1708.07120)."""
-    up = 0.1 + 0.9 * progress / 0.25
-    down = (1.0 - progress) / 0.75
-    return tf.minimum(up, down)
-
-
-LR_SCHEDULES = {"constant": _constant, "cosine": _cosine, "onecycle": _onecycle}
-
-OPTIMIZERS = {
-    "adam": tf.train.AdamOptimizer,
-    "momentum": lambda rate: tf.train.MomentumOptimizer(rate, momentum=0.9),
-    "sgd": tf.train.GradientDescentOptimizer,
-}
 
 
 def _histograms() -> tf.Tensor:

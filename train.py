@@ -105,7 +105,7 @@ def train(
         worker.news_from_chief(rollbacks=len(run.rollbacks))
         # Who evaluates comes last, since the others are told of what it finds, from the start on.
         observers = [progress, board, Evaluation(evaluator, keeper, dataset)]
-        training = Training(graph, batches, plan, keeper, worker, observers)
+        training = Training(graph, batches.taking(worker.part), plan, keeper, worker, observers)
         training.run(StopRequest())
 
 

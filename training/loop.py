@@ -133,11 +133,11 @@ class Training:
         worker: Worker,
         observers: Sequence[Observer] = (),
     ):
-        """Takes the training graph, the whole batches, and what the attributes are."""
+        """Takes the training graph, and what the attributes are."""
         self.plan = plan
         self.keeper = keeper
         self.worker = worker
-        self.batches = batches.taking(self.worker.part)
+        self.batches = batches
         self.seconds_in_steps = 0.0
         self._graph = graph
         self._observers = observers

@@ -59,7 +59,7 @@ def main(path: str) -> None:
         batches = Batches(images, labels, BATCH_SIZE, seed=1)
         plan = Plan(STEPS, save_every=STEPS, eval_every=STEPS, has_validation=False)
         observers = [Writer(path)] if worker.is_chief else []
-        Training(graph, batches, plan, Keeper(), worker, observers).run()
+        Training(graph, batches.taking(worker.part), plan, Keeper(), worker, observers).run()
 
 
 if __name__ == "__main__":
