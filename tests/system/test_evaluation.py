@@ -24,6 +24,7 @@ from tests.helpers import (
     run_command,
     wait_for,
 )
+from training import outcomes
 from training.evaluator import Evaluator
 from training.weights import AVERAGE
 
