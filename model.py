@@ -120,35 +120,16 @@ def training_graph(network: Network, recipe: Recipe, replica: Replica = ALONE) -
     with tf.Graph().as_default() as graph:
         global_step = tf.train.get_or_create_global_step()
         images, labels = _placeholders(network.image_size)
-        pixels = _pixels(images)
-        if recipe.augment != "none":
-            with tf.name_scope("augment"):
-                pixels = AUGMENTATIONS[recipe.augment](
-                    pixels,
-                    tf.stack([recipe.seed, global_step]),
-                    replica.first_image,
-                    replica.batch_size,
-                )
+        pixels = _distorted(_pixels(images), recipe, replica)
         layers = Layers(
             network, InTraining(recipe.seed, recipe.init_stddev, recipe.dropout, replica)
         )
         logits = layers.logits(layers.embedding(pixels))
-        with tf.name_scope("loss"):
-            loss = tf.reduce_mean(_cross_entropy(logits, labels))
-            objective = loss
-            if recipe.label_smoothing:
-                objective = _smooth_cross_entropy(logits, labels, recipe.label_smoothing)
-        with tf.name_scope("accuracy"):
-            is_right = tf.equal(_predictions(logits), tf.cast(labels, tf.int64))
-            accuracy = tf.reduce_mean(tf.cast(is_right, tf.float32))
-        with tf.name_scope("learning_rate"):
-            progress = tf.cast(global_step, tf.float32) / recipe.train_steps
-            factor = tf.placeholder_with_default(1.0, [], name="factor")
-            rate = (
-                factor
-                * recipe.learning_rate
-                * optimization.LR_SCHEDULES[recipe.lr_schedule](progress)
-            )
+        loss, objective = _losses(logits, labels, recipe.label_smoothing)
+        accuracy = _accuracy(logits, labels)
+        rate, rate_factor = optimization.learning_rate(
+            recipe.lr_schedule, recipe.learning_rate, recipe.train_steps
+        )
         with tf.name_scope("train"):
             optimizer = optimization.OPTIMIZERS[recipe.optimizer](rate)
             stop_wish = tf.placeholder_with_default(0.0, [], name="stop_wish")
@@ -175,7 +156,7 @@ def training_graph(network: Network, recipe: Recipe, replica: Replica = ALONE) -
         loss=loss,
         accuracy=accuracy,
         learning_rate=rate,
-        rate_factor=factor,
+        rate_factor=rate_factor,
         train_op=train_op,
         global_step=global_step,
         is_finite=is_finite,
@@ -272,6 +253,32 @@ def _pixels(images: tf.Tensor) -> tf.Tensor:
     """Images from 0 to 1, float32 [batch, height, width]."""
     with tf.name_scope("scale_pixels"):
         return tf.cast(images, tf.float32) / 255.0
+
+
+def _distorted(pixels: tf.Tensor, recipe: Recipe, replica: Replica) -> tf.Tensor:
+    if recipe.augment == "none":
+        return pixels
+    with tf.name_scope("augment"):
+        seeds = tf.stack([recipe.seed, tf.train.get_global_step()])
+        distort = AUGMENTATIONS[recipe.augment]
+        return distort(pixels, seeds, replica.first_image, replica.batch_size)
+
+
+def _losses(
+    logits: tf.Tensor, labels: tf.Tensor, label_smoothing: float
+) -> tuple[tf.Tensor, tf.Tensor]:
+    """The mean cross-entropy, which is shown, and what is minimized, with smoothed labels."""
+    with tf.name_scope("loss"):
+        loss = tf.reduce_mean(_cross_entropy(logits, labels))
+        if not label_smoothing:
+            return loss, loss
+        return loss, _smooth_cross_entropy(logits, labels, label_smoothing)
+
+
+def _accuracy(logits: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
+    with tf.name_scope("accuracy"):
+        is_right = tf.equal(_predictions(logits), tf.cast(labels, tf.int64))
+        return tf.reduce_mean(tf.cast(is_right, tf.float32))
 
 
 def _predictions(logits: tf.Tensor) -> tf.Tensor:

@@ -7,6 +7,20 @@ import tensorflow.compat.v1 as tf
 from networks import Replica
 
 
+def learning_rate(schedule: str, peak: float, train_steps: int) -> tuple[tf.Tensor, tf.Tensor]:
+    """Returns the learning rate of the step, and the placeholder of a factor, 1 unless it is fed.
+
+    Args:
+        schedule: a key of `LR_SCHEDULES`.
+        peak: the highest rate.
+        train_steps: the length of the schedule.
+    """
+    with tf.name_scope("learning_rate"):
+        progress = tf.cast(tf.train.get_global_step(), tf.float32) / train_steps
+        factor = tf.placeholder_with_default(1.0, [], name="factor")
+        return factor * peak * LR_SCHEDULES[schedule](progress), factor
+
+
 def step(
     optimizer: tf.train.Optimizer,
     objective: tf.Tensor,
