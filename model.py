@@ -14,7 +14,7 @@ import numpy as np
 import tensorflow.compat.v1 as tf
 
 from augmentation import AUGMENTATIONS
-from bn_wrapper import fold_batch_norm, layers_of
+from bn_tools import fold_batch_norm, layers_of
 from networks import NETWORKS, Layers, Network
 from runtime.graphs import Fold, InferenceGraph, Replica, SharedStep, TrainingGraph
 

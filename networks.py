@@ -74,7 +74,7 @@ class Layers:
                 inputs,
                 self._phase_train,
                 self._network.bn_decay,
-                self._network.bn_epsilon,
+                epsilon=self._network.bn_epsilon,
                 updates_collections=self._updates_collections,
                 cross_replica=self._cross_replica,
             )

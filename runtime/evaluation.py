@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import tensorflow.compat.v1 as tf
 
-from bn_wrapper import population_moments, population_statistics
+from bn_tools import population_moments, population_statistics
 from dashboard import projector, summaries
 from mnist.datasets import Dataset, Split
 from runtime import checkpoints, classification, commands, variables

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 import tensorflow.compat.v1 as tf
 
-from bn_wrapper import layers_of
+from bn_tools import layers_of
 from dashboard.summaries import EventWriter
 from mnist.datasets import Dataset
 from runtime import markdown

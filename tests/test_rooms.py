@@ -8,22 +8,24 @@ from tests.helpers import PROJECT
 
 COMMANDS = {"train", "evaluate", "compare", "runs"}
 NETWORKS = {"model", "networks", "augmentation"}
-TO_COPY = {"bn_wrapper", "bn_compat"}
+TO_COPY = {"bn_wrapper", "bn_tools", "bn_compat", "bn_launcher"}
 ROOMS = {"mnist", "runtime", "dashboard", "cluster", "studies", "benchmarks"}
 ALL = COMMANDS | NETWORKS | TO_COPY | ROOMS | {"flags", "tests"}
 
 # The project's modules and folders that each may import.
 ALLOWED = {
     "bn_wrapper": set(),
+    "bn_tools": {"bn_wrapper"},
     "bn_compat": {"bn_wrapper"},
+    "bn_launcher": {"bn_compat"},
     "augmentation": set(),
     "networks": {"bn_wrapper"},
-    "model": {"bn_wrapper", "networks", "augmentation", "runtime"},  # runtime: the graphs' types
+    "model": {"bn_tools", "networks", "augmentation", "runtime"},  # runtime: the graphs' types
     "flags": set(),
     "mnist": {"mnist", "runtime"},
     "dashboard": {"dashboard", "mnist", "runtime"},
-    "runtime": {"runtime", "dashboard", "bn_wrapper", "mnist"},
-    "cluster": {"cluster", "runtime", "mnist", "bn_wrapper", "model"},
+    "runtime": {"runtime", "dashboard", "bn_tools", "mnist"},
+    "cluster": {"cluster", "runtime", "mnist", "bn_tools", "model"},
     "studies": ALL - COMMANDS - {"benchmarks", "tests"},
     "benchmarks": ALL - COMMANDS - {"tests"},
     **dict.fromkeys(COMMANDS, ALL - COMMANDS - {"tests", "benchmarks"}),

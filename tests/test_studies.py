@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import model
-from bn_wrapper import layers_of
+from bn_tools import layers_of
 from runtime.errors import InputError
 from studies import results, sensitivity, statistics, write_up
 from studies.catalogue import STUDIES
