@@ -14,7 +14,7 @@ import tensorflow.compat.v1 as tf
 
 import optimization
 from augmentation import AUGMENTATIONS
-from bn_wrapper import Layer, fold_batch_norm, layers_of
+from bn_tools import Layer, fold_batch_norm, layers_of
 from networks import ALONE, NETWORKS, InTraining, Layers, Network, Replica
 
 # Maps the values of variables, by name, to the values of others.

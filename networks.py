@@ -100,7 +100,7 @@ class Layers:
                 inputs,
                 self._phase_train,
                 self._network.bn_decay,
-                self._network.bn_epsilon,
+                epsilon=self._network.bn_epsilon,
                 updates_collections=self._training.replica.updates_collection,
                 cross_replica=self._training.replica.gather,
             )

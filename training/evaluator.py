@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 import numpy as np
 import tensorflow.compat.v1 as tf
 
-from bn_wrapper import population_moments, population_statistics
+from bn_tools import population_moments, population_statistics
 from console.errors import InputError
 from console.files import writing
 from console.progress import Progress, note
