@@ -9,6 +9,9 @@ python evaluate.py --tta=8                                    each image and 8 d
 python evaluate.py --projector                                the digits in TensorBoard's Projector
 """
 
+from console import first  # noqa: F401, for what it does when it is imported
+
+# isort: split
 import functools
 import pathlib
 from typing import TYPE_CHECKING

@@ -7,6 +7,9 @@ python evaluate.py                              the checkpoint, in a separate in
 tensorboard --logdir=summaries                  the curves
 """
 
+from console import first  # noqa: F401, for what it does when it is imported
+
+# isort: split
 import pathlib
 import sys
 
@@ -97,16 +100,14 @@ def train(
     graph = model.training_graph(network, model.recipe_of(run.flags), worker.replica)
     plan = Plan.of_flags(run.flags, has_validation=len(dataset.validation.labels) > 0)
     keeper = CheckpointKeeper(run, worker.count)
-    with (
-        Evaluator(model.inference_graph(network)) as evaluator,
-        ProgressBar(run.name) as progress,
-        Board(summary_dir, run, evaluator, dataset.validation) as board,
-    ):
+    with Evaluator(model.inference_graph(network)) as evaluator, ProgressBar(run.name) as progress:
+        board = Board(summary_dir, run, evaluator, dataset.validation)
         worker.news_from_chief(rollbacks=len(run.rollbacks))
         # Who evaluates comes last, since the others are told of what it finds, from the start on.
         observers = [progress, board, Evaluation(evaluator, keeper, dataset)]
         training = Training(graph, batches.taking(worker.part), plan, keeper, worker, observers)
-        training.run(StopRequest())
+        with board:
+            training.run(StopRequest())
 
 
 if __name__ == "__main__":

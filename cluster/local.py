@@ -22,6 +22,7 @@ from types import FrameType
 from cluster import layout
 from console import processor
 from console.errors import InputError
+from console.interruption import SIGNALS
 
 CLONE_NEWUSER, CLONE_NEWNET = 0x10000000, 0x40000000
 SIOCGIFFLAGS, SIOCSIFFLAGS, IFF_UP = 0x8913, 0x8914, 1
@@ -129,8 +130,7 @@ def _passing_signals_on(pass_on: Callable[[int], None]) -> Iterator[None]:
     def handle(number: int, frame: FrameType | None) -> None:
         pass_on(number)
 
-    stopping = (signal.SIGINT, signal.SIGTERM)
-    former = {number: signal.signal(number, handle) for number in stopping}
+    former = {number: signal.signal(number, handle) for number in SIGNALS}
     try:
         yield
     finally:

@@ -13,7 +13,7 @@ from typing import NoReturn
 from absl import app
 from absl import flags as absl_flags
 
-from console import processor
+from console import interruption, processor, streams
 from console.errors import CommandError, InputError
 from console.progress import note
 
@@ -25,11 +25,13 @@ def run(main: Callable[[], None], sections: Mapping[str, Sequence[str]] | None =
 
     `--help` prints the docstring of the program, and its flags in these sections.
 
-    Exit codes: 0 success, 1 failure while running, 2 invalid input, 130 Ctrl-C, 143 SIGTERM. An
-    error that the user can do something about is reported in one line on standard error.
+    Exit codes: 0 success, 1 failure while running, 2 invalid input, 130 Ctrl-C, 143 SIGTERM, 129
+    SIGHUP. An error that the user can do something about is reported in one line on standard error.
     """
+    streams.make_forgiving()
 
     def checked_main(_: list[str]) -> None:
+        interruption.raise_keyboard_interrupt()
         try:
             processor.use_onednn()
             main()
