@@ -11,7 +11,8 @@ For the layers of `bn_wrapper.py` and `bn_compat.py`, and graphs imported from f
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, NamedTuple
+from collections.abc import Callable, Iterable, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import tensorflow.compat.v1 as tf
 
@@ -19,6 +20,9 @@ if TYPE_CHECKING or not __package__:
     import bn_wrapper
 else:  # The files were copied into a package.
     from . import bn_wrapper
+
+if TYPE_CHECKING:
+    Array = Any  # a tensor or a numpy array
 
 __all__ = [
     "Layer",
@@ -40,7 +44,7 @@ class Layer(NamedTuple):
     epsilon: float | None  # None if it was a tensor
 
 
-def layers_of(graph):
+def layers_of(graph: tf.Graph) -> list[Layer]:
     """Returns a list of `Layer`, one for each call of a batch norm, in the order they were built.
 
     This includes graphs imported by `tf.train.import_meta_graph`, but not calls inside loops,
@@ -70,7 +74,12 @@ def layers_of(graph):
     return layers
 
 
-def population_statistics(session, layers, feeds, moments=None):
+def population_statistics(
+    session: tf.Session,
+    layers: Sequence[Layer | tuple],
+    feeds: Callable[[], Iterable[dict]],
+    moments: list | None = None,
+) -> None:
     """Computes the exact statistics of a whole data set for fixed weights.
 
     An alternative to the moving averages (the paper's Algorithm 2): afterwards `pop_mean` is the
@@ -97,7 +106,7 @@ def population_statistics(session, layers, feeds, moments=None):
         ValueError: a layer gets fewer than two values per channel, or its channel dimension is
             unknown.
     """
-    layers = [_as_layer(layer) for layer in layers]
+    known = [_as_layer(layer) for layer in layers]
     if hasattr(session, "raw_session"):
         session = session.raw_session()
     if moments is None:
@@ -106,9 +115,9 @@ def population_statistics(session, layers, feeds, moments=None):
                 "the graph is finalized: call population_moments(layers) before the session is "
                 "made, and pass the result as moments"
             )
-        moments = population_moments(layers)
+        moments = population_moments(known)
     with session.graph.as_default():
-        for layer, of_layer in zip(layers, moments):
+        for layer, of_layer in zip(known, moments):
             count, mean, squares = 0, 0.0, 0.0
             for feed in feeds():
                 (batch_mean, batch_var), batch_count = session.run(of_layer, feed)
@@ -125,7 +134,7 @@ def population_statistics(session, layers, feeds, moments=None):
             _load_population(layer, mean, squares / (count - 1), session)
 
 
-def population_moments(layers):
+def population_moments(layers: Sequence[Layer | tuple]) -> list:
     """Adds the ops that `population_statistics` runs to the layers' graph; returns them."""
     moments = []
     for layer in map(_as_layer, layers):
@@ -137,7 +146,7 @@ def population_moments(layers):
     return moments
 
 
-def _as_layer(layer):
+def _as_layer(layer: Layer | tuple) -> Layer:
     """Returns a `Layer`, given one or a tuple (inputs, pop_mean, pop_var)."""
     if isinstance(layer, Layer):
         return layer
@@ -155,7 +164,7 @@ def _as_layer(layer):
     return Layer(inputs, None, bn_wrapper.Variables(**fields), [inputs.shape.ndims - 1], None)
 
 
-def _load_population(layer, mean, var, session):
+def _load_population(layer: Layer, mean: Any, var: Any, session: tf.Session) -> None:
     """Loads statistics into a layer, where they count as data."""
     variables = layer.variables
     values = {"pop_mean": mean, "pop_var": var, "pop_weight": 1.0}
@@ -170,8 +179,15 @@ def _load_population(layer, mean, var, session):
 
 
 def fold_batch_norm(
-    weights, scale, beta, pop_mean, pop_var, epsilon, bias=None, layer="convolution"
-):
+    weights: Array,
+    scale: Array | None,
+    beta: Array | None,
+    pop_mean: Array,
+    pop_var: Array,
+    epsilon: float,
+    bias: Array | None = None,
+    layer: str = "convolution",
+) -> tuple[Array, Array]:
     """Folds an inference batch norm into the linear layer before it.
 
     Population statistics are constants, so batch norm in inference is an affine function of each
@@ -233,7 +249,9 @@ _OUTPUT_CHANNELS = {
 }
 
 
-def inference_graph_def(graph, phase_train, outputs):
+def inference_graph_def(
+    graph: tf.Graph, phase_train: tf.Tensor, outputs: list[tf.Tensor]
+) -> tf.GraphDef:
     """Returns the GraphDef of a graph whose phase is a placeholder, without the training branch.
 
     Such a graph can't be frozen as it is, since the branch that updates `pop_mean` and `pop_var`
