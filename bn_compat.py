@@ -264,6 +264,9 @@ def batch_normalization(
 
     Returns:
         A tensor like `inputs`. The update ops are in `tf.GraphKeys.UPDATE_OPS`.
+
+    Raises:
+        ValueError, TypeError, RuntimeError: as in `BatchNormalization`.
     """
     inputs = tf.convert_to_tensor(inputs)
     bn_wrapper.check_inputs(inputs, axis)
@@ -705,7 +708,7 @@ class _AverageOfDeviations(bn_wrapper.MovingAverage):
 
 
 def _name_and_record(name, inputs, outputs, variables, axis, epsilon):
-    """Gives the outputs the original's name, and records the call for `bn_wrapper.layers_of`."""
+    """Gives the outputs the original's name, and records the call for `bn_tools.layers_of`."""
     outputs = _with_name(name, outputs)
     bn_wrapper.record_layer(inputs, outputs, variables, axis, epsilon)
     return outputs
@@ -883,6 +886,12 @@ def conv2d(
         variables_collections: list of collections for the variables, or dict of lists by name.
         outputs_collections: collections for the output.
         trainable: False freezes `weights` and `biases`, but not the variables of `normalizer_fn`.
+
+    Returns:
+        A tensor like `inputs`, with `num_outputs` channels; height and width depend on `padding`.
+
+    Raises:
+        ValueError: `data_format` is unknown, or the number of channels of `inputs` is.
     """
     if data_format not in (None, "NHWC", "NCHW"):
         raise ValueError("data_format has to be either NCHW or NHWC, not %r" % (data_format,))
@@ -944,6 +953,12 @@ def fully_connected(
         reuse, scope: of the variable scope, by default a unique one starting with
             `fully_connected`.
         The others are as in `conv2d`.
+
+    Returns:
+        A tensor [batch, ..., num_outputs].
+
+    Raises:
+        ValueError: the number of channels of `inputs` is unknown.
     """
     inputs = tf.convert_to_tensor(inputs)
     bn_wrapper.check_inputs(inputs, -1)

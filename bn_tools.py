@@ -38,14 +38,14 @@ class Layer(NamedTuple):
     """One call of a layer, as found by `layers_of`."""
 
     inputs: tf.Tensor
-    outputs: tf.Tensor
+    outputs: tf.Tensor | None  # None if only the inputs are known
     variables: bn_wrapper.Variables
     axis: list[int]  # the channel dimensions, non-negative
     epsilon: float | None  # None if it was a tensor
 
 
 def layers_of(graph: tf.Graph) -> list[Layer]:
-    """Returns a list of `Layer`, one for each call of a batch norm, in the order they were built.
+    """Returns a list of `Layer`, one for each call of a batch norm, in the order of their building.
 
     This includes graphs imported by `tf.train.import_meta_graph`, but not calls inside loops,
     branches and functions, nor those in a subgraph exported with `export_scope`. The `variables` of
@@ -118,24 +118,20 @@ def population_statistics(
         moments = population_moments(known)
     with session.graph.as_default():
         for layer, of_layer in zip(known, moments):
-            count, mean, squares = 0, 0.0, 0.0
-            for feed in feeds():
-                (batch_mean, batch_var), batch_count = session.run(of_layer, feed)
-                batch_count = int(batch_count)  # The total may overflow an int32.
-                if not batch_count:
-                    continue
-                # Chan et al. (1979): merges sums of squared deviations without cancellation.
-                delta, total = batch_mean - mean, count + batch_count
-                mean = mean + delta * batch_count / total
-                squares = squares + batch_count * (batch_var + delta**2 * count / total)
-                count = total
-            if count < 2:
-                raise ValueError("a variance needs two values a channel or more, found %d" % count)
-            _load_population(layer, mean, squares / (count - 1), session)
+            mean, var = _merged(session.run(of_layer, feed) for feed in feeds())
+            _load_population(layer, mean, var, session)
 
 
 def population_moments(layers: Sequence[Layer | tuple]) -> list:
-    """Adds the ops that `population_statistics` runs to the layers' graph; returns them."""
+    """Adds the ops that `population_statistics` runs to the layers' graph.
+
+    Returns:
+        A list with, for each layer, a pair of tensors, the float64 mean and biased variance of its
+        inputs, and a third, int32 scalar: how many values each of them describes.
+
+    Raises:
+        ValueError: the channel dimension of a layer is unknown.
+    """
     moments = []
     for layer in map(_as_layer, layers):
         inputs = layer.inputs
@@ -164,6 +160,23 @@ def _as_layer(layer: Layer | tuple) -> Layer:
     return Layer(inputs, None, bn_wrapper.Variables(**fields), [inputs.shape.ndims - 1], None)
 
 
+def _merged(moments_of_batches: Iterable[tuple]) -> tuple[Any, Any]:
+    """Returns the mean and the unbiased variance of all batches, given each one's moments."""
+    count, mean, squares = 0, 0.0, 0.0
+    for (batch_mean, batch_var), batch_count in moments_of_batches:
+        batch_count = int(batch_count)  # The total may overflow an int32.
+        if not batch_count:
+            continue
+        # Chan et al. (1979): merges sums of squared deviations without cancellation.
+        delta, total = batch_mean - mean, count + batch_count
+        mean = mean + delta * batch_count / total
+        squares = squares + batch_count * (batch_var + delta**2 * count / total)
+        count = total
+    if count < 2:
+        raise ValueError("a variance needs two values a channel or more, found %d" % count)
+    return mean, squares / (count - 1)
+
+
 def _load_population(layer: Layer, mean: Any, var: Any, session: tf.Session) -> None:
     """Loads statistics into a layer, where they count as data."""
     variables = layer.variables
@@ -176,6 +189,16 @@ def _load_population(layer: Layer, mean: Any, var: Any, session: tf.Session) -> 
             dtype = variable.dtype.base_dtype.as_numpy_dtype
             shape = variable.shape.as_list()
             variable.load((value + dtype(0)).astype(dtype).reshape(shape), session)
+
+
+# The layers that `fold_batch_norm` folds into, and the output-channel dimensions of their weights.
+_OUTPUT_CHANNELS = {
+    "dense": [-1],
+    "convolution": [-1],
+    "separable_convolution": [-1],
+    "transposed_convolution": [-2],
+    "depthwise_convolution": [-2, -1],
+}
 
 
 def fold_batch_norm(
@@ -237,16 +260,6 @@ def fold_batch_norm(
     offset = offset * factor
     reshape = tf.reshape if tf.is_tensor(factor) else lambda array, to: array.reshape(to)
     return weights * reshape(factor, sizes), offset if beta is None else offset + beta
-
-
-# The layers that `fold_batch_norm` folds into, and the output-channel dimensions of their weights.
-_OUTPUT_CHANNELS = {
-    "dense": [-1],
-    "convolution": [-1],
-    "separable_convolution": [-1],
-    "transposed_convolution": [-2],
-    "depthwise_convolution": [-2, -1],
-}
 
 
 def inference_graph_def(

@@ -1225,7 +1225,11 @@ def record_layer(
     axis: int | Sequence[int],
     epsilon: float | tf.Tensor,
 ) -> None:
-    """Records a call of a layer in the graph, for `layers_of`."""
+    """Records a call of a layer in the graph, where `bn_tools.layers_of` finds it.
+
+    As a string in JSON: TensorFlow exports strings, and prefixes them with the scope's name when it
+    imports them into a scope.
+    """
     with tf.init_scope():
         is_outermost = not tf.executing_eagerly() and inputs.graph is tf.get_default_graph()
     if not is_outermost or inputs.graph._get_control_flow_context() is not None:
