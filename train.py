@@ -69,9 +69,11 @@ def main() -> None:
         print(f"validation accuracy {run.validation_accuracy:.4f} at step {run.evaluated_step}")
     assert run.result is not None, "it is finished"
     outcomes.announce(run.result, FLAGS.json, [run])
+    note(f"to see the curves: {commands.tensorboard(FLAGS.summary_dir)}")
     is_default = FLAGS["checkpoint_dir"].using_default_value
     where = [] if is_default else [f"--checkpoint_dir={FLAGS.checkpoint_dir}"]
-    commands.note_next(name, FLAGS.summary_dir, *where)
+    if not run.missing():
+        note(f"to evaluate again: {commands.line('evaluate.py', f'--run={name}', *where)}")
 
 
 def train(

@@ -15,7 +15,6 @@ from absl import flags as absl_flags
 
 from console import interruption, processor, streams
 from console.errors import CommandError, InputError
-from console.progress import note
 
 PROJECT = pathlib.Path(__file__).resolve().parents[1]
 
@@ -109,12 +108,6 @@ def _from_here(path: pathlib.Path) -> str:
 def tensorboard(logdir: str | pathlib.Path) -> str:
     """Returns the shell command that shows the curves in a folder."""
     return line("-m", "tensorboard.main", f"--logdir={logdir}")
-
-
-def note_next(run: str, summary_dir: str, *where: str) -> None:
-    """Writes what to type after a training; `where` are the flags with which to find the run."""
-    note(f"to see the curves: {tensorboard(summary_dir)}")
-    note(f"to evaluate again: {line('evaluate.py', f'--run={run}', *where)}")
 
 
 def fail(message: str, exit_code: int) -> NoReturn:

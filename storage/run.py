@@ -90,6 +90,10 @@ class Run(records.Record):
         chosen = [checkpoint for checkpoint in recorded if checkpoint.kind in kinds]
         return sorted(chosen, key=lambda found: (-found.step, kinds.index(found.kind)))
 
+    def missing(self) -> list[str]:
+        """Returns the names of recorded checkpoints whose files are gone."""
+        return [name for name in self.checkpoints if not Checkpoint.at(self.folder / name).exists()]
+
     def problem(self, checkpoint: Checkpoint) -> str | None:
         """Returns what is wrong with one of the run's checkpoints, or None if nothing is."""
         if checkpoint.name not in self.checkpoints:
