@@ -15,7 +15,7 @@ import sys
 
 import flags
 from cluster import joining, local
-from console import commands, processor
+from console import commands
 from console.importing import import_tensorflow
 from console.interruption import StopRequest
 from console.progress import note
@@ -23,7 +23,7 @@ from mnist.batches import Batches
 from mnist.datasets import Dataset, load
 from storage import lock, opening
 from storage.run import Run
-from training import outcomes
+from training import advice, outcomes
 from training.worker import Verdict, Worker
 
 FLAGS = flags.FLAGS
@@ -80,11 +80,7 @@ def train(
     run: Run, dataset: Dataset, batches: Batches, worker: Worker, summary_dir: pathlib.Path
 ) -> None:
     """Trains a run to its end, and records what it reaches on the test images."""
-    note(
-        f"{run.name}: training on {dataset.name}, {len(dataset.train.labels)} images, "
-        f"{run.flags['train_steps']} steps of {run.flags['batch_size']}"
-    )
-    processor.note_precision(run.flags["precision"], run.flags["model"])
+    advice.note_before(run, dataset, worker)
     # Not at the top of the file: it takes seconds, and wrong input should be reported at once.
     import_tensorflow()
     import model

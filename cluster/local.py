@@ -23,6 +23,7 @@ from cluster import layout
 from console import processor
 from console.errors import InputError
 from console.interruption import SIGNALS
+from console.progress import note
 
 CLONE_NEWUSER, CLONE_NEWNET = 0x10000000, 0x40000000
 SIOCGIFFLAGS, SIOCSIFFLAGS, IFF_UP = 0x8913, 0x8914, 1
@@ -38,6 +39,12 @@ def train(workers: int) -> int:
     """
     if layout.is_given():
         raise InputError("--workers: expected no TF_CONFIG and no Slurm step, which say it, too")
+    cores = processor.cores()
+    if workers > cores:
+        note(
+            f"warning: {workers} workers share {cores} cores, and wait for each other: "
+            f"--workers={cores} is the most that can be faster here"
+        )
     # Only a process without threads may enter a user namespace, and numpy has some.
     launcher = os.fork()
     if launcher == 0:
