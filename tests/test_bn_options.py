@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bn_wrapper import batch_norm_wrapper, fold_batch_norm, population_statistics
-from tests.test_bn_wrapper import batch_of, moments, normalized, variable
+from tests.layers import batch_of, moments, normalized, variable
 
 
 def run_once(values, fetch_gradients=True, **options):
