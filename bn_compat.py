@@ -16,19 +16,29 @@ import importlib
 import importlib.machinery
 import importlib.util
 import operator
-import os
 import sys
-import tokenize
 import types
-from typing import Any
+from typing import TYPE_CHECKING
 
 import tensorflow.compat.v1 as tf
 from tensorflow.python.keras import constraints, initializers, regularizers
 from tensorflow.python.layers import base
 
-# Relative if the two files were copied into a package.
-_NAME = ".bn_wrapper" if __package__ else "bn_wrapper"
-bn_wrapper: Any = importlib.import_module(_NAME, __package__)
+if TYPE_CHECKING or not __package__:
+    import bn_wrapper
+else:  # The files were copied into a package.
+    from . import bn_wrapper
+
+__all__ = [
+    "BatchNormalization",
+    "batch_norm",
+    "batch_normalization",
+    "conv2d",
+    "convolution2d",
+    "fully_connected",
+    "install",
+    "uninstall",
+]
 
 _TF1_NAMES = {
     "scale": "gamma",
@@ -1030,7 +1040,7 @@ def _add_debiasing_to_model_variables(moving_mean):
             tf.add_to_collection(tf.GraphKeys.MODEL_VARIABLES, variable)
 
 
-# ---- Unedited old programs: `install` and `python -m bn_compat` ----
+# ---- The places where old programs look: `install` ----
 
 # Where slim has contrib's modules: paths below `tensorflow.contrib`, and slim's modules. Submodules
 # correspond likewise, such as `slim.python.slim.nets.resnet_v1` to `tf_slim.nets.resnet_v1`.
@@ -1053,11 +1063,11 @@ _report = []  # type: list
 _undo = []  # type: list
 
 
-class _Overlay(types.ModuleType):
+class Overlay(types.ModuleType):
     """A module with some names of its own that looks up the others in the modules it overlays."""
 
     def __init__(self, name, *below, **own):
-        super(_Overlay, self).__init__(name)
+        super(Overlay, self).__init__(name)
         self._below = below
         self.__path__ = []
         self.__spec__ = importlib.machinery.ModuleSpec(name, None, is_package=True)
@@ -1074,7 +1084,7 @@ class _Overlay(types.ModuleType):
         )
 
     def __dir__(self):
-        return sorted(set(super(_Overlay, self).__dir__()).union(*map(dir, self._below)))
+        return sorted(set(super(Overlay, self).__dir__()).union(*map(dir, self._below)))
 
 
 def install(everything=False, verbosity=0):
@@ -1124,7 +1134,7 @@ def _install_layers(everything):
         _report.append("tf.layers: left alone, it works")
     else:
         others = tf.layers if works else importlib.import_module("tensorflow.python.layers.layers")
-        layers = _Overlay(
+        layers = Overlay(
             "tensorflow.layers",
             others,
             batch_normalization=batch_normalization,
@@ -1140,7 +1150,7 @@ def _install_layers(everything):
     path = "tensorflow.python.layers.normalization"
     if everything or not _has(importlib.import_module(path), "BatchNormalization"):
         # With Keras 3 the layer is gone; with the legacy Keras it is looked for in the wrong place.
-        normalization = _Overlay(
+        normalization = Overlay(
             path,
             batch_norm=layers.batch_normalization,
             batch_normalization=layers.batch_normalization,
@@ -1187,8 +1197,8 @@ def _install_contrib(everything):
 
 
 def _contrib_of_ours():
-    contrib = _Overlay("tensorflow.contrib")
-    ours = _Overlay(
+    contrib = Overlay("tensorflow.contrib")
+    ours = Overlay(
         "bn_compat (no tf_slim is installed)",
         batch_norm=batch_norm,
         conv2d=conv2d,
@@ -1211,7 +1221,7 @@ def _contrib_of_slim():
         for name, module in sorted(sys.modules.items())
         if name.split(".")[0] == "tf_slim" and module is not None
     }
-    contrib = _Overlay("tensorflow.contrib")
+    contrib = Overlay("tensorflow.contrib")
     for path, of_path in _IN_SLIM:
         for name, module in of_slim.items():
             if name == of_path or name.startswith(of_path + "."):
@@ -1230,8 +1240,8 @@ def _replace_everywhere(original, ours):
 def _put_below(overlay, path, module):
     """Adds `module` to the overlay at this path below `overlay`; creates overlays on the way."""
     for part in path.split("."):
-        if not isinstance(vars(overlay).get(part), _Overlay):
-            setattr(overlay, part, _Overlay("%s.%s" % (overlay.__name__, part)))
+        if not isinstance(vars(overlay).get(part), Overlay):
+            setattr(overlay, part, Overlay("%s.%s" % (overlay.__name__, part)))
         overlay = vars(overlay)[part]
     overlay._below += (module,)
 
@@ -1241,7 +1251,7 @@ def _register(paths, overlay):
     for path in paths:
         _set_module(path, overlay)
     for name, below in sorted(vars(overlay).items()):
-        if isinstance(below, _Overlay):
+        if isinstance(below, Overlay):
             _register(["%s.%s" % (path, name) for path in paths], below)
             # If a module and a function share a name, such as `arg_scope`, the attribute is the
             # function, and `import` still finds the module.
@@ -1274,52 +1284,6 @@ def _set_module(name, module):
     sys.modules[name] = module
 
 
-def main():
-    """Runs an old program unedited, on a TensorFlow that has what the program looks for."""
-    arguments = sys.argv[1:]
-    verbosity = 0
-    while arguments and arguments[0] in ("-v", "--verbosity=1"):
-        verbosity = 1
-        del arguments[0]
-    if not arguments or arguments[0].startswith("-"):
-        _refuse("usage: python -m bn_compat [-v] old_program.py [ARGUMENTS OF THE PROGRAM]")
-    program = arguments[0]
-    try:
-        with tokenize.open(program) as file:
-            source = file.read()
-    except (OSError, SyntaxError, UnicodeDecodeError) as error:
-        _refuse("bn_compat: can't read the program %s: %s" % (program, error))
-    tf.disable_v2_behavior()
-    install(verbosity=verbosity)
-    tensorflow = sys.modules["tensorflow"]
-    if not tf.version.VERSION.startswith("1."):
-        stand_in = _Overlay("tensorflow", tf, tensorflow, compat=tensorflow.compat)
-        for name in ("__path__", "__spec__", "__file__"):
-            setattr(stand_in, name, getattr(tensorflow, name))
-        sys.modules["tensorflow"] = stand_in
-    sys.argv = arguments
-    if not getattr(sys.flags, "safe_path", False):
-        sys.path[0] = os.path.dirname(os.path.abspath(program))
-    main_module = types.ModuleType("__main__")
-    main_module.__file__ = program
-    sys.modules["__main__"] = main_module
-    sys.excepthook = functools.partial(_print_from_program, program, sys.excepthook)
-    exec(compile(source, program, "exec", dont_inherit=True), vars(main_module))
-
-
-def _refuse(message):
-    print(message, file=sys.stderr)
-    sys.exit(2)
-
-
-def _print_from_program(program, hook, kind, error, traceback):
-    """Prints an error as if raised by the program alone, without the frames that called it."""
-    first = traceback
-    while first is not None and first.tb_frame.f_code.co_filename != program:
-        first = first.tb_next
-    hook(kind, error.with_traceback(first), first)
-
-
 if __name__ == "__main__":
-    # The program may import the module, so run that, not this second copy of it.
-    importlib.import_module(__package__ + ".bn_compat" if __package__ else "bn_compat").main()
+    # By its name, and so bn_compat too: the program may import that, and must get the same one.
+    importlib.import_module("%s.bn_launcher" % __package__ if __package__ else "bn_launcher").main()

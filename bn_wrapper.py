@@ -1,41 +1,92 @@
 """Batch normalization for TF1-style graphs: this project's only implementation.
 
 Depends only on TensorFlow and runs unchanged on TF 1.15 (Python 3.7) and on current TensorFlow
-through ``tf.compat.v1``, so you can copy this file into a TF1 code base. `bn_compat.py` provides
-TF1's own batch-norm functions and layers on top of it.
+through ``tf.compat.v1``, so you can copy this file into a TF1 code base. Copy beside it what you
+need besides: `bn_tools.py` for after training (exact statistics, folding, freezing), `bn_compat.py`
+for TF1's own batch-norm functions and layers, `bn_launcher.py` to run an old program unedited.
+
+It reads from the top: the layer, its statistics and the formula, the average; then the options,
+the kernel, the gradient, the variables, and the checks.
 
     Ioffe & Szegedy (2015), Batch Normalization, https://arxiv.org/abs/1502.03167
     Ioffe (2017), Batch Renormalization, https://arxiv.org/abs/1702.03275
     Hoffer et al. (2017), Train longer, generalize better (ghost batches), arXiv 1705.08741
 """
 
+from __future__ import annotations
+
 import collections
 import contextlib
 import functools
 import json
 import numbers
+from collections.abc import Callable
+from typing import NamedTuple
 
 import tensorflow.compat.v1 as tf
 
 __version__ = "1.0.0"
 
+# What to call. The other names without an underscore are for the files that are copied beside this
+# one, and may change with it.
+__all__ = ["MovingAverage", "Variables", "batch_norm_wrapper"]
+
 RENORM_CLIPPING = ("rmin", "rmax", "dmax")
 
-# A layer's variables; all but `pop_mean` and `pop_var` may be None. `pop_weight` is a scalar, the
-# others have one value per channel. Only layers from `bn_compat.py` have `pop_stddev`.
-Variables = collections.namedtuple(
-    "Variables", "scale beta pop_mean pop_var pop_weight pop_stddev renorm_mean renorm_stddev"
-)
+# The collection in which a graph records its layers, see `record_layer`.
+LAYERS = "batch_norm_layers"
 
-# One call of a layer, as found by `layers_of`: two tensors, `Variables`, a list of non-negative
-# dimensions, and epsilon, or None if it was a tensor.
-Layer = collections.namedtuple("Layer", "inputs outputs variables axis epsilon")
+
+class Variables(NamedTuple):
+    """A layer's variables, of shape [channels] each if not said otherwise; None if it has not."""
+
+    scale: tf.Variable | None
+    beta: tf.Variable | None
+    pop_mean: tf.Variable
+    pop_var: tf.Variable
+    pop_weight: tf.Variable | None  # scalar: how much of `pop_mean` and `pop_var` is data
+    pop_stddev: tf.Variable | None  # only layers of `bn_compat.py` have it
+    renorm_mean: tf.Variable | None
+    renorm_stddev: tf.Variable | None
+
+
+class Normalized(NamedTuple):
+    """The result of normalizing."""
+
+    outputs: tf.Tensor  # like the inputs
+    mean: tf.Tensor  # for the moving averages, with the shape of `pop_mean`
+    var: tf.Tensor  # likewise
+    count: tf.Tensor  # float scalar: the number of values behind each of them
+
+
+class _Options(NamedTuple):
+    """The checked options of a call."""
+
+    axes: list[int]  # the channel dimensions, non-negative
+    sizes: list[int]  # of all dimensions, with 1 for those without channels
+    dtype: tf.DType  # to compute in
+    epsilon: float | tf.Tensor
+    is_fused: bool
+    unbiased: bool
+    batch_weights: tf.Tensor | None
+    may_be_empty: bool
+    virtual_batch_size: int | None
+    renorm_clipping: dict[str, float | tf.Tensor] | None
+    renorm_decay: float | tf.Tensor
+    adjustment: Callable | None
+    cross_replica: Callable | None
+    moments: Callable | None
+    has_closed_gradient: bool
+
+
+# ---- The layer ----
 
 
 def batch_norm_wrapper(
     inputs,
     phase_train=None,
     decay=0.99,
+    *,
     epsilon=1e-5,
     axis=-1,
     center=True,
@@ -214,6 +265,9 @@ def normalize(inputs, phase_train, variables, moving_averages, epsilon, axis=-1,
     ]
 
 
+# ---- The batch's statistics, and the formula ----
+
+
 def _by_moments(inputs, population, variables, options):
     """Normalizes with the batch's moments: Algorithm 1 of the paper. Returns `Normalized`."""
     values, kept = tf.cast(inputs, options.dtype), options.axes
@@ -266,6 +320,26 @@ def _batch_moments(values, reduced, options):
     centred = values - origin
     mean, var = tf.nn.moments(centred, reduced, keepdims=True)
     return centred, origin, mean, var, count
+
+
+def _by_population(inputs, population, variables, options):
+    """Normalizes with the population statistics: Algorithm 2. Returns `Normalized`."""
+    mean, var = population["pop_mean"], population["pop_var"]
+    nothing = tf.zeros([], options.dtype)
+    if options.is_fused:
+        outputs, _, _ = _fused_batch_norm(inputs, variables, options, mean, var)
+        return Normalized(outputs, mean, var, count=nothing)
+    mean_along, var_along, scale, beta = [
+        None if parameter is None else tf.reshape(parameter, options.sizes)
+        for parameter in (mean, var, variables.scale, variables.beta)
+    ]
+    outputs = tf.nn.batch_normalization(
+        tf.cast(inputs, options.dtype), mean_along, var_along, beta, scale, options.epsilon
+    )
+    return Normalized(tf.cast(outputs, inputs.dtype), mean, var, count=nothing)
+
+
+# ---- The average ----
 
 
 class MovingAverage(tf.train.ExponentialMovingAverage):
@@ -334,21 +408,36 @@ class MovingAverage(tf.train.ExponentialMovingAverage):
             return tf.group(_assign(self.weight, new_weight))
 
 
-def _by_population(inputs, population, variables, options):
-    """Normalizes with the population statistics: Algorithm 2. Returns `Normalized`."""
-    mean, var = population["pop_mean"], population["pop_var"]
-    nothing = tf.zeros([], options.dtype)
-    if options.is_fused:
-        outputs, _, _ = _fused_batch_norm(inputs, variables, options, mean, var)
-        return Normalized(outputs, mean, var, count=nothing)
-    mean_along, var_along, scale, beta = [
-        None if parameter is None else tf.reshape(parameter, options.sizes)
-        for parameter in (mean, var, variables.scale, variables.beta)
-    ]
-    outputs = tf.nn.batch_normalization(
-        tf.cast(inputs, options.dtype), mean_along, var_along, beta, scale, options.epsilon
-    )
-    return Normalized(tf.cast(outputs, inputs.dtype), mean, var, count=nothing)
+def _weight_of_data(weight, averages):
+    """Returns how much of the averages is data before this batch, a float64 scalar."""
+    if weight is None:
+        return 1.0
+    value = tf.cast(weight.read_value(), tf.float64)
+    # Another worker may have added a batch since `_are_given` was computed.
+    are_given = tf.logical_and(_are_given(weight, averages), value <= 0.0)
+    return tf.where(are_given, tf.ones_like(value), value)
+
+
+def _are_given(weight, averages):
+    """Returns whether the averages, but not the weight, were set from outside and not learned.
+
+    Such averages, from a checkpoint or initializers, count as data. This is computed once per step,
+    outside loops and branches, before any call of the layer updates them.
+    """
+    graph, name = weight.graph, weight.op.name + "/are_given"
+    try:
+        return graph.get_tensor_by_name(name + ":0")
+    except KeyError:
+        pass
+    with graph.as_default(), tf.control_dependencies(None), tf.name_scope(None):
+        with tf.name_scope(name + "/"):
+            is_initial_mean = tf.equal(averages["pop_mean"].read_value(), 0.0)
+            is_initial_var = tf.equal(averages["pop_var"].read_value(), 1.0)
+            are_initial = tf.reduce_all(tf.logical_and(is_initial_mean, is_initial_var))
+            with tf.control_dependencies([are_initial]):
+                has_data = weight.read_value() > 0.0
+            are_known = tf.logical_or(has_data, are_initial)
+        return tf.logical_not(are_known, name=name)
 
 
 def _update(average, outputs, normalized, variables, options):
@@ -361,6 +450,462 @@ def _update(average, outputs, normalized, variables, options):
         updated = average.apply(statistics, normalized.count)
     with tf.control_dependencies([updated]), tf.name_scope("updated"):
         return list(_read(average.averages).values())
+
+
+def _unchanged(average, population):
+    return [population[name] for name in sorted(average.averages)]
+
+
+def _assign(variable, value):
+    return variable.assign(tf.cast(value, variable.dtype.base_dtype), read_value=False)
+
+
+def population_of(variables):
+    """Returns the averages of a layer that inference reads, by name."""
+    return {"pop_mean": variables.pop_mean, "pop_var": variables.pop_var}
+
+
+def _read(averages):
+    """Returns the values of variables by name, sorted by name."""
+    return collections.OrderedDict(
+        (name, variable.read_value()) for name, variable in sorted(averages.items())
+    )
+
+
+# ---- Options that change the statistics ----
+
+
+def _along_axes(parameter, options):
+    """Reshapes a parameter, or None, to the rank of the values, so that it broadcasts over them."""
+    sizes = list(options.sizes)
+    if options.virtual_batch_size is not None:
+        sizes.insert(1, 1)
+    return None if parameter is None else tf.reshape(parameter, sizes)
+
+
+def _count(values, mean):
+    """Returns how many values each element of `mean` averages, as a float scalar."""
+    # An empty batch split into ghost batches has no means.
+    return tf.cast(tf.size(values) // tf.maximum(tf.size(mean), 1), mean.dtype)
+
+
+def _in_ghost_batches(values, options):
+    """Splits the batch: example i goes to ghost batch i modulo their number, as in tf.layers."""
+    sizes = tf.concat([[options.virtual_batch_size, -1], tf.shape(values)[1:]], axis=0)
+    # If the batch turns out not to be divisible, TensorFlow's error names this op.
+    return tf.reshape(values, sizes, name="split_by_virtual_batch_size")
+
+
+def _or_of_population(origin, mean, var, count, population, options):
+    """Returns the batch's mean and variance, or the population's where no example counts."""
+    is_empty = count <= 0
+    pop_mean, pop_var = [_along_axes(population[name], options) for name in ("pop_mean", "pop_var")]
+    return tf.where_v2(is_empty, pop_mean - origin, mean), tf.where_v2(is_empty, pop_var, var)
+
+
+def _given_moments(values, reduced, options):
+    """Computes `_batch_moments` with the given function."""
+    keep_dims = options.virtual_batch_size is not None or len(options.axes) > 1
+    mean, var = [
+        moment if keep_dims else _along_axes(moment, options)
+        for moment in options.moments(values, reduced, keep_dims)
+    ]
+    return values, 0.0, mean, var, _count(values, mean)
+
+
+def _weighted_moments(values, reduced, batch_weights):
+    """Computes `_batch_moments` with a weight for each example.
+
+    An example of weight 0 has no effect, however large its values are. If all weights are 0, so is
+    the count, and the moments are meaningless.
+    """
+    found, expected = tf.shape(batch_weights), tf.shape(values)[:1]
+    # TensorFlow can't compare vectors of different lengths.
+    is_right = tf.equal(tf.size(found), 1) & tf.reduce_all(tf.equal(found[:1], expected))
+    message = ["batch_weights must be one for each example, of the shape", expected, "not", found]
+    with tf.control_dependencies([tf.Assert(is_right, message)]):
+        weights = tf.cast(batch_weights, values.dtype)
+        weights = tf.reshape(weights, [-1] + [1] * (values.shape.ndims - 1))
+    is_left_out = tf.equal(weights, 0)
+    of_batch = [0] if 0 in reduced else []
+    total = tf.reduce_sum(weights, of_batch, keepdims=True)
+    weights = tf.where_v2(total > 0, weights, tf.ones_like(weights))  # Avoids dividing by 0.
+
+    counted = tf.where_v2(is_left_out, tf.zeros_like(values), values)
+    origin, _ = tf.nn.weighted_moments(counted, reduced, weights, keepdims=True)
+    origin = tf.stop_gradient(origin)
+    centred = values - origin
+    counted = tf.where_v2(is_left_out, tf.zeros_like(centred), centred)
+    mean, var = tf.nn.weighted_moments(counted, reduced, weights, keepdims=True)
+    values_an_example = tf.size(values) // tf.size(mean)
+    if of_batch:
+        values_an_example //= tf.maximum(tf.size(weights), 1)
+    return centred, origin, mean, var, total * tf.cast(values_an_example, values.dtype)
+
+
+def _over_replicas(values, origin, mean, var, count, cross_replica):
+    """Merges the moments of all replicas (Chan, Golub & LeVeque 1979), and centres the values anew.
+
+    Each replica's moments are relative to its own origin. Their differences from one origin for all
+    are small, so no digits are lost far from zero; and every replica computes the same bits.
+
+    Args:
+        values: this replica's part of the batch.
+        origin, mean, var, count: see `_batch_moments`.
+        cross_replica: see `batch_norm_wrapper`.
+
+    Returns:
+        What `_batch_moments` does, but of the whole batch; `values` are still this replica's.
+    """
+    # A replica without examples has no mean; what it sends instead must be finite.
+    mean, var = [tf.where_v2(count > 0, moment, tf.zeros_like(moment)) for moment in (mean, var)]
+    moments = [tf.reshape(moment, [-1]) for moment in (origin, mean, var * count)]
+    received = cross_replica(tf.concat([tf.reshape(count, [1])] + moments, axis=0))
+    channels = tf.size(mean)
+    counts, origins, means, deviations = tf.split(received, [1, channels, channels, channels], 1)
+    total = tf.reduce_sum(counts)
+    some_count = tf.maximum(total, 1)
+
+    # The origin of a replica that has examples, and for all replicas the same one.
+    common = tf.gather(origins, tf.argmax(counts[:, 0]))
+    means += origins - common
+    overall = tf.reduce_sum(counts * means, 0) / some_count
+    between = tf.reduce_sum(counts * tf.math.squared_difference(means, overall), 0)
+    overall_var = (tf.reduce_sum(deviations, 0) + between) / some_count
+    common, overall, overall_var = [
+        tf.stop_gradient(tf.reshape(moment, tf.shape(mean)))
+        for moment in (common, overall, overall_var)
+    ]
+    for moment in (common, overall, overall_var):
+        moment.set_shape(mean.shape)
+    return values - common, common, overall, overall_var, tf.stop_gradient(total)
+
+
+def _seen_by_population(mean, var, count, options):
+    """Returns the mean and variance for the moving averages, averaged over ghost batches."""
+    if options.unbiased:
+        var = var * _bessel(count)
+    if options.virtual_batch_size is not None:
+        mean = tf.reduce_mean(mean, axis=1, keepdims=True)
+        var = tf.reduce_mean(var, axis=1, keepdims=True)
+    return mean, var
+
+
+def _bessel(count):
+    """Returns m / (m - 1), which removes the bias of a variance of m values; 1 for one or none."""
+    return tf.where_v2(count > 1, count / tf.maximum(count - 1, 1), tf.ones_like(count))
+
+
+# ---- Options that change the formula ----
+
+
+def _scale_and_beta(inputs, seen_mean, seen_var, variables, options):
+    """Returns the scale and offset to apply to the normalized values, either of which may be None.
+
+    They compose, in order of application: renorm's correction, `adjustment`, the variables.
+    """
+    scale, beta = [_along_axes(v, options) for v in (variables.scale, variables.beta)]
+    if options.adjustment is not None:
+        scale, beta = _compose(options.adjustment(tf.shape(inputs)), scale, beta)
+    if variables.renorm_mean is not None:
+        # Read after the batch, like the averages: an earlier call it depends on may update them.
+        with tf.control_dependencies([tf.identity(seen_mean), tf.identity(seen_var)]):
+            renorm_mean, renorm_stddev = [
+                _along_axes(v.read_value(), options)
+                for v in (variables.renorm_mean, variables.renorm_stddev)
+            ]
+        renorm_stddev = tf.maximum(renorm_stddev, options.epsilon**0.5)
+        correction = _renorm_correction(
+            tf.sqrt(seen_var + options.epsilon) / renorm_stddev,
+            (seen_mean - renorm_mean) / renorm_stddev,
+            options.renorm_clipping or {},
+        )
+        scale, beta = _compose(correction, scale, beta)
+    return scale, beta
+
+
+def _compose(first, then_scale, then_beta):
+    """Returns the scale and offset of one affine function applied after another."""
+    scale, beta = first
+    if then_scale is not None:
+        scale, beta = scale * then_scale, beta * then_scale
+    return scale, beta if then_beta is None else beta + then_beta
+
+
+def _renorm_correction(r, d, clipping):
+    """Clips Batch Renormalization's r and d, which the gradient treats as constants."""
+    if "rmin" in clipping:
+        r = tf.maximum(r, clipping["rmin"])
+    if "rmax" in clipping:
+        r = tf.minimum(r, clipping["rmax"])
+    if "dmax" in clipping:
+        d = tf.minimum(tf.maximum(d, -clipping["dmax"]), clipping["dmax"])
+    return tf.stop_gradient(r), tf.stop_gradient(d)
+
+
+def _update_renorm(outputs, normalized, variables, options):
+    """Adds the batch to the averages that renorm corrects with."""
+    averages = {"renorm_mean": variables.renorm_mean, "renorm_stddev": variables.renorm_stddev}
+    # The outputs are corrected with these averages as they were before the batch.
+    with tf.control_dependencies([outputs]):
+        stddev = tf.sqrt(normalized.var + options.epsilon)
+        statistics = {"renorm_mean": normalized.mean, "renorm_stddev": stddev}
+        return MovingAverage(options.renorm_decay, averages).apply(statistics, normalized.count)
+
+
+# ---- TensorFlow's fused kernel ----
+
+
+def _by_fused_kernel(inputs, _, variables, options):
+    """Normalizes like `_by_moments`, with TensorFlow's fused kernel."""
+    with tf.name_scope("normalize"):
+        outputs, mean, unbiased_var = _fused_batch_norm(inputs, variables, options)
+    with tf.name_scope("batch_statistics"):
+        count = _count(inputs, mean)
+        var = unbiased_var if options.unbiased else unbiased_var / _bessel(count)
+    return Normalized(outputs, mean, var, count)
+
+
+def _fused_batch_norm(inputs, variables, options, pop_mean=None, pop_var=None):
+    """Returns outputs, mean and UNBIASED variance as TensorFlow's kernel computes them.
+
+    Population statistics, if given, are used to normalize; the returned ones are then meaningless.
+    """
+    (axis,) = options.axes
+    rank, channels = inputs.shape.ndims, inputs.shape.as_list()[axis]
+    others = [i for i in range(rank) if i != axis]
+    # The kernel supports rank 4 with channels last (and NCHW, but not on every processor).
+    last = inputs if axis == rank - 1 else tf.transpose(inputs, others + [axis])
+    images = last if rank == 4 else tf.reshape(last, [-1, 1, 1, channels])
+    # Not `tf.nn.fused_batch_norm`, which silently raises an epsilon below 1.001e-5.
+    kernel = tf.raw_ops.FusedBatchNormV3(
+        x=images,
+        scale=tf.ones([channels]) if variables.scale is None else variables.scale,
+        offset=tf.zeros([channels]) if variables.beta is None else variables.beta,
+        mean=tf.zeros([0]) if pop_mean is None else pop_mean,
+        variance=tf.zeros([0]) if pop_var is None else pop_var,
+        epsilon=options.epsilon,
+        is_training=pop_mean is None,
+    )
+    outputs = kernel[0] if rank == 4 else tf.reshape(kernel[0], tf.shape(last))
+    if axis != rank - 1:
+        outputs = tf.transpose(
+            outputs, [others.index(i) if i != axis else rank - 1 for i in range(rank)]
+        )
+    return outputs, kernel[1], kernel[2]
+
+
+def has_fused_kernel(dtype=tf.float32):
+    """Returns whether inputs of this dtype get TensorFlow's own fused kernel in this context.
+
+    XLA compiles another, whose variance is a difference of squares and negative far from zero.
+    """
+    if _is_for_xla(tf.get_default_graph()):
+        return False
+    if dtype == tf.bfloat16:
+        # Earlier versions support it only with oneDNN, but register it without oneDNN, too.
+        return tuple(map(int, tf.version.VERSION.split(".")[:2])) >= (2, 13)
+    return dtype in (tf.float32, tf.float16)
+
+
+def _is_for_xla(graph):
+    """Returns whether ops are being built in `tf.xla.experimental.compile` or `jit_scope`."""
+    while graph is not None:
+        scope = graph._attr_scope_map.get("_XlaCompile")
+        context = graph._get_control_flow_context()
+        while context is not None and not context.IsXLAContext():
+            context = context.outer_context
+        if context is not None or callable(scope) or (scope is not None and scope.b):
+            return True
+        graph = getattr(graph, "outer_graph", None)
+    return False
+
+
+def _takes_fused_kernel(fused, is_cheap, obstacles):
+    """Resolves `fused`: None uses the kernel if there is no obstacle and no copy is needed."""
+    in_the_way = [name for name, is_there in obstacles.items() if is_there]
+    if fused and in_the_way:
+        raise ValueError("fused=True does not go with %s" % " and ".join(sorted(in_the_way)))
+    return bool(fused) or (fused is None and is_cheap and not in_the_way)
+
+
+# ---- Updates as part of the outputs, and two phases in a graph ----
+
+
+def place_updates(outputs, updates, updates_collections=None):
+    """Makes the updates part of the outputs, or puts them into collections; returns the outputs."""
+    if updates_collections is not None:
+        for update in updates:
+            tf.add_to_collections(updates_collections, update)
+        return outputs
+
+    if not updates:
+        return outputs
+    return _with_gradient(_gradient_of_updated, _after(updates, outputs), updates)
+
+
+def _after(updates, value):
+    """Returns `value`, made to wait for the updates.
+
+    Not by an Identity: Grappler bypasses it, and before TF 2.1 dropped its control inputs if an
+    IdentityN came next. Nothing rewrites the op used here, and it copies nothing.
+    """
+    with tf.control_dependencies(updates):
+        return tf.ensure_shape(value, value.shape)
+
+
+def _outside_of_cond(inputs, phase_train, options):
+    """Returns the inputs, cast if `tf.cond` had no gradient for them before TensorFlow 2.3."""
+    is_choice = tf.is_tensor(phase_train)
+    return tf.cast(inputs, options.dtype) if is_choice and inputs.dtype == tf.bfloat16 else inputs
+
+
+def _choose(phase_train, training, inference, updated=None):
+    """Builds one of two branches, or both in a `tf.cond`.
+
+    `updated` is a variable that the branches assign to.
+    """
+    if not is_training(phase_train):
+        return inference()
+    if (
+        updated is not None
+        and not is_resource(updated)
+        and updated.graph is not tf.get_default_graph()
+    ):
+        raise RuntimeError(
+            "%s is a reference variable, as TF1's are by default, and can't be updated inside of a "
+            "function, such as the body of a TF2 loop, of tf.recompute_grad or of a tf.data map: "
+            "make the variables with tf.variable_scope(..., use_resource=True)" % updated.op.name
+        )
+    if phase_train is True:
+        return training()
+    if updated is None or is_resource(updated) or not tf.control_flow_v2_enabled():
+        return tf.cond(phase_train, training, inference, strict=True)
+    # TF2-style branches are functions, which can't assign to a reference variable.
+    tf.disable_control_flow_v2()
+    try:
+        return tf.cond(phase_train, training, inference, strict=True)
+    finally:
+        tf.enable_control_flow_v2()
+
+
+def is_resource(variable):
+    """Returns whether this is a resource variable, not a reference variable, TF1's default."""
+    return variable.dtype == variable.dtype.base_dtype
+
+
+# ---- The gradient in closed form ----
+
+
+def _with_closed_gradient(outputs, centred, mean, var, count, beta, scale, options):
+    """Returns the outputs of `tf.nn.batch_normalization` with a closed-form gradient.
+
+    It follows the chain rule in section 3 of the paper, where `mean` and `var` are the moments of
+    these very values. It makes about half as many passes over the batch as differentiating
+    `tf.nn.moments` op by op.
+    """
+    # Broadcast to full shape, which differs in ghost batches; TensorFlow sums the gradients back.
+    scale = tf.ones_like(mean) if scale is None else scale + tf.zeros_like(mean)
+    beta = tf.zeros_like(mean) if beta is None else beta + tf.zeros_like(mean)
+    inverse_stddev = tf.math.rsqrt(var + options.epsilon)
+    others = [centred, mean, inverse_stddev, count, beta, scale]
+    if options.cross_replica is not None:
+        return _with_gradient_over_replicas(outputs, others, options.cross_replica)
+    return _with_gradient(_gradient_of_normalized, outputs, others)
+
+
+def _with_gradient_over_replicas(outputs, others, cross_replica):
+    """Returns `outputs` with the closed-form gradient of a batch that is spread over replicas.
+
+    The gradients of scale and beta are those of this replica's loss; like other variables', they
+    are for the training loop to add up. The exchange can't be saved with the graph, so an imported
+    copy of the graph has no gradient here.
+    """
+
+    @tf.custom_gradient
+    def with_gradient(outputs, *others):
+        def gradient(outputs_gradient):
+            return [None] + _normalized_gradients(outputs_gradient, others, cross_replica)
+
+        return tf.identity(outputs), gradient
+
+    return with_gradient(outputs, *others)
+
+
+def _with_gradient(gradient, outputs, others):
+    """Returns `outputs`, computed from `others`, with a custom gradient.
+
+    `tf.custom_gradient` would give the gradient a number, and let it read tensors of the graph in
+    which the layer was built. This gradient has a name and reads only the inputs of its op, so it
+    is also correct in copies of the graph, such as those by `tf.train.import_meta_graph`, and in
+    TF2's loops and branches, which are graphs themselves.
+
+    Args:
+        gradient: one of the functions below.
+        outputs: tensor.
+        others: list of tensors; together with `outputs`, the inputs of the op.
+    """
+    with tf.get_default_graph().gradient_override_map({"IdentityN": _registered_name(gradient)}):
+        return tf.identity_n([outputs] + others)[0]
+
+
+def _registered_name(gradient):
+    # Saved graphs contain this name. So it can't include `__name__`, which differs for a copy of
+    # this file in a package.
+    return "bn_wrapper.%s" % gradient.__name__
+
+
+def _registered(gradient):
+    """Registers a gradient function, which takes an op and its outputs' gradients."""
+    # The second name occurs in graphs that earlier versions saved from a package.
+    for name in sorted({_registered_name(gradient), "%s.%s" % (__name__, gradient.__name__)}):
+        try:
+            tf.RegisterGradient(name)(gradient)
+        except KeyError:
+            pass  # This file was loaded before, and TensorFlow can't unregister a gradient.
+    return gradient
+
+
+@_registered
+def _gradient_of_updated(op, gradient, *_):
+    """Waits for the updates: a step that fetches only gradients may never compute the outputs."""
+    # The gradient can only wait for ops in its own graph, which is a different one in a TF2 loop.
+    updates = [tf.identity(update) for update in op.inputs[1:]]
+    return [_after(updates, gradient)] + [None] * len(updates)
+
+
+@_registered
+def _gradient_of_normalized(op, gradient, *_):
+    return [None] + _normalized_gradients(gradient, op.inputs[1:])
+
+
+def _normalized_gradients(gradient, others, cross_replica=None):
+    """Returns the gradients of `others`; see `_with_closed_gradient`."""
+    values, mean, inverse_stddev, count, _, scale = others
+    reduced = [i for i, size in enumerate(mean.shape.as_list()) if size == 1]
+    beta_gradient = tf.reduce_sum(gradient, reduced, keepdims=True)
+    products = tf.reduce_sum(gradient * values, reduced, keepdims=True)
+    scale_gradient = inverse_stddev * (products - mean * beta_gradient)
+    of_batch = beta_gradient, scale_gradient
+    if cross_replica is not None:
+        of_batch = _sum_over_replicas(of_batch, cross_replica)
+    # scale / stddev * (gradient - its mean - normalized * mean of gradient * normalized)
+    factor = scale * inverse_stddev
+    slope = -factor * of_batch[1] * inverse_stddev / count
+    offset = -factor * of_batch[0] / count - slope * mean
+    values_gradient = factor * gradient + (slope * values + offset)
+    # `values_gradient` already includes what `values` do through `mean` and the deviation.
+    return [values_gradient, None, None, None, beta_gradient, scale_gradient]
+
+
+def _sum_over_replicas(values, cross_replica):
+    """Returns the sums over all replicas of two tensors of one shape, in a single exchange."""
+    flat = tf.concat([tf.reshape(value, [-1]) for value in values], axis=0)
+    sums = tf.split(tf.reduce_sum(cross_replica(flat), 0), 2)
+    return [tf.reshape(total, tf.shape(value)) for total, value in zip(sums, values)]
+
+
+# ---- The layer's variables ----
 
 
 def fields_of(center=True, scale=True, renorm=False, stddev=False, weight=False):
@@ -507,70 +1052,66 @@ def _get_variable(get_variable, **options):
         ) from error
 
 
-# The result of normalizing: the outputs; the mean and variance for the moving averages, with the
-# shape of `pop_mean`; and the number of values behind them, a float scalar.
-Normalized = collections.namedtuple("Normalized", "outputs mean var count")
+def parameter_shape(shape, axis):
+    """Returns the shape of the variables: [channels], or for several axes, the rank of `shape`."""
+    axes = positive_axes(axis, shape.ndims)
+    if len(axes) == 1:
+        return [shape.as_list()[axes[0]]]
+    return sizes_along(shape, axes)
 
 
-def population_of(variables):
-    """Returns the averages of a layer that inference reads, by name."""
-    return {"pop_mean": variables.pop_mean, "pop_var": variables.pop_var}
+def sizes_along(shape, axis):
+    """Returns the sizes of a shape's dimensions, with 1 for those not in `axis`."""
+    sizes = shape.as_list()
+    axes = positive_axes(axis, len(sizes))
+    return [size if i in axes else 1 for i, size in enumerate(sizes)]
 
 
-def _read(averages):
-    """Returns the values of variables by name, sorted by name."""
-    return collections.OrderedDict(
-        (name, variable.read_value()) for name, variable in sorted(averages.items())
-    )
+def positive_axes(axis, rank):
+    """Returns `axis`, an int or several, as a sorted list of non-negative dimensions.
 
-
-def _unchanged(average, population):
-    return [population[name] for name in sorted(average.averages)]
-
-
-def _assign(variable, value):
-    return variable.assign(tf.cast(value, variable.dtype.base_dtype), read_value=False)
-
-
-def _weight_of_data(weight, averages):
-    """Returns how much of the averages is data before this batch, a float64 scalar."""
-    if weight is None:
-        return 1.0
-    value = tf.cast(weight.read_value(), tf.float64)
-    # Another worker may have added a batch since `_are_given` was computed.
-    are_given = tf.logical_and(_are_given(weight, averages), value <= 0.0)
-    return tf.where(are_given, tf.ones_like(value), value)
-
-
-def _are_given(weight, averages):
-    """Returns whether the averages, but not the weight, were set from outside and not learned.
-
-    Such averages, from a checkpoint or initializers, count as data. This is computed once per step,
-    outside loops and branches, before any call of the layer updates them.
+    Raises:
+        ValueError: a dimension does not exist or is named twice, or none is named.
     """
-    graph, name = weight.graph, weight.op.name + "/are_given"
-    try:
-        return graph.get_tensor_by_name(name + ":0")
-    except KeyError:
-        pass
-    with graph.as_default(), tf.control_dependencies(None), tf.name_scope(None):
-        with tf.name_scope(name + "/"):
-            is_initial_mean = tf.equal(averages["pop_mean"].read_value(), 0.0)
-            is_initial_var = tf.equal(averages["pop_var"].read_value(), 1.0)
-            are_initial = tf.reduce_all(tf.logical_and(is_initial_mean, is_initial_var))
-            with tf.control_dependencies([are_initial]):
-                has_data = weight.read_value() > 0.0
-            are_known = tf.logical_or(has_data, are_initial)
-        return tf.logical_not(are_known, name=name)
+    axes = list(axis) if isinstance(axis, (list, tuple)) else [axis]
+    for one in axes:
+        if not _is_int(one) or not -rank <= one < rank:
+            raise ValueError("axis must be from %d to %d, not %r" % (-rank, rank - 1, one))
+    positive = sorted(int(one) % rank for one in axes)
+    if not positive or len(set(positive)) < len(positive):
+        raise ValueError("axis must name one dimension or several different ones, not %r" % (axis,))
+    return positive
 
 
-# The checked options of a call: the channel dimensions, non-negative; the sizes of all dimensions,
-# with 1 for those without channels; the dtype to compute in; and arguments of `_checked_options`.
-_Options = collections.namedtuple(
-    "_Options",
-    "axes sizes dtype epsilon is_fused unbiased batch_weights may_be_empty virtual_batch_size "
-    "renorm_clipping renorm_decay adjustment cross_replica moments has_closed_gradient",
-)
+def statistics_dtype(dtype):
+    """Returns the dtype of the variables: float32 even for float16 and bfloat16 inputs."""
+    return tf.float64 if dtype.base_dtype == tf.float64 else tf.float32
+
+
+# ---- The record of a call ----
+
+
+def record_layer(inputs, outputs, variables, axis, epsilon):
+    """Records a call of a layer in the graph, for `layers_of`."""
+    with tf.init_scope():
+        is_outermost = not tf.executing_eagerly() and inputs.graph is tf.get_default_graph()
+    if not is_outermost or inputs.graph._get_control_flow_context() is not None:
+        return  # Tensors of a loop, branch or function can't be used outside it.
+    layer = {
+        "inputs": inputs.name,
+        "outputs": outputs.name,
+        "variables": {
+            field: variable.name
+            for field, variable in variables._asdict().items()
+            if variable is not None
+        },
+        "axis": positive_axes(axis, inputs.shape.ndims),
+        "epsilon": None if tf.is_tensor(epsilon) else float(epsilon),
+    }
+    tf.add_to_collection(LAYERS, json.dumps(layer, sort_keys=True))
+
+
+# ---- Checks of arguments ----
 
 
 def _checked_options(
@@ -640,711 +1181,6 @@ def _checked_options(
         moments=moments,
         has_closed_gradient=batch_weights is None and adjustment is None and moments is None,
     )
-
-
-def _outside_of_cond(inputs, phase_train, options):
-    """Returns the inputs, cast if `tf.cond` had no gradient for them before TensorFlow 2.3."""
-    is_choice = tf.is_tensor(phase_train)
-    return tf.cast(inputs, options.dtype) if is_choice and inputs.dtype == tf.bfloat16 else inputs
-
-
-def _along_axes(parameter, options):
-    """Reshapes a parameter, or None, to the rank of the values, so that it broadcasts over them."""
-    sizes = list(options.sizes)
-    if options.virtual_batch_size is not None:
-        sizes.insert(1, 1)
-    return None if parameter is None else tf.reshape(parameter, sizes)
-
-
-def _count(values, mean):
-    """Returns how many values each element of `mean` averages, as a float scalar."""
-    # An empty batch split into ghost batches has no means.
-    return tf.cast(tf.size(values) // tf.maximum(tf.size(mean), 1), mean.dtype)
-
-
-def _in_ghost_batches(values, options):
-    """Splits the batch: example i goes to ghost batch i modulo their number, as in tf.layers."""
-    sizes = tf.concat([[options.virtual_batch_size, -1], tf.shape(values)[1:]], axis=0)
-    # If the batch turns out not to be divisible, TensorFlow's error names this op.
-    return tf.reshape(values, sizes, name="split_by_virtual_batch_size")
-
-
-def _or_of_population(origin, mean, var, count, population, options):
-    """Returns the batch's mean and variance, or the population's where no example counts."""
-    is_empty = count <= 0
-    pop_mean, pop_var = [_along_axes(population[name], options) for name in ("pop_mean", "pop_var")]
-    return tf.where_v2(is_empty, pop_mean - origin, mean), tf.where_v2(is_empty, pop_var, var)
-
-
-def _given_moments(values, reduced, options):
-    """Computes `_batch_moments` with the given function."""
-    keep_dims = options.virtual_batch_size is not None or len(options.axes) > 1
-    mean, var = [
-        moment if keep_dims else _along_axes(moment, options)
-        for moment in options.moments(values, reduced, keep_dims)
-    ]
-    return values, 0.0, mean, var, _count(values, mean)
-
-
-def _weighted_moments(values, reduced, batch_weights):
-    """Computes `_batch_moments` with a weight for each example.
-
-    An example of weight 0 has no effect, however large its values are. If all weights are 0, so is
-    the count, and the moments are meaningless.
-    """
-    found, expected = tf.shape(batch_weights), tf.shape(values)[:1]
-    # TensorFlow can't compare vectors of different lengths.
-    is_right = tf.equal(tf.size(found), 1) & tf.reduce_all(tf.equal(found[:1], expected))
-    message = ["batch_weights must be one for each example, of the shape", expected, "not", found]
-    with tf.control_dependencies([tf.Assert(is_right, message)]):
-        weights = tf.cast(batch_weights, values.dtype)
-        weights = tf.reshape(weights, [-1] + [1] * (values.shape.ndims - 1))
-    is_left_out = tf.equal(weights, 0)
-    of_batch = [0] if 0 in reduced else []
-    total = tf.reduce_sum(weights, of_batch, keepdims=True)
-    weights = tf.where_v2(total > 0, weights, tf.ones_like(weights))  # Avoids dividing by 0.
-
-    counted = tf.where_v2(is_left_out, tf.zeros_like(values), values)
-    origin, _ = tf.nn.weighted_moments(counted, reduced, weights, keepdims=True)
-    origin = tf.stop_gradient(origin)
-    centred = values - origin
-    counted = tf.where_v2(is_left_out, tf.zeros_like(centred), centred)
-    mean, var = tf.nn.weighted_moments(counted, reduced, weights, keepdims=True)
-    values_an_example = tf.size(values) // tf.size(mean)
-    if of_batch:
-        values_an_example //= tf.maximum(tf.size(weights), 1)
-    return centred, origin, mean, var, total * tf.cast(values_an_example, values.dtype)
-
-
-def _over_replicas(values, origin, mean, var, count, cross_replica):
-    """Merges the moments of all replicas (Chan, Golub & LeVeque 1979), and centres the values anew.
-
-    Each replica's moments are relative to its own origin. Their differences from one origin for all
-    are small, so no digits are lost far from zero; and every replica computes the same bits.
-
-    Args:
-        values: this replica's part of the batch.
-        origin, mean, var, count: see `_batch_moments`.
-        cross_replica: see `batch_norm_wrapper`.
-
-    Returns:
-        What `_batch_moments` does, but of the whole batch; `values` are still this replica's.
-    """
-    # A replica without examples has no mean; what it sends instead must be finite.
-    mean, var = [tf.where_v2(count > 0, moment, tf.zeros_like(moment)) for moment in (mean, var)]
-    moments = [tf.reshape(moment, [-1]) for moment in (origin, mean, var * count)]
-    received = cross_replica(tf.concat([tf.reshape(count, [1])] + moments, axis=0))
-    channels = tf.size(mean)
-    counts, origins, means, deviations = tf.split(received, [1, channels, channels, channels], 1)
-    total = tf.reduce_sum(counts)
-    some_count = tf.maximum(total, 1)
-
-    # The origin of a replica that has examples, and for all replicas the same one.
-    common = tf.gather(origins, tf.argmax(counts[:, 0]))
-    means += origins - common
-    overall = tf.reduce_sum(counts * means, 0) / some_count
-    between = tf.reduce_sum(counts * tf.math.squared_difference(means, overall), 0)
-    overall_var = (tf.reduce_sum(deviations, 0) + between) / some_count
-    common, overall, overall_var = [
-        tf.stop_gradient(tf.reshape(moment, tf.shape(mean)))
-        for moment in (common, overall, overall_var)
-    ]
-    for moment in (common, overall, overall_var):
-        moment.set_shape(mean.shape)
-    return values - common, common, overall, overall_var, tf.stop_gradient(total)
-
-
-def _seen_by_population(mean, var, count, options):
-    """Returns the mean and variance for the moving averages, averaged over ghost batches."""
-    if options.unbiased:
-        var = var * _bessel(count)
-    if options.virtual_batch_size is not None:
-        mean = tf.reduce_mean(mean, axis=1, keepdims=True)
-        var = tf.reduce_mean(var, axis=1, keepdims=True)
-    return mean, var
-
-
-def _bessel(count):
-    """Returns m / (m - 1), which removes the bias of a variance of m values; 1 for one or none."""
-    return tf.where_v2(count > 1, count / tf.maximum(count - 1, 1), tf.ones_like(count))
-
-
-def _scale_and_beta(inputs, seen_mean, seen_var, variables, options):
-    """Returns the scale and offset to apply to the normalized values, either of which may be None.
-
-    They compose, in order of application: renorm's correction, `adjustment`, the variables.
-    """
-    scale, beta = [_along_axes(v, options) for v in (variables.scale, variables.beta)]
-    if options.adjustment is not None:
-        scale, beta = _compose(options.adjustment(tf.shape(inputs)), scale, beta)
-    if variables.renorm_mean is not None:
-        # Read after the batch, like the averages: an earlier call it depends on may update them.
-        with tf.control_dependencies([tf.identity(seen_mean), tf.identity(seen_var)]):
-            renorm_mean, renorm_stddev = [
-                _along_axes(v.read_value(), options)
-                for v in (variables.renorm_mean, variables.renorm_stddev)
-            ]
-        renorm_stddev = tf.maximum(renorm_stddev, options.epsilon**0.5)
-        correction = _renorm_correction(
-            tf.sqrt(seen_var + options.epsilon) / renorm_stddev,
-            (seen_mean - renorm_mean) / renorm_stddev,
-            options.renorm_clipping or {},
-        )
-        scale, beta = _compose(correction, scale, beta)
-    return scale, beta
-
-
-def _compose(first, then_scale, then_beta):
-    """Returns the scale and offset of one affine function applied after another."""
-    scale, beta = first
-    if then_scale is not None:
-        scale, beta = scale * then_scale, beta * then_scale
-    return scale, beta if then_beta is None else beta + then_beta
-
-
-def _renorm_correction(r, d, clipping):
-    """Clips Batch Renormalization's r and d, which the gradient treats as constants."""
-    if "rmin" in clipping:
-        r = tf.maximum(r, clipping["rmin"])
-    if "rmax" in clipping:
-        r = tf.minimum(r, clipping["rmax"])
-    if "dmax" in clipping:
-        d = tf.minimum(tf.maximum(d, -clipping["dmax"]), clipping["dmax"])
-    return tf.stop_gradient(r), tf.stop_gradient(d)
-
-
-def _update_renorm(outputs, normalized, variables, options):
-    """Adds the batch to the averages that renorm corrects with."""
-    averages = {"renorm_mean": variables.renorm_mean, "renorm_stddev": variables.renorm_stddev}
-    # The outputs are corrected with these averages as they were before the batch.
-    with tf.control_dependencies([outputs]):
-        stddev = tf.sqrt(normalized.var + options.epsilon)
-        statistics = {"renorm_mean": normalized.mean, "renorm_stddev": stddev}
-        return MovingAverage(options.renorm_decay, averages).apply(statistics, normalized.count)
-
-
-def _by_fused_kernel(inputs, _, variables, options):
-    """Normalizes like `_by_moments`, with TensorFlow's fused kernel."""
-    with tf.name_scope("normalize"):
-        outputs, mean, unbiased_var = _fused_batch_norm(inputs, variables, options)
-    with tf.name_scope("batch_statistics"):
-        count = _count(inputs, mean)
-        var = unbiased_var if options.unbiased else unbiased_var / _bessel(count)
-    return Normalized(outputs, mean, var, count)
-
-
-def _fused_batch_norm(inputs, variables, options, pop_mean=None, pop_var=None):
-    """Returns outputs, mean and UNBIASED variance as TensorFlow's kernel computes them.
-
-    Population statistics, if given, are used to normalize; the returned ones are then meaningless.
-    """
-    (axis,) = options.axes
-    rank, channels = inputs.shape.ndims, inputs.shape.as_list()[axis]
-    others = [i for i in range(rank) if i != axis]
-    # The kernel supports rank 4 with channels last (and NCHW, but not on every processor).
-    last = inputs if axis == rank - 1 else tf.transpose(inputs, others + [axis])
-    images = last if rank == 4 else tf.reshape(last, [-1, 1, 1, channels])
-    # Not `tf.nn.fused_batch_norm`, which silently raises an epsilon below 1.001e-5.
-    kernel = tf.raw_ops.FusedBatchNormV3(
-        x=images,
-        scale=tf.ones([channels]) if variables.scale is None else variables.scale,
-        offset=tf.zeros([channels]) if variables.beta is None else variables.beta,
-        mean=tf.zeros([0]) if pop_mean is None else pop_mean,
-        variance=tf.zeros([0]) if pop_var is None else pop_var,
-        epsilon=options.epsilon,
-        is_training=pop_mean is None,
-    )
-    outputs = kernel[0] if rank == 4 else tf.reshape(kernel[0], tf.shape(last))
-    if axis != rank - 1:
-        outputs = tf.transpose(
-            outputs, [others.index(i) if i != axis else rank - 1 for i in range(rank)]
-        )
-    return outputs, kernel[1], kernel[2]
-
-
-def has_fused_kernel(dtype=tf.float32):
-    """Returns whether inputs of this dtype get TensorFlow's own fused kernel in this context.
-
-    XLA compiles another, whose variance is a difference of squares and negative far from zero.
-    """
-    if _is_for_xla(tf.get_default_graph()):
-        return False
-    if dtype == tf.bfloat16:
-        # Earlier versions support it only with oneDNN, but register it without oneDNN, too.
-        return tuple(map(int, tf.version.VERSION.split(".")[:2])) >= (2, 13)
-    return dtype in (tf.float32, tf.float16)
-
-
-def _is_for_xla(graph):
-    """Returns whether ops are being built in `tf.xla.experimental.compile` or `jit_scope`."""
-    while graph is not None:
-        scope = graph._attr_scope_map.get("_XlaCompile")
-        context = graph._get_control_flow_context()
-        while context is not None and not context.IsXLAContext():
-            context = context.outer_context
-        if context is not None or callable(scope) or (scope is not None and scope.b):
-            return True
-        graph = getattr(graph, "outer_graph", None)
-    return False
-
-
-def _takes_fused_kernel(fused, is_cheap, obstacles):
-    """Resolves `fused`: None uses the kernel if there is no obstacle and no copy is needed."""
-    in_the_way = [name for name, is_there in obstacles.items() if is_there]
-    if fused and in_the_way:
-        raise ValueError("fused=True does not go with %s" % " and ".join(sorted(in_the_way)))
-    return bool(fused) or (fused is None and is_cheap and not in_the_way)
-
-
-def place_updates(outputs, updates, updates_collections=None):
-    """Makes the updates part of the outputs, or puts them into collections; returns the outputs."""
-    if updates_collections is not None:
-        for update in updates:
-            tf.add_to_collections(updates_collections, update)
-        return outputs
-
-    if not updates:
-        return outputs
-    return _with_gradient(_gradient_of_updated, _after(updates, outputs), updates)
-
-
-def _after(updates, value):
-    """Returns `value`, made to wait for the updates.
-
-    Not by an Identity: Grappler bypasses it, and before TF 2.1 dropped its control inputs if an
-    IdentityN came next. Nothing rewrites the op used here, and it copies nothing.
-    """
-    with tf.control_dependencies(updates):
-        return tf.ensure_shape(value, value.shape)
-
-
-def _choose(phase_train, training, inference, updated=None):
-    """Builds one of two branches, or both in a `tf.cond`.
-
-    `updated` is a variable that the branches assign to.
-    """
-    if not is_training(phase_train):
-        return inference()
-    if (
-        updated is not None
-        and not is_resource(updated)
-        and updated.graph is not tf.get_default_graph()
-    ):
-        raise RuntimeError(
-            "%s is a reference variable, as TF1's are by default, and can't be updated inside of a "
-            "function, such as the body of a TF2 loop, of tf.recompute_grad or of a tf.data map: "
-            "make the variables with tf.variable_scope(..., use_resource=True)" % updated.op.name
-        )
-    if phase_train is True:
-        return training()
-    if updated is None or is_resource(updated) or not tf.control_flow_v2_enabled():
-        return tf.cond(phase_train, training, inference, strict=True)
-    # TF2-style branches are functions, which can't assign to a reference variable.
-    tf.disable_control_flow_v2()
-    try:
-        return tf.cond(phase_train, training, inference, strict=True)
-    finally:
-        tf.enable_control_flow_v2()
-
-
-def is_resource(variable):
-    """Returns whether this is a resource variable, not a reference variable, TF1's default."""
-    return variable.dtype == variable.dtype.base_dtype
-
-
-def _with_closed_gradient(outputs, centred, mean, var, count, beta, scale, options):
-    """Returns the outputs of `tf.nn.batch_normalization` with a closed-form gradient.
-
-    It follows the chain rule in section 3 of the paper, where `mean` and `var` are the moments of
-    these very values. It makes about half as many passes over the batch as differentiating
-    `tf.nn.moments` op by op.
-    """
-    # Broadcast to full shape, which differs in ghost batches; TensorFlow sums the gradients back.
-    scale = tf.ones_like(mean) if scale is None else scale + tf.zeros_like(mean)
-    beta = tf.zeros_like(mean) if beta is None else beta + tf.zeros_like(mean)
-    inverse_stddev = tf.math.rsqrt(var + options.epsilon)
-    others = [centred, mean, inverse_stddev, count, beta, scale]
-    if options.cross_replica is not None:
-        return _with_gradient_over_replicas(outputs, others, options.cross_replica)
-    return _with_gradient(_gradient_of_normalized, outputs, others)
-
-
-def _with_gradient_over_replicas(outputs, others, cross_replica):
-    """Returns `outputs` with the closed-form gradient of a batch that is spread over replicas.
-
-    The gradients of scale and beta are those of this replica's loss; like other variables', they
-    are for the training loop to add up. The exchange can't be saved with the graph, so an imported
-    copy of the graph has no gradient here.
-    """
-
-    @tf.custom_gradient
-    def with_gradient(outputs, *others):
-        def gradient(outputs_gradient):
-            return [None] + _normalized_gradients(outputs_gradient, others, cross_replica)
-
-        return tf.identity(outputs), gradient
-
-    return with_gradient(outputs, *others)
-
-
-def _with_gradient(gradient, outputs, others):
-    """Returns `outputs`, computed from `others`, with a custom gradient.
-
-    `tf.custom_gradient` would give the gradient a number, and let it read tensors of the graph in
-    which the layer was built. This gradient has a name and reads only the inputs of its op, so it
-    is also correct in copies of the graph, such as those by `tf.train.import_meta_graph`, and in
-    TF2's loops and branches, which are graphs themselves.
-
-    Args:
-        gradient: one of the functions below.
-        outputs: tensor.
-        others: list of tensors; together with `outputs`, the inputs of the op.
-    """
-    with tf.get_default_graph().gradient_override_map({"IdentityN": _registered_name(gradient)}):
-        return tf.identity_n([outputs] + others)[0]
-
-
-def _registered_name(gradient):
-    # Saved graphs contain this name. So it can't include `__name__`, which differs for a copy of
-    # this file in a package.
-    return "bn_wrapper.%s" % gradient.__name__
-
-
-def _registered(gradient):
-    """Registers a gradient function, which takes an op and its outputs' gradients."""
-    # The second name occurs in graphs that earlier versions saved from a package.
-    for name in sorted({_registered_name(gradient), "%s.%s" % (__name__, gradient.__name__)}):
-        try:
-            tf.RegisterGradient(name)(gradient)
-        except KeyError:
-            pass  # This file was loaded before, and TensorFlow can't unregister a gradient.
-    return gradient
-
-
-@_registered
-def _gradient_of_updated(op, gradient, *_):
-    """Waits for the updates: a step that fetches only gradients may never compute the outputs."""
-    # The gradient can only wait for ops in its own graph, which is a different one in a TF2 loop.
-    updates = [tf.identity(update) for update in op.inputs[1:]]
-    return [_after(updates, gradient)] + [None] * len(updates)
-
-
-@_registered
-def _gradient_of_normalized(op, gradient, *_):
-    return [None] + _normalized_gradients(gradient, op.inputs[1:])
-
-
-def _normalized_gradients(gradient, others, cross_replica=None):
-    """Returns the gradients of `others`; see `_with_closed_gradient`."""
-    values, mean, inverse_stddev, count, _, scale = others
-    reduced = [i for i, size in enumerate(mean.shape.as_list()) if size == 1]
-    beta_gradient = tf.reduce_sum(gradient, reduced, keepdims=True)
-    products = tf.reduce_sum(gradient * values, reduced, keepdims=True)
-    scale_gradient = inverse_stddev * (products - mean * beta_gradient)
-    of_batch = beta_gradient, scale_gradient
-    if cross_replica is not None:
-        of_batch = _sum_over_replicas(of_batch, cross_replica)
-    # scale / stddev * (gradient - its mean - normalized * mean of gradient * normalized)
-    factor = scale * inverse_stddev
-    slope = -factor * of_batch[1] * inverse_stddev / count
-    offset = -factor * of_batch[0] / count - slope * mean
-    values_gradient = factor * gradient + (slope * values + offset)
-    # `values_gradient` already includes what `values` do through `mean` and the deviation.
-    return [values_gradient, None, None, None, beta_gradient, scale_gradient]
-
-
-def _sum_over_replicas(values, cross_replica):
-    """Returns the sums over all replicas of two tensors of one shape, in a single exchange."""
-    flat = tf.concat([tf.reshape(value, [-1]) for value in values], axis=0)
-    sums = tf.split(tf.reduce_sum(cross_replica(flat), 0), 2)
-    return [tf.reshape(total, tf.shape(value)) for total, value in zip(sums, values)]
-
-
-# The collection that `layers_of` reads, with a string for each call of a layer: TensorFlow exports
-# strings, and prefixes them with the scope's name when it imports them into a scope.
-_LAYERS = "batch_norm_layers"
-
-
-def record_layer(inputs, outputs, variables, axis, epsilon):
-    """Records a call of a layer in the graph, for `layers_of`."""
-    with tf.init_scope():
-        is_outermost = not tf.executing_eagerly() and inputs.graph is tf.get_default_graph()
-    if not is_outermost or inputs.graph._get_control_flow_context() is not None:
-        return  # Tensors of a loop, branch or function can't be used outside it.
-    layer = {
-        "inputs": inputs.name,
-        "outputs": outputs.name,
-        "variables": {
-            field: variable.name
-            for field, variable in variables._asdict().items()
-            if variable is not None
-        },
-        "axis": positive_axes(axis, inputs.shape.ndims),
-        "epsilon": None if tf.is_tensor(epsilon) else float(epsilon),
-    }
-    tf.add_to_collection(_LAYERS, json.dumps(layer, sort_keys=True))
-
-
-def layers_of(graph):
-    """Returns a list of `Layer`, one for each call of a batch norm, in the order they were built.
-
-    This includes graphs imported by `tf.train.import_meta_graph`, but not calls inside loops,
-    branches and functions, nor those in a subgraph exported with `export_scope`. The `variables` of
-    a `Layer` are those that the call uses, and always `pop_weight` if the layer has one;
-    partitioned variables are None.
-    """
-    variables = {v.name: v for v in graph.get_collection(tf.GraphKeys.GLOBAL_VARIABLES)}
-    layers = []
-    for text in graph.get_collection(_LAYERS):
-        scope, _, layer = tf.compat.as_str(text).partition("{")
-        layer = json.loads("{" + layer)
-        names = layer["variables"]
-        # An inference call does not use `pop_weight`.
-        names.setdefault("pop_weight", names["pop_mean"].rpartition("/")[0] + "/pop_weight:0")
-        fields = dict.fromkeys(Variables._fields)
-        fields.update({field: variables.get(scope + name) for field, name in names.items()})
-        try:
-            inputs, outputs = [
-                graph.get_tensor_by_name(scope + layer[name]) for name in ("inputs", "outputs")
-            ]
-        except KeyError:
-            continue  # Its tensors were not imported.
-        layers.append(Layer(inputs, outputs, Variables(**fields), layer["axis"], layer["epsilon"]))
-    return layers
-
-
-def population_moments(layers):
-    """Adds the ops that `population_statistics` runs to the layers' graph; returns them."""
-    moments = []
-    for layer in map(_as_layer, layers):
-        inputs = layer.inputs
-        others = [i for i in range(inputs.shape.ndims) if i not in layer.axis]
-        with inputs.graph.as_default():
-            mean_and_var = tf.nn.moments(tf.cast(inputs, tf.float64), others)
-            moments.append((mean_and_var, tf.size(inputs) // tf.size(mean_and_var[0])))
-    return moments
-
-
-def _as_layer(layer):
-    """Returns a `Layer`, given one or a tuple (inputs, pop_mean, pop_var)."""
-    if isinstance(layer, Layer):
-        return layer
-    inputs, pop_mean, pop_var = layer
-    for known in layers_of(inputs.graph):
-        if known.inputs is inputs and known.variables.pop_mean is pop_mean:
-            return known
-    channels = inputs.shape[-1:]
-    if not pop_mean.shape.is_compatible_with(channels):
-        raise ValueError(
-            "the channels of %s are not known: layers_of(graph) does not have it, and its last "
-            "dimension is %s, but there are statistics of %s" % (inputs, channels, pop_mean.shape)
-        )
-    fields = dict(dict.fromkeys(Variables._fields), pop_mean=pop_mean, pop_var=pop_var)
-    return Layer(inputs, None, Variables(**fields), [inputs.shape.ndims - 1], None)
-
-
-def population_statistics(session, layers, feeds, moments=None):
-    """Computes the exact statistics of a whole data set for fixed weights.
-
-    An alternative to the moving averages (the paper's Algorithm 2): afterwards `pop_mean` is the
-    mean and `pop_var` the unbiased variance of the layer's inputs in inference over the data set,
-    whatever the decay was and whatever weights the averages saw. If training continues, each batch
-    moves them by `1 - decay`, since they count fully as data.
-
-    Layers are processed one at a time, since the inputs of each depend on the statistics of those
-    before it. This takes one pass over the data for each layer.
-
-    Args:
-        session: for an inference graph (`phase_train` None, or false in the feeds). The hooks of a
-            `tf.train.MonitoredSession` do not run.
-        layers: list of `Layer`, such as `layers_of(graph)`, in the order in which the data passes
-            through them; or of tuples (inputs of the layer, `pop_mean`, `pop_var`).
-        feeds: function that returns an iterable of feed dicts that together cover the data set.
-            Those without values, such as an empty batch, add nothing.
-        moments: the result of `population_moments(layers)`. By default, every call adds these ops
-            to the graph; to call this repeatedly, create them once. Create them before a
-            `MonitoredSession`, which finalizes the graph.
-
-    Raises:
-        RuntimeError: the graph is finalized and `moments` is None.
-        ValueError: a layer gets fewer than two values per channel, or its channel dimension is
-            unknown.
-    """
-    layers = [_as_layer(layer) for layer in layers]
-    if hasattr(session, "raw_session"):
-        session = session.raw_session()
-    if moments is None:
-        if session.graph.finalized:
-            raise RuntimeError(
-                "the graph is finalized: call population_moments(layers) before the session is "
-                "made, and pass the result as moments"
-            )
-        moments = population_moments(layers)
-    with session.graph.as_default():
-        for layer, of_layer in zip(layers, moments):
-            count, mean, squares = 0, 0.0, 0.0
-            for feed in feeds():
-                (batch_mean, batch_var), batch_count = session.run(of_layer, feed)
-                batch_count = int(batch_count)  # The total may overflow an int32.
-                if not batch_count:
-                    continue
-                # Chan et al. (1979): merges sums of squared deviations without cancellation.
-                delta, total = batch_mean - mean, count + batch_count
-                mean = mean + delta * batch_count / total
-                squares = squares + batch_count * (batch_var + delta**2 * count / total)
-                count = total
-            if count < 2:
-                raise ValueError("a variance needs two values a channel or more, found %d" % count)
-            _load_population(layer, mean, squares / (count - 1), session)
-
-
-def _load_population(layer, mean, var, session):
-    """Loads statistics into a layer, where they count as data."""
-    variables = layer.variables
-    values = {"pop_mean": mean, "pop_var": var, "pop_weight": 1.0}
-    if variables.pop_stddev is not None and layer.epsilon is not None:
-        values["pop_stddev"] = (var + layer.epsilon) ** 0.5
-    for field, value in sorted(values.items()):
-        variable = getattr(variables, field)
-        if variable is not None:
-            dtype = variable.dtype.base_dtype.as_numpy_dtype
-            shape = variable.shape.as_list()
-            variable.load((value + dtype(0)).astype(dtype).reshape(shape), session)
-
-
-def inference_graph_def(graph, phase_train, outputs):
-    """Returns the GraphDef of a graph whose phase is a placeholder, without the training branch.
-
-    Such a graph can't be frozen as it is, since the branch that updates `pop_mean` and `pop_var`
-    would assign to constants. The result can, with `tf.graph_util.convert_variables_to_constants`.
-    TensorFlow's graph optimizer removes everything unreachable when the phase is false.
-
-    Args:
-        graph: `tf.Graph`, which stays unchanged.
-        phase_train: the placeholder, which the result no longer has.
-        outputs: list of the tensors that the result must be able to compute.
-    """
-    from tensorflow.python.grappler import tf_optimizer
-
-    names = [output.op.name for output in outputs]
-    meta_graph = tf.MetaGraphDef()
-    meta_graph.graph_def.CopyFrom(
-        tf.graph_util.extract_sub_graph(graph.as_graph_def(add_shapes=True), names)
-    )
-    for node in meta_graph.graph_def.node:
-        if node.name == phase_train.op.name:
-            with tf.Graph().as_default():
-                node.CopyFrom(tf.constant(False, name=node.name).op.node_def)
-    meta_graph.collection_def["train_op"].node_list.value.extend(names)  # Nodes to keep.
-    config = tf.ConfigProto()
-    rewrites = config.graph_options.rewrite_options
-    rewrites.optimizers.extend(["pruning", "function", "loop", "constfold", "dependency"])
-    rewrites.min_graph_nodes = -1
-    rewrites.fail_on_optimizer_errors = True
-    # TF2-style branches can be pruned only after a first pass has turned them into TF1-style ones.
-    for _ in range(2):
-        meta_graph.graph_def.CopyFrom(tf_optimizer.OptimizeGraph(config, meta_graph))
-    return meta_graph.graph_def
-
-
-# The layers that `fold_batch_norm` folds into, and the output-channel dimensions of their weights.
-_OUTPUT_CHANNELS = {
-    "dense": [-1],
-    "convolution": [-1],
-    "separable_convolution": [-1],
-    "transposed_convolution": [-2],
-    "depthwise_convolution": [-2, -1],
-}
-
-
-def fold_batch_norm(
-    weights, scale, beta, pop_mean, pop_var, epsilon, bias=None, layer="convolution"
-):
-    """Folds an inference batch norm into the linear layer before it.
-
-    Population statistics are constants, so batch norm in inference is an affine function of each
-    channel; after a linear layer, the two are equivalent to one linear layer with a bias.
-
-    Args:
-        weights: of the linear layer, in their original shape.
-        scale, beta: of the batch norm that follows, each [channels], or None.
-        pop_mean, pop_var: likewise, but never None.
-        epsilon: of that batch norm.
-        bias: of the linear layer, [channels], or None.
-        layer: kind of the linear layer, which determines the output-channel dimension of `weights`.
-            "dense" and "convolution": the last.
-            "separable_convolution": the last of the pointwise weights, the second part of the
-            layer. The first part, the depthwise weights, does not change.
-            "transposed_convolution": the second to last, as in `tf.nn.conv2d_transpose`.
-            "depthwise_convolution": the last two together, as in `tf.nn.depthwise_conv2d`.
-
-    These may all be tensors, or all numpy arrays.
-
-    Returns:
-        Weights of the same shape, and a bias [channels]. With these, the linear layer alone
-        computes what the two layers did.
-
-    Raises:
-        ValueError: the kind of layer is unknown, or its number of channels is not the batch norm's.
-    """
-    if layer not in _OUTPUT_CHANNELS:
-        raise ValueError(
-            "layer must be one of %s, not %r" % (", ".join(sorted(_OUTPUT_CHANNELS)), layer)
-        )
-    shape = tf.TensorShape(weights.shape).as_list()
-    dimensions = [len(shape) + i for i in _OUTPUT_CHANNELS[layer]]
-    sizes = [size if i in dimensions else 1 for i, size in enumerate(shape)]
-    channels = 1
-    for size in sizes:
-        channels *= size
-    if tf.TensorShape(pop_var.shape).as_list() != [channels]:
-        raise ValueError(
-            "the weights %s of a %s have %d output channels, but the batch norm after it has "
-            "statistics of the shape %s" % (shape, layer, channels, pop_var.shape)
-        )
-    factor = (pop_var + epsilon) ** -0.5
-    if scale is not None:
-        factor = factor * scale
-    offset = -pop_mean if bias is None else bias - pop_mean
-    offset = offset * factor
-    reshape = tf.reshape if tf.is_tensor(factor) else lambda array, to: array.reshape(to)
-    return weights * reshape(factor, sizes), offset if beta is None else offset + beta
-
-
-def parameter_shape(shape, axis):
-    """Returns the shape of the variables: [channels], or for several axes, the rank of `shape`."""
-    axes = positive_axes(axis, shape.ndims)
-    if len(axes) == 1:
-        return [shape.as_list()[axes[0]]]
-    return sizes_along(shape, axes)
-
-
-def sizes_along(shape, axis):
-    """Returns the sizes of a shape's dimensions, with 1 for those not in `axis`."""
-    sizes = shape.as_list()
-    axes = positive_axes(axis, len(sizes))
-    return [size if i in axes else 1 for i, size in enumerate(sizes)]
-
-
-def positive_axes(axis, rank):
-    """Returns `axis`, an int or several, as a sorted list of non-negative dimensions.
-
-    Raises:
-        ValueError: a dimension does not exist or is named twice, or none is named.
-    """
-    axes = list(axis) if isinstance(axis, (list, tuple)) else [axis]
-    for one in axes:
-        if not _is_int(one) or not -rank <= one < rank:
-            raise ValueError("axis must be from %d to %d, not %r" % (-rank, rank - 1, one))
-    positive = sorted(int(one) % rank for one in axes)
-    if not positive or len(set(positive)) < len(positive):
-        raise ValueError("axis must name one dimension or several different ones, not %r" % (axis,))
-    return positive
-
-
-def statistics_dtype(dtype):
-    """Returns the dtype of the variables: float32 even for float16 and bfloat16 inputs."""
-    return tf.float64 if dtype.base_dtype == tf.float64 else tf.float32
 
 
 def check_inputs(inputs, axis):

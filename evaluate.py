@@ -50,17 +50,17 @@ def main() -> None:
     split = getattr(dataset, FLAGS.split)
     import_tensorflow()
     from dashboard import projector
-    from training import evaluation
+    from training import evaluator
 
     graphs = [graphs_of(run) for run in members]
     of_members = []
     looks = len(found) * (1 + FLAGS.tta)
-    with Progress(looks * evaluation.batches_of(split), 0, f"{FLAGS.split} images") as progress:
+    with Progress(looks * evaluator.batches_of(split), 0, f"{FLAGS.split} images") as progress:
         for run, checkpoint, pair in zip(members, checkpoints, graphs, strict=True):
-            evaluation.note_mismatches(run, checkpoint, FLAGS.tta)
+            evaluator.note_mismatches(run, checkpoint, FLAGS.tta)
             on_batch = functools.partial(progress.advance, run.name)
             of_members.append(
-                evaluation.classify_with_copies(*pair, checkpoint, split, FLAGS.tta, on_batch)
+                evaluator.classify_with_copies(*pair, checkpoint, split, FLAGS.tta, on_batch)
             )
     outcome, result = outcomes.of_members(
         of_members,
@@ -72,9 +72,9 @@ def main() -> None:
     )
     if FLAGS.projector:
         name = f"{dataset.name} {FLAGS.split} digits at step {checkpoints[0].step}"
-        with evaluation.Evaluator(graphs[0][0]) as evaluator:
-            evaluator.restore(checkpoints[0])
-            embedding = evaluator.embedding(split.images)
+        with evaluator.Evaluator(graphs[0][0]) as first:
+            first.restore(checkpoints[0])
+            embedding = first.embedding(split.images)
         projector.write(
             summary_dir, name, embedding, split.images, split.labels, outcome.predictions
         )

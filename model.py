@@ -6,16 +6,16 @@ connects the two: the variables that they share have the same names.
 """
 
 import functools
-import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
 import tensorflow.compat.v1 as tf
 
+import optimization
 from augmentation import AUGMENTATIONS
-from bn_wrapper import Layer, fold_batch_norm, layers_of
-from networks import NETWORKS, InTraining, Layers, Network, Replica
+from bn_tools import Layer, fold_batch_norm, layers_of
+from networks import ALONE, NETWORKS, InTraining, Layers, Network, Replica
 
 # Maps the values of variables, by name, to the values of others.
 Fold = Callable[[dict[str, np.ndarray]], dict[str, np.ndarray]]
@@ -95,9 +95,9 @@ class Recipe(NamedTuple):
 
     seed: int  # with names and steps, determines initial weights, dropout and distortions
     train_steps: int  # length of the schedule
-    optimizer: str  # a key of `OPTIMIZERS`
+    optimizer: str  # a key of `optimization.OPTIMIZERS`
     learning_rate: float  # the schedule's peak
-    lr_schedule: str  # a key of `LR_SCHEDULES`
+    lr_schedule: str  # a key of `optimization.LR_SCHEDULES`
     dropout: float = 0.0  # share of each dense layer's units that a step drops
     augment: str = "none"  # or a key of `AUGMENTATIONS`
     label_smoothing: float = 0.0  # share of the label spread evenly over all classes
@@ -111,11 +111,7 @@ def recipe_of(flags: dict[str, Any]) -> Recipe:
     return Recipe(**{name: flags[name] for name in Recipe._fields})
 
 
-def training_graph(
-    network: Network,
-    recipe: Recipe,
-    replica: Replica = Replica(),  # noqa: B008, it is immutable
-) -> TrainingGraph:
+def training_graph(network: Network, recipe: Recipe, replica: Replica = ALONE) -> TrainingGraph:
     """Builds the graph that trains `network` as described by `recipe`.
 
     A `replica` takes its part of each batch, and the same step as the others: the loss, the
@@ -124,50 +120,35 @@ def training_graph(
     with tf.Graph().as_default() as graph:
         global_step = tf.train.get_or_create_global_step()
         images, labels = _placeholders(network.image_size)
-        pixels = _pixels(images)
-        if recipe.augment != "none":
-            with tf.name_scope("augment"):
-                pixels = AUGMENTATIONS[recipe.augment](
-                    pixels,
-                    tf.stack([recipe.seed, global_step]),
-                    replica.first_image,
-                    replica.batch_size,
-                )
+        pixels = _distorted(_pixels(images), recipe, replica)
         layers = Layers(
             network, InTraining(recipe.seed, recipe.init_stddev, recipe.dropout, replica)
         )
         logits = layers.logits(layers.embedding(pixels))
-        with tf.name_scope("loss"):
-            loss = tf.reduce_mean(_cross_entropy(logits, labels))
-            objective = loss
-            if recipe.label_smoothing:
-                objective = _smooth_cross_entropy(logits, labels, recipe.label_smoothing)
-        with tf.name_scope("accuracy"):
-            is_right = tf.equal(_predictions(logits), tf.cast(labels, tf.int64))
-            accuracy = tf.reduce_mean(tf.cast(is_right, tf.float32))
-        with tf.name_scope("learning_rate"):
-            progress = tf.cast(global_step, tf.float32) / recipe.train_steps
-            factor = tf.placeholder_with_default(1.0, [], name="factor")
-            rate = factor * recipe.learning_rate * LR_SCHEDULES[recipe.lr_schedule](progress)
+        loss, objective = _losses(logits, labels, recipe.label_smoothing)
+        accuracy = _accuracy(logits, labels)
+        rate, rate_factor = optimization.learning_rate(
+            recipe.lr_schedule, recipe.learning_rate, recipe.train_steps
+        )
         with tf.name_scope("train"):
-            optimizer = OPTIMIZERS[recipe.optimizer](rate)
+            optimizer = optimization.OPTIMIZERS[recipe.optimizer](rate)
             stop_wish = tf.placeholder_with_default(0.0, [], name="stop_wish")
-            train_op, (loss, accuracy, stop_wishes) = _step(
+            train_op, (loss, accuracy, stop_wishes) = optimization.step(
                 optimizer, objective, [loss, accuracy], stop_wish, replica
             )
             if recipe.weight_decay:
-                train_op = _decay_weights(rate * recipe.weight_decay, after=train_op)
+                train_op = optimization.decay_weights(rate * recipe.weight_decay, after=train_op)
             if recipe.weight_average:
                 # The step lowers the decay early on, so that the initial weights fade quickly.
                 average = tf.train.ExponentialMovingAverage(recipe.weight_average, global_step)
-                train_op = _average_weights(average, after=train_op)
+                train_op = optimization.average_weights(average, after=train_op)
         with tf.name_scope("checkpoint/is_finite"):
             floats = [v for v in tf.global_variables() if v.dtype.is_floating]
             is_finite = tf.reduce_all([tf.reduce_all(tf.is_finite(v)) for v in floats])
         with tf.name_scope("initialize"):
             initializer = tf.global_variables_initializer()
             if recipe.weight_average:
-                initializer = _start_average(average, after=initializer)
+                initializer = optimization.start_average(average, after=initializer)
     return TrainingGraph(
         graph=graph,
         images=images,
@@ -175,7 +156,7 @@ def training_graph(
         loss=loss,
         accuracy=accuracy,
         learning_rate=rate,
-        rate_factor=factor,
+        rate_factor=rate_factor,
         train_op=train_op,
         global_step=global_step,
         is_finite=is_finite,
@@ -274,6 +255,32 @@ def _pixels(images: tf.Tensor) -> tf.Tensor:
         return tf.cast(images, tf.float32) / 255.0
 
 
+def _distorted(pixels: tf.Tensor, recipe: Recipe, replica: Replica) -> tf.Tensor:
+    if recipe.augment == "none":
+        return pixels
+    with tf.name_scope("augment"):
+        seeds = tf.stack([recipe.seed, tf.train.get_global_step()])
+        distort = AUGMENTATIONS[recipe.augment]
+        return distort(pixels, seeds, replica.first_image, replica.batch_size)
+
+
+def _losses(
+    logits: tf.Tensor, labels: tf.Tensor, label_smoothing: float
+) -> tuple[tf.Tensor, tf.Tensor]:
+    """The mean cross-entropy, which is shown, and what is minimized, with smoothed labels."""
+    with tf.name_scope("loss"):
+        loss = tf.reduce_mean(_cross_entropy(logits, labels))
+        if not label_smoothing:
+            return loss, loss
+        return loss, _smooth_cross_entropy(logits, labels, label_smoothing)
+
+
+def _accuracy(logits: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
+    with tf.name_scope("accuracy"):
+        is_right = tf.equal(_predictions(logits), tf.cast(labels, tf.int64))
+        return tf.reduce_mean(tf.cast(is_right, tf.float32))
+
+
 def _predictions(logits: tf.Tensor) -> tf.Tensor:
     return tf.argmax(logits, axis=1, name="predictions")
 
@@ -290,87 +297,6 @@ def _smooth_cross_entropy(logits: tf.Tensor, labels: tf.Tensor, share: float) ->
     classes = logits.shape.as_list()[-1]
     smooth = (1 - share) * tf.one_hot(labels, classes) + share / classes
     return tf.reduce_mean(tf.nn.softmax_cross_entropy_with_logits_v2(labels=smooth, logits=logits))
-
-
-def _step(
-    optimizer: tf.train.Optimizer,
-    objective: tf.Tensor,
-    means: list[tf.Tensor],
-    stop_wish: tf.Tensor,
-    replica: Replica,
-) -> tuple[tf.Operation, list[tf.Tensor]]:
-    """Returns the step of all workers, and the means over the whole batch and the sum of wishes.
-
-    No variable changes before all sums have arrived: if a worker is lost, the others have either
-    taken this step or not begun it.
-    """
-    own = [replica.share * tf.cast(mean, tf.float32) for mean in means]
-    # The gradients of the last layers, and so of the largest one, are computed first.
-    weights = tf.trainable_variables()[::-1]
-    gradients = tf.gradients(replica.share * objective, weights)
-    arrived = replica.add_up_all([*gradients, tf.stack([*own, stop_wish])])
-    updates = tf.get_collection(tf.GraphKeys.UPDATE_OPS)
-    replica.hold_back(updates, arrived)
-    with tf.control_dependencies(arrived):
-        step = optimizer.apply_gradients(
-            zip(arrived[:-1], weights, strict=True), tf.train.get_global_step()
-        )
-    return tf.group(step, *updates), tf.unstack(arrived[-1])
-
-
-def _decay_weights(share: tf.Tensor, after: tf.Operation) -> tf.Operation:
-    """Shrinks the weights, but not scale, beta and biases, by a share.
-
-    Decoupled from the gradient, as in AdamW (Loshchilov & Hutter 2019, arXiv 1711.05101).
-    """
-    weights = [v for v in tf.trainable_variables() if v.op.name.endswith("/weights")]
-    with tf.control_dependencies([after]):
-        share = tf.cast(share, weights[0].dtype.base_dtype)
-        return tf.group(*(v.assign_sub(share * v.read_value()) for v in weights))
-
-
-def _average_weights(
-    average: tf.train.ExponentialMovingAverage, after: tf.Operation
-) -> tf.Operation:
-    """Updates the moving averages of all trainable variables (Polyak & Juditsky 1992)."""
-    with tf.control_dependencies([after]):
-        return average.apply(tf.trainable_variables())
-
-
-def _start_average(average: tf.train.ExponentialMovingAverage, after: tf.Operation) -> tf.Operation:
-    """Starts the averages at the initial weights.
-
-    By default they start at the current weights, which would be infinite when a session is
-    initialized again because training diverged.
-    """
-    with tf.control_dependencies([after]):
-        weights = tf.trainable_variables()
-        return tf.group(*(average.average(v).assign(v.read_value()) for v in weights))
-
-
-def _constant(progress: tf.Tensor) -> tf.Tensor:
-    return tf.ones_like(progress)
-
-
-def _cosine(progress: tf.Tensor) -> tf.Tensor:
-    """From 1 to 0 along half a cosine (Loshchilov & Hutter 2017, arXiv 1608.03983)."""
-    return 0.5 * (1.0 + tf.cos(math.pi * progress))
-
-
-def _onecycle(progress: tf.Tensor) -> tf.Tensor:
-    """From 0.1 to 1 in the first quarter, then to 0 (Smith & Topin 2018, arXiv 1708.07120)."""
-    up = 0.1 + 0.9 * progress / 0.25
-    down = (1.0 - progress) / 0.75
-    return tf.minimum(up, down)
-
-
-LR_SCHEDULES = {"constant": _constant, "cosine": _cosine, "onecycle": _onecycle}
-
-OPTIMIZERS = {
-    "adam": tf.train.AdamOptimizer,
-    "momentum": lambda rate: tf.train.MomentumOptimizer(rate, momentum=0.9),
-    "sgd": tf.train.GradientDescentOptimizer,
-}
 
 
 def _histograms() -> tf.Tensor:

@@ -48,13 +48,17 @@ class Replica(NamedTuple):
     hold_back: Callable[[Sequence[tf.Tensor], Sequence[tf.Tensor]], None] = _at_once
 
 
+# The only worker of a training.
+ALONE = Replica()
+
+
 class InTraining(NamedTuple):
     """What the layers of a training graph know that those of an inference graph need not."""
 
     seed: int = 0
     init_stddev: float | None = None  # of initial weights; None: derived from each layer's fan-in
     dropout: float = 0.0  # share of each dense layer's units that a step drops
-    replica: Replica = Replica()
+    replica: Replica = ALONE
 
 
 class Layers:
@@ -96,7 +100,7 @@ class Layers:
                 inputs,
                 self._phase_train,
                 self._network.bn_decay,
-                self._network.bn_epsilon,
+                epsilon=self._network.bn_epsilon,
                 updates_collections=self._training.replica.updates_collection,
                 cross_replica=self._training.replica.gather,
             )

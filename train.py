@@ -84,8 +84,8 @@ def train(
     import_tensorflow()
     import model
     from dashboard.board import Board
-    from training.evaluating import Evaluating
-    from training.evaluation import Evaluator
+    from training.evaluation import Evaluation
+    from training.evaluator import Evaluator
     from training.keeper import CheckpointKeeper
     from training.loop import Training
     from training.plan import Plan
@@ -104,8 +104,8 @@ def train(
     ):
         worker.news_from_chief(rollbacks=len(run.rollbacks))
         # Who evaluates comes last, since the others are told of what it finds, from the start on.
-        observers = [progress, board, Evaluating(evaluator, keeper, dataset)]
-        training = Training(graph, batches, plan, keeper, worker, observers)
+        observers = [progress, board, Evaluation(evaluator, keeper, dataset)]
+        training = Training(graph, batches.taking(worker.part), plan, keeper, worker, observers)
         training.run(StopRequest())
 
 

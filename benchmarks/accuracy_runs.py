@@ -18,7 +18,7 @@ from console.files import write_json
 from mnist import datasets
 from storage import finding
 from storage.run import made_with
-from training import evaluation
+from training.evaluator import Evaluator
 from training.outcomes import Outcome
 
 PRESETS = {"accurate": "cnn", "best": "deep"}
@@ -97,7 +97,7 @@ class Training(NamedTuple):
         test = datasets.load("mnist", data_dir).test
         run, checkpoint = finding.find_checkpoint(str(folder / "checkpoint"), self.run, None)
         network = model.network_of(run.flags, run.dataset)
-        with evaluation.Evaluator(model.inference_graph(network)) as evaluator:
+        with Evaluator(model.inference_graph(network)) as evaluator:
             evaluator.restore(checkpoint)
             return evaluator.classify(*test)
 

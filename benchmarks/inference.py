@@ -14,7 +14,7 @@ from console.markdown import table
 from mnist import datasets
 from storage import finding
 from storage.checkpoints import Checkpoint
-from training.evaluation import Evaluator
+from training.evaluator import Evaluator
 
 ROUNDS = 10
 RUNS_A_ROUND = {1: 300, 1000: 6}  # by batch size

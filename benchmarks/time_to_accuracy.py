@@ -77,7 +77,7 @@ def main() -> None:
     import model
     from mnist import datasets
     from mnist.batches import Batches
-    from training.evaluation import Evaluator
+    from training.evaluator import Evaluator
     from training.keeper import Keeper
     from training.loop import EVALUATING, Step, Training
     from training.observer import Observer

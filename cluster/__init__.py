@@ -8,4 +8,6 @@ How a single worker trains does not belong here.
     local.py        train.py --workers=N: workers on this machine, out of the reach of others
     collectives.py  the exchange in the graph: gradients, statistics, weights
     workers.py      the exchange in a session, and what to do when a worker is gone
+    joining.py      becoming one of the workers, or the only one
+    follower.py     the training of a worker that is not the chief
 """

@@ -41,7 +41,7 @@ def follow(worker: Worker, run: Run, batches: Batches) -> None:
     graph = model.training_graph(network, model.recipe_of(run.flags), worker.replica)
     plan = Plan.of_flags(run.flags, has_validation=run.dataset["validation"] > 0)
     keeper = ChiefsKeeper(rollbacks, run.folder.with_name(f"{run.name}.worker"))
-    Training(graph, batches, plan, keeper, worker).run(StopRequest())
+    Training(graph, batches.taking(worker.part), plan, keeper, worker).run(StopRequest())
 
 
 class ChiefsKeeper(Keeper):

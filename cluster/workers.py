@@ -13,7 +13,7 @@ import grpc
 import numpy as np
 import tensorflow.compat.v1 as tf
 
-from bn_wrapper import layers_of
+from bn_tools import layers_of
 from cluster import collectives
 from cluster.layout import Layout
 from console.errors import CommandError, InputError, reason

@@ -11,7 +11,7 @@ from studies.cells import DIVERGED, Cell, Row
 from studies.plots import WITH, WITHOUT, Curve
 from studies.results import accuracy_of, by_seed, error_curves, outcomes, spread, values, where
 from studies.trials import LearningCurve
-from training.evaluation import Evaluator
+from training.evaluator import Evaluator
 
 TITLE = "The paper's MNIST experiment"
 POINTS = 100

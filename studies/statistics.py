@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import tensorflow.compat.v1 as tf
 
-from bn_wrapper import layers_of
+from bn_tools import layers_of
 from console import markdown
 from mnist.datasets import Dataset
 from studies import plots

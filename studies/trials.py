@@ -13,7 +13,7 @@ from mnist.datasets import Dataset, Split
 from storage.event_files import remove_events
 from studies.cells import DIVERGED, FINISHED, Row
 from training.curve import LEARNING_RATE_TAG, SPEED_TAG
-from training.evaluation import Evaluator
+from training.evaluator import Evaluator
 from training.keeper import Keeper
 from training.loop import Diverged, Step, Training
 from training.observer import Observer

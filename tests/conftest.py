@@ -4,6 +4,7 @@ import os
 import pathlib
 
 import coverage
+import hypothesis
 import pytest
 
 from console import processor
@@ -13,6 +14,9 @@ from tests.helpers import DIGITS, made_once, write_digits
 # Before any test imports TensorFlow, as the commands do.
 processor.use_onednn()
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+# How long an example takes says how busy the machine is.
+hypothesis.settings.register_profile("untimed", deadline=None)
+hypothesis.settings.load_profile("untimed")
 
 LONGEST = ["system/test_originals.py", "system/test_reliability.py", "system/test_workers.py"]
 # The quick tests cover the lines of batch norm; tracing these too takes 40 % longer.

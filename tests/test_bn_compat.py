@@ -4,6 +4,7 @@
 """
 
 import functools
+import importlib
 import inspect
 import re
 
@@ -722,6 +723,18 @@ def test_every_argument_has_a_row_in_the_document(name):
     arguments = {n for n in inspect.signature(getattr(bn_compat, name)).parameters if n[0] != "_"}
     arguments -= {"kwargs"}
     assert arguments <= documented
+
+
+@pytest.mark.parametrize("name", ["bn_wrapper", "bn_tools", "bn_compat", "bn_launcher"])
+def test_a_file_to_copy_offers_what_the_documents_take_from_it(name):
+    offered = importlib.import_module(name).__all__
+    assert sorted(set(offered)) == sorted(offered)
+    exec(f"from {name} import *", {})  # Fails if one of them does not exist.
+    text = "".join([*DOCUMENTS.values(), (PROJECT / "README.md").read_text()])
+    imported = ",".join(re.findall(rf"^from {name} import ([\w, ]+)", text, re.MULTILINE))
+    taken = {word.strip() for word in imported.split(",") if word}
+    taken |= set(re.findall(rf"\b{name}\.(\w+)\(", text))
+    assert taken <= set(offered)
 
 
 def test_the_tests_that_the_documents_cite_exist():

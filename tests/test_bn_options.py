@@ -6,7 +6,8 @@ import tensorflow.compat.v1 as tf
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bn_wrapper import batch_norm_wrapper, fold_batch_norm, population_statistics
+from bn_tools import fold_batch_norm, population_statistics
+from bn_wrapper import batch_norm_wrapper
 from tests.layers import batch_of, moments, normalized, variable
 
 

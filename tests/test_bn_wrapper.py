@@ -29,6 +29,12 @@ def test_training_normalizes_with_the_statistics_of_the_batch(shape):
     )
 
 
+def test_an_epsilon_in_the_place_of_a_decay_is_refused():
+    """Each is valid as the other, so nothing else would tell."""
+    with tf.Graph().as_default(), pytest.raises(TypeError, match="positional"):
+        batch_norm_wrapper(tf.zeros([4, 3]), True, 1e-5, 0.99)
+
+
 @pytest.mark.parametrize("shape", SHAPES.values(), ids=SHAPES)
 @pytest.mark.parametrize("decay", [0.0, 0.5, 0.99, 0.999])
 def test_population_statistics_include_every_step_from_the_first_on(shape, decay):

@@ -7,7 +7,7 @@ import tensorflow.compat.v1 as tf
 import model
 from mnist import synthetic
 from training import outcomes
-from training.evaluation import Evaluator
+from training.evaluator import Evaluator
 from training.outcomes import Outcome
 
 

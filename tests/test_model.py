@@ -5,6 +5,7 @@ import pytest
 import tensorflow.compat.v1 as tf
 
 import model
+import optimization
 
 NETWORKS = [
     model.Network(name, batch_norm, bn_decay=0.99, bn_epsilon=1e-5, precision=precision)
@@ -274,7 +275,7 @@ def test_learning_rate_schedules():
     assert all(np.diff(onecycle[25:]) < 0) and 0 < onecycle[-1] < 0.01
 
 
-@pytest.mark.parametrize("optimizer", model.OPTIMIZERS)
+@pytest.mark.parametrize("optimizer", optimization.OPTIMIZERS)
 def test_every_optimizer_learns_a_batch_by_heart(optimizer):
     rate = 1e-3 if optimizer == "adam" else 0.05
     graph = training_graph(CNN._replace(name="mlp"), optimizer=optimizer, learning_rate=rate)

@@ -11,12 +11,15 @@ from tests.helpers import PROJECT
 # what that room may import.
 ROOMS = {
     "bn_wrapper": set(),
+    "bn_tools": {"bn_wrapper"},
     "bn_compat": {"bn_wrapper"},
+    "bn_launcher": {"bn_compat"},
     "console": set(),
     "mnist": {"console"},
     "augmentation": set(),
     "networks": {"bn_wrapper"},
-    "model": {"networks", "augmentation"},
+    "optimization": {"networks"},
+    "model": {"bn_tools", "networks", "augmentation", "optimization"},
     "storage": {"mnist"},
     "training": {"model", "storage"},
     "dashboard": {"training"},

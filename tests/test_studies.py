@@ -7,7 +7,7 @@ import model
 from console.errors import InputError
 from studies import results, sensitivity, statistics, write_up
 from studies.catalogue import STUDIES
-from studies.cells import DEFAULTS, FINISHED, Cell
+from studies.cells import DEFAULTS, DIVERGED, FINISHED, Cell
 from tests.system.small_study import CELLS
 
 
@@ -86,6 +86,24 @@ def test_the_study_of_statistics_evaluates_every_kind_on_the_way(tmp_path, monke
     assert all(0 <= row["accuracy"] <= 1 for row in rows)
     of = {row["statistics"]: row["accuracy"] for row in rows if row["step"] == 20}
     assert of["decay 0.999, not debiased"] < of[statistics.EXACT], "it still knows nothing"
+
+
+def test_a_study_of_statistics_that_diverges_is_a_guess_from_there_on(
+    tmp_path, monkeypatch, dataset
+):
+    """It used to be recorded as finished, with whatever NaN weights get right."""
+    monkeypatch.setattr(statistics, "STEPS", (1, 4, 8))
+    cell = Cell(
+        {"model": "mlp", "batch_size": 8, "seed": 0},
+        {"train_steps": 8, "optimizer": "sgd", "learning_rate": 1e38},
+    )
+    rows = statistics.train(cell, dataset, tmp_path)
+    kinds = [*(kind.name for kind in statistics.KINDS), statistics.EXACT, statistics.OWN]
+    assert rows[-1]["status"] == DIVERGED
+    assert [(row["step"], row["statistics"]) for row in rows] == [
+        (step, kind) for step in (1, 4, 8) for kind in kinds
+    ]
+    assert {row["accuracy"] for row in rows if row["step"] > 1} == {results.CHANCE}
 
 
 def test_results_of_another_grid_or_of_nobody_knows_what_are_not_mixed_in(tmp_path):

@@ -9,9 +9,9 @@ The loop knows observers, not who observes: TensorBoard's files are `dashboard`'
     keeper.py       where its weights come from, and where they are kept
     weights.py      the weights themselves, in a session
     curve.py        the point of the training curve in the making, and the clock
-    validation.py   an observer: evaluates checkpoints, and keeps the best
+    evaluation.py   an observer: records what a run reaches on validation and test images
     reporting.py    an observer: the progress bar
     worker.py       what a worker is: a training that is alone has one
-    evaluation.py   an inference graph with a session
+    evaluator.py    an inference graph with a session
     outcomes.py     what a network says of a split's images, and how good it is
 """

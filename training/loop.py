@@ -21,7 +21,7 @@ from mnist.batches import Batches
 from mnist.datasets import Split
 from model import TrainingGraph
 from training.curve import LEARNING_RATE_TAG, STEPS_PER_POINT, Clock, Point
-from training.evaluation import Evaluator
+from training.evaluator import Evaluator
 from training.keeper import Keeper
 from training.observer import Observer
 from training.outcomes import Outcome
@@ -133,11 +133,11 @@ class Training:
         worker: Worker,
         observers: Sequence[Observer] = (),
     ):
-        """Takes the training graph, the whole batches, and what the attributes are."""
+        """Takes the training graph, and what the attributes are."""
         self.plan = plan
         self.keeper = keeper
         self.worker = worker
-        self.batches = batches.taking(self.worker.part)
+        self.batches = batches
         self.seconds_in_steps = 0.0
         self._graph = graph
         self._observers = observers
@@ -160,27 +160,11 @@ class Training:
             WorkerLost: another worker is; what could be saved has been.
             CommandError: checkpoints or curves can't be written.
         """
-        asked_to_stop = stop or StopRequest()
-        with (
-            self.worker.session(self._graph) as session,
-            stop or contextlib.nullcontext(),
-        ):
+        with self.worker.session(self._graph) as session:
             self.weights = Weights(self._graph, session)
-            self.keeper.begin(self.weights)
-            self.clock = Clock()
-            step = self._begin()
-            for observer in self._observers:
-                observer.on_start(self, step)
-            self.worker.meet()
-            while step < self.plan.train_steps:
-                try:
-                    self._take_steps(step, asked_to_stop)
-                    step = self.plan.train_steps
-                except Diverged as divergence:
-                    step = self._go_back(divergence)
-                except WorkerLost as loss:
-                    raise self.keeper.rescue(loss, self._point.seen) from loss
-            self.worker.leave()
+            with stop or contextlib.nullcontext():
+                # One that is not entered never asks to stop.
+                self._train(stop or StopRequest())
             for observer in self._observers:
                 observer.on_end()
 
@@ -198,6 +182,23 @@ class Training:
     def rate_factor(self) -> float:
         """By which the schedule's learning rate is multiplied."""
         return 0.5**self._rollbacks
+
+    def _train(self, stop: StopRequest) -> None:
+        self.keeper.begin(self.weights)
+        self.clock = Clock()
+        step = self._begin()
+        for observer in self._observers:
+            observer.on_start(self, step)
+        self.worker.meet()
+        while step < self.plan.train_steps:
+            try:
+                self._take_steps(step, stop)
+                step = self.plan.train_steps
+            except Diverged as divergence:
+                step = self._go_back(divergence)
+            except WorkerLost as loss:
+                raise self.keeper.rescue(loss, self._point.seen) from loss
+        self.worker.leave()
 
     def _begin(self) -> int:
         """Goes on from the chief's weights; returns how many steps they have been trained for."""

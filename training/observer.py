@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from mnist.datasets import Split
-    from training.evaluation import Evaluator
+    from training.evaluator import Evaluator
     from training.loop import Diverged, Step, Training
     from training.outcomes import Outcome
 

@@ -4,7 +4,7 @@ import contextlib
 
 from console.progress import Progress, note
 from training.curve import SPEED_TAG
-from training.evaluation import Evaluator
+from training.evaluator import Evaluator
 from training.loop import Diverged, Step, Training
 from training.observer import Observer
 from training.outcomes import Outcome

@@ -51,9 +51,9 @@ class Worker:
     def replica(self) -> Replica:
         """Its part in the training graph."""
         # Not at the top of the file, since it imports TensorFlow.
-        from networks import Replica
+        from networks import ALONE
 
-        return Replica()
+        return ALONE
 
     def session(self, graph: TrainingGraph) -> tf.Session:
         """Opens a session on the training graph."""

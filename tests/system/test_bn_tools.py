@@ -5,14 +5,14 @@ import pytest
 import tensorflow.compat.v1 as tf
 
 import bn_compat
-from bn_wrapper import (
-    batch_norm_wrapper,
+from bn_tools import (
     fold_batch_norm,
     inference_graph_def,
     layers_of,
     population_moments,
     population_statistics,
 )
+from bn_wrapper import batch_norm_wrapper
 from tests.layers import variable
 
 SCALE, BETA, POP_MEAN = np.random.default_rng(0).normal(size=(3, 6))

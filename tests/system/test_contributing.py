@@ -15,13 +15,17 @@ TEXT = (PROJECT / "CONTRIBUTING.md").read_text()
 RECIPES = {
     section.partition("\n")[0]: section
     for section in re.split(r"^## ", TEXT, flags=re.MULTILINE)
-    if section.startswith("Add a ")
+    if section.startswith(("Add a ", "Add an "))
 }
 # What makes a recipe's command quick, and shows in its last line that it worked.
 COMMANDS = {
     "Add a network": (["--dataset=synthetic", "--train_steps=20"], "checkpoints/tiny-bn/"),
     "Add a data set": (["--train_steps=20"], "stripes test accuracy"),
     "Add a study": (["--dataset=synthetic"], "results/batch_size/report.md"),
+    "Add an observer": (
+        ["--dataset=synthetic", "--train_steps=20", "--model=mlp"],
+        "slowest/model",
+    ),
     "Add a flag": (["--dataset=synthetic", "--train_steps=20", "--model=mlp"], "synthetic test"),
 }
 

@@ -1,4 +1,4 @@
-"""The two files installed, or copied into a package; graphs that one copy saves, another reads."""
+"""The files installed, or copied into a package; graphs that one copy saves, another reads."""
 
 import os
 import shutil
@@ -8,6 +8,8 @@ import sys
 import pytest
 
 from tests.helpers import PROJECT
+
+FILES = ("bn_wrapper.py", "bn_tools.py", "bn_compat.py", "bn_launcher.py")
 
 SAVE = """
 import sys
@@ -91,6 +93,10 @@ for layer in (
         assert np.allclose(session.run(outputs), [[-1.0], [1.0]], atol=1e-3)
         means = [v for v in tf.global_variables() if v.op.name.endswith("_mean")]
         assert session.run(means[0]).tolist() == [3.0]
+        (found,) = bn_tools.layers_of(tf.get_default_graph())
+        assert found.variables.pop_mean is means[0]
+        bn_tools.population_statistics(session, [found], lambda: [{{}}])
+        assert session.run(found.variables.pop_var).tolist() == [8.0]
 print(bn_wrapper.__version__, bn_wrapper.__file__)
 """
 
@@ -99,7 +105,7 @@ print(bn_wrapper.__version__, bn_wrapper.__file__)
 def wheel(tmp_path_factory):
     """Built as `pip install .` does, from the files of a clone."""
     folder = tmp_path_factory.mktemp("wheel")
-    for name in ("pyproject.toml", "README.md", "LICENSE", "bn_wrapper.py", "bn_compat.py"):
+    for name in ("pyproject.toml", "README.md", "LICENSE", *FILES):
         shutil.copy(PROJECT / name, folder)
     pip = [sys.executable, "-m", "pip", "wheel", "--no-deps", "--no-build-isolation", "."]
     made = subprocess.run(pip, cwd=folder, capture_output=True, text=True)
@@ -109,15 +115,17 @@ def wheel(tmp_path_factory):
 
 
 @pytest.mark.parametrize("tensorflow", ["today", "1.15"])
-def test_what_is_installed_is_the_two_files_whatever_the_python(
+def test_what_is_installed_is_the_files_to_copy_whatever_the_python(
     wheel, tmp_path, tensorflow, request
 ):
     python = sys.executable if tensorflow == "today" else request.getfixturevalue("tf115_python")
     pip = [python, "-m", "pip", "install", "--no-deps", "--no-index", "--target=installed", wheel]
     subprocess.run(pip, cwd=tmp_path, check=True, capture_output=True)
     installed = {p.name for p in (tmp_path / "installed").glob("*.py")}
-    assert installed == {"bn_wrapper.py", "bn_compat.py"}
-    printed = run_on(python, USE.format(imported="import bn_compat, bn_wrapper"), tmp_path)
+    assert installed == set(FILES)
+    printed = run_on(
+        python, USE.format(imported="import bn_compat, bn_tools, bn_wrapper"), tmp_path
+    )
     assert printed.split() == ["1.0.0", str(tmp_path / "installed" / "bn_wrapper.py")]
 
 
@@ -137,20 +145,21 @@ def test_copied_into_a_package_they_are_its_modules(tmp_path, tensorflow, reques
     package = tmp_path / "installed" / "mypkg"
     package.mkdir(parents=True)
     (package / "__init__.py").touch()
-    for name in ("bn_wrapper.py", "bn_compat.py"):
+    for name in FILES:
         shutil.copy(PROJECT / name, package)
-    imported = "from mypkg import bn_compat, bn_wrapper"
+    imported = "from mypkg import bn_compat, bn_tools, bn_wrapper"
     assert str(package) in run_on(python, USE.format(imported=imported), tmp_path)
 
     (tmp_path / "old.py").write_text(
         "import tensorflow as tf\nprint(tf.contrib.layers.batch_norm)\n"
     )
     environment = {**os.environ, "PYTHONPATH": str(tmp_path / "installed"), "TF2_BEHAVIOR": "0"}
-    launched = subprocess.run(
-        [python, "-m", "mypkg.bn_compat", "old.py"],
-        cwd=tmp_path,
-        env=environment,
-        capture_output=True,
-        text=True,
-    )
-    assert launched.stdout.startswith("<function"), launched.stderr[-3000:]
+    for module in ("mypkg.bn_compat", "mypkg.bn_launcher"):
+        launched = subprocess.run(
+            [python, "-m", module, "old.py"],
+            cwd=tmp_path,
+            env=environment,
+            capture_output=True,
+            text=True,
+        )
+        assert launched.stdout.startswith("<function"), launched.stderr[-3000:]

@@ -23,8 +23,9 @@ from tests.helpers import (
     start_command,
     wait_for,
 )
-from training import evaluation
-from training.evaluation import Evaluator
+from training import outcomes
+from training.evaluator import Evaluator
+from training.weights import AVERAGE
 
 
 @pytest.mark.parametrize("flags", [[], ["--vote"]])
@@ -42,8 +43,8 @@ def test_runs_together(trained_runs, dataset, flags):
         assert f"{lines[name]}; 95 % interval" in together.stdout, "as the run by itself"
     result = json.loads((folder / "all.json").read_text())
     assert len(result["members"]) == 3 and result["vote"] == bool(flags)
-    outcomes = [look(folder, name, dataset.test) for name in names]
-    mean, vote = outcomes.combine(outcomes), outcomes.combine(outcomes, vote=True)
+    several = [look(folder, name, dataset.test) for name in names]
+    mean, vote = outcomes.combine(several), outcomes.combine(several, vote=True)
     expected = vote if flags else mean
     assert result["correct"] == expected.correct
     assert outcomes.report(expected) in together.stdout
@@ -81,11 +82,11 @@ def test_looking_at_distorted_copies_as_well(trained_runs, dataset):
     test = dataset.test
     batches = 3 * math.ceil(len(test.labels) / 1000)
     assert f"test images: step {batches}/{batches}, mlp-bn, 0 s left" in looked.stderr
-    outcomes = [look(folder, "mlp-bn", test, distortion) for distortion in (None, 0, 1)]
-    expected = outcomes.combine(outcomes)
+    several = [look(folder, "mlp-bn", test, distortion) for distortion in (None, 0, 1)]
+    expected = outcomes.combine(several)
     assert json.loads((folder / "looks.json").read_text())["correct"] == expected.correct
     assert outcomes.report(expected) in looked.stdout
-    assert np.abs(expected.probabilities - outcomes[0].probabilities).max() > 0.01
+    assert np.abs(expected.probabilities - several[0].probabilities).max() > 0.01
     folded = run_command("evaluate.py", *flags, "--fold_batch_norm", cwd=folder)
     assert last_line(folded) == last_line(looked)
 
@@ -137,7 +138,7 @@ def assert_averages_need_their_own_statistics(tmp_path, folder, dataset):
         evaluator.compute_population(*some)
         in_training = variables.read(evaluator.save(checkpoints.BEST, tmp_path, step=40))
         averages = {
-            name + evaluation.AVERAGE: average[name]
+            name + AVERAGE: average[name]
             for name in in_training
             if not name.rpartition("/")[2].startswith("pop_")
         }

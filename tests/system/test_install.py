@@ -79,7 +79,7 @@ def test_with_the_legacy_keras_the_originals_stay(tmp_path):
 
 
 def test_contrib_does_without_slim_what_it_can(tmp_path):
-    start = "import sys; sys.modules['tf_slim'] = None; import bn_compat; bn_compat.main()"
+    start = "import sys; sys.modules['tf_slim'] = None; import bn_launcher; bn_launcher.main()"
     assert_as_on_tf_1_15("contrib", run_python("-c", start, PROGRAMS / "contrib.py", cwd=tmp_path))
     program = "import tensorflow as tf\ntf.contrib.layers.l2_regularizer(0.1)"
     refused = run_python("-c", start, write_program(tmp_path, program), cwd=tmp_path)

@@ -3,6 +3,7 @@
 docs/reliability.md has a row for each of these.
 """
 
+import dataclasses
 import itertools
 import json
 import os
@@ -21,7 +22,7 @@ import pytest
 from console.errors import InputError
 from storage import checkpoints, finding, opening
 from storage.checkpoints import Checkpoint
-from storage.run import load_run
+from storage.run import Run, load_run
 from tests.helpers import (
     assert_one_line_error,
     assert_same_variables,
@@ -488,10 +489,11 @@ def test_a_record_that_is_not_sound_is_refused(run_with_record, field, value):
     with pytest.raises(InputError, match="run.json") as found:
         finding.find_checkpoint(str(folder.parent), None, None)
     assert "\n" not in str(found.value)
+    wanted = Run(folder=folder, flags={}, dataset={}, data_dir="", checkpoints={})
     for overwrite in (False, True):
         with pytest.raises(InputError, match="run.json") as opened:
             nothing = folder.parent / "nothing"
-            opening.open_run(folder, {}, {}, {}, "", nothing, resume=True, overwrite=overwrite)
+            opening.open_run(wanted, {}, nothing, resume=True, overwrite=overwrite)
         assert str(opened.value) == str(found.value)
     assert sorted(os.listdir(folder)) == before
 
@@ -594,16 +596,9 @@ def test_after_a_power_failure_a_record_names_only_what_is_on_the_disk(tmp_path,
         line, record = last_line(traced), load_run(whole / name)
         for disk, promised in disks_after_a_power_failure(trace, name):
             lay_out(disk, trace, left)
-            run = opening.open_run(
-                left / name,
-                record.flags,
-                {},
-                record.dataset,
-                record.data_dir,
-                left / "summaries/mlp-bn",
-                resume=True,
-                overwrite=False,
-            )
+            wanted = dataclasses.replace(record, folder=left / name, checkpoints={})
+            curves = left / "summaries/mlp-bn"
+            run = opening.open_run(wanted, {}, curves, resume=True, overwrite=False)
             checkpoint = run.newest_sound()
             assert (checkpoint.step if checkpoint else 0) >= promised, disk
             # Nor does anything stop an evaluation.

@@ -7,7 +7,8 @@ import pytest
 import tensorflow.compat.v1 as tf
 
 import bn_compat
-from bn_wrapper import batch_norm_wrapper, layers_of
+from bn_tools import layers_of
+from bn_wrapper import batch_norm_wrapper
 
 SHAPE = [12, 3, 3, 4]
 

@@ -60,7 +60,7 @@ def main(path: str, train_steps: str, sync_batch_norm: str) -> None:
         batches = Batches(images, labels, BATCH_SIZE, seed=1)
         plan = Plan(steps, save_every=steps, eval_every=steps, has_validation=False)
         observers = [Writer(path)] if worker.is_chief else []
-        Training(graph, batches, plan, Keeper(), worker, observers).run()
+        Training(graph, batches.taking(worker.part), plan, Keeper(), worker, observers).run()
 
 
 if __name__ == "__main__":

@@ -1,0 +1,76 @@
+"""Runs an old program unedited, on a TensorFlow that has what the program looks for.
+
+    python -m bn_compat [-v] old_program.py [ARGUMENTS OF THE PROGRAM]
+
+`bn_compat.install` puts back what was removed from TensorFlow; here, `import tensorflow as tf`
+gives the program TF1's names besides. Like `bn_wrapper.py`, it runs on TF 1.15 (Python 3.7) and on
+current TensorFlow; copy it beside that one and `bn_compat.py`.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+import sys
+import tokenize
+import types
+from typing import TYPE_CHECKING
+
+import tensorflow.compat.v1 as tf
+
+if TYPE_CHECKING or not __package__:
+    import bn_compat
+else:  # The files were copied into a package.
+    from . import bn_compat
+
+__all__ = ["main"]
+
+
+def main():
+    """Runs an old program unedited, on a TensorFlow that has what the program looks for."""
+    arguments = sys.argv[1:]
+    verbosity = 0
+    while arguments and arguments[0] in ("-v", "--verbosity=1"):
+        verbosity = 1
+        del arguments[0]
+    if not arguments or arguments[0].startswith("-"):
+        _refuse("usage: python -m bn_compat [-v] old_program.py [ARGUMENTS OF THE PROGRAM]")
+    program = arguments[0]
+    try:
+        with tokenize.open(program) as file:
+            source = file.read()
+    except (OSError, SyntaxError, UnicodeDecodeError) as error:
+        _refuse("bn_compat: can't read the program %s: %s" % (program, error))
+    tf.disable_v2_behavior()
+    bn_compat.install(verbosity=verbosity)
+    tensorflow = sys.modules["tensorflow"]
+    if not tf.version.VERSION.startswith("1."):
+        stand_in = bn_compat.Overlay("tensorflow", tf, tensorflow, compat=tensorflow.compat)
+        for name in ("__path__", "__spec__", "__file__"):
+            setattr(stand_in, name, getattr(tensorflow, name))
+        sys.modules["tensorflow"] = stand_in
+    sys.argv = arguments
+    if not getattr(sys.flags, "safe_path", False):
+        sys.path[0] = os.path.dirname(os.path.abspath(program))
+    main_module = types.ModuleType("__main__")
+    main_module.__file__ = program
+    sys.modules["__main__"] = main_module
+    sys.excepthook = functools.partial(_print_from_program, program, sys.excepthook)
+    exec(compile(source, program, "exec", dont_inherit=True), vars(main_module))
+
+
+def _refuse(message):
+    print(message, file=sys.stderr)
+    sys.exit(2)
+
+
+def _print_from_program(program, hook, kind, error, traceback):
+    """Prints an error as if raised by the program alone, without the frames that called it."""
+    first = traceback
+    while first is not None and first.tb_frame.f_code.co_filename != program:
+        first = first.tb_next
+    hook(kind, error.with_traceback(first), first)
+
+
+if __name__ == "__main__":
+    main()
