@@ -35,15 +35,9 @@ class Clockwork(Observer):
         self.points[step] = scalars
 
 
-class OneOfTwo(Worker):
-    """Takes half of each batch; the other half is another's."""
-
-    part = slice(0, 16)
-
-
-@pytest.mark.parametrize("worker", [Worker, OneOfTwo])
+@pytest.mark.parametrize("part", [slice(None), slice(0, 16)], ids=["alone", "one of two"])
 def test_images_a_second_are_those_of_all_workers_in_the_seconds_of_training(
-    monkeypatch, dataset, worker
+    monkeypatch, dataset, part
 ):
     clockwork = Clockwork()
     monkeypatch.setattr(curve, "time", types.SimpleNamespace(monotonic=lambda: clockwork.now))
@@ -51,7 +45,7 @@ def test_images_a_second_are_those_of_all_workers_in_the_seconds_of_training(
     graph = model.training_graph(network, model.Recipe(0, 40, "sgd", 1e-3, "constant"))
     batches = Batches(*dataset.train, 32, seed=0)
     plan = Plan(40, save_every=5, eval_every=5, has_validation=True)
-    Training(graph, batches, plan, Keeper(), worker(), [clockwork]).run()
+    Training(graph, batches.taking(part), plan, Keeper(), Worker(), [clockwork]).run()
     # A point has the step that it is in, but not yet the time of it.
     assert clockwork.points[10][curve.SPEED_TAG] == pytest.approx(10 * 32 / 2.25)
     for step in (20, 30, 40):
