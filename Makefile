@@ -6,7 +6,7 @@ VERSION := $(shell $(PYTHON) -c "import sys; print('%d.%d' % sys.version_info[:2
 MADE := $(VENV)/made-for-python-$(VERSION)
 WRONG := expected Python 3.10 to 3.13, found %d.%d; for example: make PYTHON=python3.12
 
-.PHONY: train check test test-versions lint bench
+.PHONY: train check test test-long test-versions lint bench
 
 train: $(VENV)/installed  ## make train FLAGS="--nobatch_norm" passes flags on
 	$(VENV)/bin/python train.py $(FLAGS)
@@ -14,7 +14,10 @@ train: $(VENV)/installed  ## make train FLAGS="--nobatch_norm" passes flags on
 check: lint  ## the quick checks: before every commit
 	$(VENV)/bin/python -m pytest --numprocesses=auto --dist=worksteal --ignore=tests/system
 
-test: lint
+test: lint  ## as a user runs it: before every push
+	$(VENV)/bin/python -m pytest --numprocesses=auto --dist=worksteal -m "not long"
+
+test-long: lint  ## all tests, also those that nobody waits for, and which lines they reach
 	rm -f .coverage .coverage.*
 	$(VENV)/bin/coverage run -m pytest --numprocesses=auto --dist=worksteal
 	$(VENV)/bin/coverage combine --quiet

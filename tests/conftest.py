@@ -4,6 +4,7 @@ import os
 import pathlib
 
 import coverage
+import hypothesis
 import pytest
 
 from console import processor
@@ -13,8 +14,11 @@ from tests.helpers import DIGITS, made_once, write_digits
 # Before any test imports TensorFlow, as the commands do.
 processor.use_onednn()
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+# How long an example takes says how busy the machine is.
+hypothesis.settings.register_profile("untimed", deadline=None)
+hypothesis.settings.load_profile("untimed")
 
-LONGEST = "system/test_originals.py"
+LONGEST = ["system/test_originals.py", "system/test_reliability.py", "system/test_workers.py"]
 # The quick tests cover the lines of batch norm; tracing these too takes 40 % longer.
 UNTRACED = {
     "test_averages",
@@ -37,15 +41,20 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
     At the end, one of pytest's processes would run all of them while another waits.
     """
-    items.sort(key=lambda item: item.path != pathlib.Path(__file__).parent / LONGEST)
+    longest = [pathlib.Path(__file__).parent / name for name in LONGEST]
+    items.sort(key=lambda item: item.path not in longest)
     for item in items:
         if "real_mnist" in getattr(item, "fixturenames", ()):
             item.add_marker("mnist")
 
 
-def pytest_xdist_auto_num_workers() -> int:
-    """Runs two processes per core, since many tests wait: for a kill, a limit, other processes."""
-    return 2 * processor.cores()
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
+    """Runs one process per core, and half as many more where tests wait: for a kill, a limit.
+
+    Each of them imports TensorFlow. The tests outside of tests/system wait for nothing.
+    """
+    waits = "tests/system" not in map(str, config.option.ignore or ())
+    return processor.cores() * 3 // 2 if waits else processor.cores()
 
 
 @pytest.fixture(autouse=True)

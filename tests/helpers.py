@@ -64,6 +64,13 @@ def run_command(*arguments: object, cwd: pathlib.Path, **environment: str):
     return processes.run(command(*arguments), cwd, {**os.environ, **environment})
 
 
+def start_command(*arguments: object, cwd: pathlib.Path, **environment: str) -> processes.Process:
+    """Starts a command that the test is going to stop or to kill."""
+    # A killed process loses its coverage data; until then, measuring it slows the process.
+    untraced = {**os.environ, "COVERAGE_PROCESS_CONFIG": ""}
+    return processes.Process(command(*arguments), cwd, {**untraced, **environment})
+
+
 def run_from_nothing(*arguments: object, cwd: pathlib.Path, **environment: str):
     """The same in a process that does all its own imports."""
     return subprocess.run(
@@ -93,7 +100,7 @@ def made_once(tmp_path_factory, name: str, make: Callable[[pathlib.Path], None])
     return folder
 
 
-def wait_for(path: pathlib.Path, process: subprocess.Popen) -> None:
+def wait_for(path: pathlib.Path, process: processes.Process) -> None:
     """Waits until a process has written a file or ended."""
     while not path.exists() and process.poll() is None:
         time.sleep(0.005)

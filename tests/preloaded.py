@@ -1,10 +1,5 @@
 """What the process that commands are forked from has imported: see processes.py."""
 
-import sys
-
-# As in console/importing.py, for the same reasons.
-sys.modules["keras"] = None
-
-import tensorflow  # noqa: E402
+import tensorflow
 
 tensorflow.config.list_physical_devices()

@@ -3,6 +3,7 @@
 `test_originals.py` compares the numbers themselves with those of TF 1.15.
 """
 
+import functools
 import importlib
 import inspect
 import re
@@ -12,101 +13,16 @@ import pytest
 import tensorflow.compat.v1 as tf
 
 import bn_compat
+from tests import layers
 from tests.documents import DOCUMENTS, programs
 from tests.helpers import PROJECT
+from tests.layers import batch_of, variable
+from tests.originals import golden
 
-# Argument names and defaults of TF 1.15.5, in order. A default of None means a zeros or ones
-# initializer, or the ReLU of `conv2d`; other tests check the initial values.
-SIGNATURES = {
-    "batch_norm": {
-        "decay": 0.999,
-        "center": True,
-        "scale": False,
-        "epsilon": 0.001,
-        "activation_fn": None,
-        "param_initializers": None,
-        "param_regularizers": None,
-        "updates_collections": "update_ops",
-        "is_training": True,
-        "reuse": None,
-        "variables_collections": None,
-        "outputs_collections": None,
-        "trainable": True,
-        "batch_weights": None,
-        "fused": None,
-        "data_format": "NHWC",
-        "zero_debias_moving_mean": False,
-        "scope": None,
-        "renorm": False,
-        "renorm_clipping": None,
-        "renorm_decay": 0.99,
-        "adjustment": None,
-    },
-    "batch_normalization": {
-        "axis": -1,
-        "momentum": 0.99,
-        "epsilon": 0.001,
-        "center": True,
-        "scale": True,
-        "beta_initializer": None,
-        "gamma_initializer": None,
-        "moving_mean_initializer": None,
-        "moving_variance_initializer": None,
-        "beta_regularizer": None,
-        "gamma_regularizer": None,
-        "beta_constraint": None,
-        "gamma_constraint": None,
-        "training": False,
-        "trainable": True,
-        "name": None,
-        "reuse": None,
-        "renorm": False,
-        "renorm_clipping": None,
-        "renorm_momentum": 0.99,
-        "fused": None,
-        "virtual_batch_size": None,
-        "adjustment": None,
-    },
-    "BatchNormalization": {
-        "axis": -1,
-        "momentum": 0.99,
-        "epsilon": 0.001,
-        "center": True,
-        "scale": True,
-        "beta_initializer": None,
-        "gamma_initializer": None,
-        "moving_mean_initializer": None,
-        "moving_variance_initializer": None,
-        "beta_regularizer": None,
-        "gamma_regularizer": None,
-        "beta_constraint": None,
-        "gamma_constraint": None,
-        "renorm": False,
-        "renorm_clipping": None,
-        "renorm_momentum": 0.99,
-        "fused": None,
-        "trainable": True,
-        "virtual_batch_size": None,
-        "adjustment": None,
-        "name": None,
-    },
-}
-
-# Of the two layers that take a normalizer. Other tests check their initializers and the ReLU, which
-# are objects.
-ARGUMENTS_OF_CONTRIB = {
-    "conv2d": (
-        "inputs num_outputs kernel_size stride padding data_format rate activation_fn "
-        "normalizer_fn normalizer_params weights_initializer weights_regularizer "
-        "biases_initializer biases_regularizer reuse variables_collections outputs_collections "
-        "trainable scope"
-    ),
-    "fully_connected": (
-        "inputs num_outputs activation_fn normalizer_fn normalizer_params weights_initializer "
-        "weights_regularizer biases_initializer biases_regularizer reuse variables_collections "
-        "outputs_collections trainable scope"
-    ),
-}
+# Argument names and defaults of TF 1.15.5, in order. A default of None may stand for an initializer
+# or the ReLU of `conv2d`; other tests check the initial values.
+SIGNATURES = golden.signatures()
+NORMS = ("batch_norm", "batch_normalization", "BatchNormalization")
 
 # What a layer does: which statistics it normalizes with, whether the moving averages move once the
 # update ops have run, and whether an optimizer changes gamma and beta.
@@ -116,14 +32,7 @@ FROZEN_TRAINING = ("batch", "averages move", "parameters stay")
 FROZEN_LAYER = ("batch", "averages stay", "parameters stay")
 FROZEN_INFERENCE = ("moving averages", "averages stay", "parameters stay")
 
-
-def batch_of(shape, seed=0):
-    channels = np.arange(1, shape[-1] + 1)
-    return (np.random.default_rng(seed).normal(size=shape) * channels + channels).astype(np.float32)
-
-
-def normalized(values, mean, var, epsilon=1e-3):
-    return (values - mean) / np.sqrt(var + epsilon)
+normalized = functools.partial(layers.normalized, epsilon=1e-3)
 
 
 def update_ops():
@@ -134,11 +43,6 @@ def variable_names(collection=tf.GraphKeys.GLOBAL_VARIABLES):
     return [v.op.name for v in tf.get_collection(collection)]
 
 
-def variable(name):
-    (found,) = [v for v in tf.global_variables() if v.op.name == name]
-    return found
-
-
 @pytest.fixture
 def session():
     """A session with its own graph, which is the default one."""
@@ -146,24 +50,25 @@ def session():
         yield session
 
 
-@pytest.mark.parametrize("name", SIGNATURES)
+@pytest.mark.parametrize("name", NORMS)
 def test_arguments_are_those_of_tf1(name):
-    parameters = list(inspect.signature(getattr(bn_compat, name)).parameters.values())
-    parameters = [p for p in parameters if p.kind != p.VAR_KEYWORD]
-    if name != "BatchNormalization":
-        assert parameters.pop(0).name == "inputs"
-    recorded = SIGNATURES[name]
-    ours = [(p.name, p.default) for p in parameters]
-    assert ours[: len(recorded)] == list(recorded.items())
-    assert [(n, d) for n, d in ours[len(recorded) :] if not n.startswith("_")] == (
+    parameters = inspect.signature(getattr(bn_compat, name)).parameters.values()
+    ours = [(p.name, p.default) for p in parameters if p.kind != p.VAR_KEYWORD]
+    required, optional = SIGNATURES[name]["required"], SIGNATURES[name]["optional"]
+    assert [ours.pop(0)[0] for _ in required] == required
+    assert ours[: len(optional)] == [tuple(pair) for pair in optional]
+    assert [(n, d) for n, d in ours[len(optional) :] if not n.startswith("_")] == (
         [] if name == "batch_norm" else [("trainable_semantics", "tf1.15")]
     )
 
 
-@pytest.mark.parametrize("name", ARGUMENTS_OF_CONTRIB)
+@pytest.mark.parametrize("name", sorted(set(SIGNATURES) - set(NORMS)))
 def test_arguments_of_contribs_other_layers_are_those_of_tf1(name):
     parameters = inspect.signature(getattr(bn_compat, name)).parameters
-    assert list(parameters) == ARGUMENTS_OF_CONTRIB[name].split()
+    recorded = SIGNATURES[name]
+    assert list(parameters) == recorded["required"] + [name for name, _ in recorded["optional"]]
+    for name, default in recorded["optional"]:
+        assert default in (None, parameters[name].default)
     assert bn_compat.convolution2d is bn_compat.conv2d
 
 
@@ -810,7 +715,7 @@ def test_a_program_in_the_documents_runs(tmp_path, monkeypatch, program):
     exec(compile(program, "program", "exec"), {"__name__": "program"})
 
 
-@pytest.mark.parametrize("name", SIGNATURES)
+@pytest.mark.parametrize("name", NORMS)
 def test_every_argument_has_a_row_in_the_document(name):
     sections = re.split(r"^###? ", DOCUMENTS["batch_norm.md"], flags=re.MULTILINE)
     (section,) = [text for text in sections if text.startswith("`") and f"`{name}`" in text[:60]]

@@ -8,32 +8,9 @@ import tensorflow.compat.v1 as tf
 
 import bn_compat
 from bn_wrapper import batch_norm_wrapper
-from tests.test_bn_wrapper import variable
+from tests.layers import LAYERS, VALUES, gradient_of, plain_gradient, variable
 
-VALUES = np.random.default_rng(0).normal(3.0, 2.0, [8, 3]).astype(np.float32)
-
-LAYERS = {
-    "wrapper": functools.partial(batch_norm_wrapper, phase_train=True, name="bn"),
-    "wrapper of moments": functools.partial(
-        batch_norm_wrapper, phase_train=True, fused=False, name="bn"
-    ),
-    "contrib": functools.partial(bn_compat.batch_norm, updates_collections=None, scope="bn"),
-    "tf.layers": functools.partial(bn_compat.batch_normalization, training=True, name="bn"),
-}
 of_every_layer = pytest.mark.parametrize("layer", LAYERS.values(), ids=LAYERS)
-
-
-def gradient_of(outputs, inputs):
-    weights = tf.reshape(tf.range(24, dtype=tf.float32), [8, 3])
-    return tf.gradients(tf.reduce_sum(weights * tf.square(outputs)), inputs)[0]
-
-
-def plain_gradient(layer):
-    with tf.Graph().as_default(), tf.Session() as session:
-        inputs = tf.constant(VALUES)
-        gradient = gradient_of(layer(inputs), inputs)
-        session.run(tf.global_variables_initializer())
-        return session.run(gradient)
 
 
 @of_every_layer

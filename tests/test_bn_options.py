@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from bn_tools import fold_batch_norm, population_statistics
 from bn_wrapper import batch_norm_wrapper
-from tests.test_bn_wrapper import batch_of, moments, normalized, variable
+from tests.layers import batch_of, moments, normalized, variable
 
 
 def run_once(values, fetch_gradients=True, **options):

@@ -5,34 +5,15 @@ import pytest
 import tensorflow.compat.v1 as tf
 
 from bn_wrapper import batch_norm_wrapper
+from tests.layers import batch_of, moments, normalized, variable
 
 SHAPES = {"dense": (32, 5), "convolution": (8, 6, 7, 5)}
-
-
-def batch_of(shape, seed=0):
-    """Values whose channels differ in mean and spread."""
-    channels = np.arange(1, shape[-1] + 1)
-    return (np.random.default_rng(seed).normal(size=shape) * channels + channels).astype(np.float32)
-
-
-def moments(values):
-    axes = tuple(range(values.ndim - 1))
-    return values.mean(axes, dtype=np.float64), values.var(axes, dtype=np.float64)
-
-
-def normalized(values, mean, var, scale=1.0, beta=0.0, epsilon=1e-5):
-    return scale * (values - mean) / np.sqrt(var + epsilon) + beta
 
 
 def debiased_average(values, decay):
     """The weighted mean of all values so far, the newest with the largest weight."""
     weights = decay ** np.arange(len(values))[::-1]
     return np.tensordot(weights / weights.sum(), np.array(values), axes=1)
-
-
-def variable(name):
-    (found,) = [v for v in tf.global_variables() if v.op.name.endswith(f"/{name}")]
-    return found
 
 
 @pytest.mark.parametrize("shape", SHAPES.values(), ids=SHAPES)

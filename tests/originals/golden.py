@@ -10,6 +10,7 @@ from tests.originals import cases, runner
 FOLDER = pathlib.Path(__file__).resolve().parents[1] / "golden"
 RESULTS = FOLDER / "results.npz"
 PROGRAMS = FOLDER / "programs.json"
+SIGNATURES = FOLDER / "signatures.json"
 
 
 def save(results):
@@ -67,6 +68,11 @@ def saved_inputs():
     """Returns what `inputs` returned when the file was written."""
     with np.load(str(RESULTS)) as stored:
         return stored["inputs"]
+
+
+def signatures():
+    """Returns the arguments that TF 1.15's functions take, by their names: see make_golden.py."""
+    return json.loads(SIGNATURES.read_text())
 
 
 def programs():

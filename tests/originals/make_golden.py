@@ -7,6 +7,8 @@ import json
 import subprocess
 import sys
 
+from tensorflow.python.util import tf_inspect
+
 from tests.originals import cases, checkpoints, classes, golden, implementations, runner
 
 PROGRAMS = golden.FOLDER.parent / "programs"
@@ -19,9 +21,27 @@ def main():
     golden.save({case.name: found["original"] for case, found in results})
     checkpoints.write(functions, golden.FOLDER / "checkpoints")
     classes.record()
+    of_functions = {
+        name: signature(original) for name, original in vars(classes.originals()).items()
+    }
+    golden.SIGNATURES.write_text(json.dumps(of_functions, sort_keys=True) + "\n")
     golden.PROGRAMS.write_text(
         json.dumps({path.stem: printed(path) for path in sorted(PROGRAMS.glob("*.py"))}) + "\n"
     )
+
+
+def signature(function):
+    """Returns pairs of an argument's name and its default, in order, without what has no default.
+
+    A default that is an object, such as an initializer or the ReLU, is recorded as None.
+    """
+    spec = tf_inspect.getfullargspec(function.__init__ if isinstance(function, type) else function)
+    with_defaults = spec.args[len(spec.args) - len(spec.defaults) :]
+    plain = [d if isinstance(d, (bool, int, float, str)) else None for d in spec.defaults]
+    return {
+        "required": [name for name in spec.args if name != "self" and name not in with_defaults],
+        "optional": list(zip(with_defaults, plain)),
+    }
 
 
 def printed(program):

@@ -40,12 +40,17 @@ def trained_runs(trained_once, tmp_path_factory) -> tuple[pathlib.Path, dict[str
 
 
 @pytest.fixture(scope="session")
-def tf115_python():
-    """Path of a Python with TF 1.15; where it can't be installed, the test is skipped."""
+def tf115_python(request):
+    """Path of a Python with TF 1.15; where there is none, the test is skipped.
+
+    Installing it takes minutes, so only a run of all tests tries to.
+    """
     installed = TF115_VENV / "installed"
     with open(PROJECT / ".venv-tf115.lock", "w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not installed.exists():
+            if "not long" in request.config.option.markexpr:
+                pytest.skip("compared with recorded results only: make test-long runs TF 1.15")
             install_tf115()
             installed.touch()
     return TF115_VENV / "bin" / "python"

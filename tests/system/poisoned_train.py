@@ -1,7 +1,11 @@
 """`train.py` whose last weights turn NaN in step 12, until the rate is down to a quarter.
 
-Too high a learning rate has this effect only on some data and some processors.
+Too high a learning rate has this effect only on some data and some processors. One of several
+workers writes its variables to `workerRANK.npz`, so that a test can tell whether they agree.
 """
+
+import json
+import os
 
 import numpy as np
 
@@ -18,9 +22,19 @@ def poison(take_step):
         if session.run(graph.global_step) == POISONED_STEP - 1 and rate_factor > 0.25:
             (weights,) = [v for v in session.graph.get_collection("variables") if is_last(v)]
             weights.load(np.full(weights.shape, np.nan), session)
-        return take_step(session, graph, images, labels, rate_factor=rate_factor, **options)
+        taken = take_step(session, graph, images, labels, rate_factor=rate_factor, **options)
+        if "TF_CONFIG" in os.environ:
+            write_variables(session)
+        return taken
 
     return take_poisoned_step
+
+
+def write_variables(session):
+    """Writes all variables of this worker."""
+    rank = json.loads(os.environ["TF_CONFIG"])["task"]["index"]
+    values = session.run({v.op.name: v for v in session.graph.get_collection("variables")})
+    np.savez(f"worker{rank}.npz", **{name.replace("/", "|"): v for name, v in values.items()})
 
 
 def is_last(variable):

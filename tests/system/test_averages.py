@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 import bn_compat
 from bn_wrapper import batch_norm_wrapper
-from tests.test_bn_wrapper import variable
+from tests.layers import variable
 
 POPULATION = ("pop_mean", "pop_var", "moving_mean", "moving_variance")
 

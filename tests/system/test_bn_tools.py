@@ -13,7 +13,7 @@ from bn_tools import (
     population_statistics,
 )
 from bn_wrapper import batch_norm_wrapper
-from tests.test_bn_wrapper import variable
+from tests.layers import variable
 
 SCALE, BETA, POP_MEAN = np.random.default_rng(0).normal(size=(3, 6))
 POP_VAR = np.random.default_rng(1).uniform(0.5, 2.0, size=6)

@@ -4,7 +4,6 @@ import json
 import re
 import shutil
 import signal
-import subprocess
 
 import numpy as np
 import pytest
@@ -15,12 +14,12 @@ from tests.helpers import (
     PROJECT,
     assert_one_line_error,
     assert_same_variables,
-    command,
     last_line,
     run_command,
     run_from_nothing,
     scalars,
     sessions,
+    start_command,
     traced_steps,
     variables,
     wait_for,
@@ -129,13 +128,7 @@ def test_stopped_and_resumed_is_never_stopped(tmp_path, data_flags, stop, exit_c
     flags = ["--model=mlp", "--train_steps=600", "--eval_every=50", "--save_every=20", *data_flags]
     whole = run_command("train.py", *flags, "--run=whole", cwd=tmp_path)
 
-    process = subprocess.Popen(
-        command("train.py", *flags, "--run=stopped", "--overwrite"),
-        cwd=tmp_path,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+    process = start_command("train.py", *flags, "--run=stopped", "--overwrite", cwd=tmp_path)
     wait_for(tmp_path / "checkpoints/stopped/model.ckpt-40.index", process)
     process.send_signal(stop)
     stdout, stderr = process.communicate(timeout=60)

@@ -4,7 +4,6 @@ import os
 import pathlib
 import shutil
 import signal
-import subprocess
 import sys
 import time
 
@@ -12,6 +11,7 @@ import pytest
 
 from studies import results, write_up
 from studies.catalogue import STUDIES
+from tests import processes
 from tests.helpers import PROJECT, assert_one_line_error, last_line, run_command, said, wait_for
 from tests.system.small_study import CELLS
 
@@ -22,16 +22,11 @@ RESULTS = PROJECT / "docs" / "results"
 def start_grid(tmp_path, data_flags):
     """A function that starts the grid of two runs, in its own process group."""
 
+    command = [sys.executable, "-m", "tests.system.small_study", "--study=paper", *data_flags]
+    command += [f"--results_dir={tmp_path}"]
+
     def start():
-        return subprocess.Popen(
-            [sys.executable, "-m", "tests.system.small_study", "--study=paper", *data_flags]
-            + [f"--results_dir={tmp_path}"],
-            cwd=PROJECT,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            start_new_session=True,
-        )
+        return processes.Process(command, PROJECT, dict(os.environ), in_own_group=True)
 
     return start
 

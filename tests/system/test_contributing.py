@@ -1,5 +1,6 @@
 """The recipes of CONTRIBUTING.md, followed to the letter in a copy of the project."""
 
+import os
 import re
 import shutil
 import subprocess
@@ -7,6 +8,7 @@ import sys
 
 import pytest
 
+from tests import processes
 from tests.helpers import PROJECT, last_line
 
 TEXT = (PROJECT / "CONTRIBUTING.md").read_text()
@@ -45,11 +47,8 @@ def test_a_recipe_followed_to_the_letter_works(project, title):
     for program in blocks(RECIPES[title], "python"):
         subprocess.run([sys.executable, "-c", program], cwd=project, check=True)
     (command,) = blocks(RECIPES[title], "")
-    completed = subprocess.run(
-        [sys.executable, *command.split()[1:], *flags],
-        cwd=project,
-        capture_output=True,
-        text=True,
+    completed = processes.run(
+        [sys.executable, *command.split()[1:], *flags], project, dict(os.environ)
     )
     assert last_line(completed)
     assert shown in completed.stdout

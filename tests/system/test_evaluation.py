@@ -4,7 +4,6 @@ import json
 import math
 import re
 import shutil
-import subprocess
 
 import numpy as np
 import pytest
@@ -19,9 +18,9 @@ from tests.helpers import (
     DIGITS,
     assert_one_line_error,
     assert_same_variables,
-    command,
     last_line,
     run_command,
+    start_command,
     wait_for,
 )
 from training import outcomes
@@ -189,9 +188,7 @@ def test_killed_and_resumed_with_all_that_makes_a_run_accurate(tmp_path, data_fl
         *data_flags,
     ]
     whole = run_command("train.py", *flags, "--run=whole", cwd=tmp_path)
-    process = subprocess.Popen(
-        command("train.py", *flags, "--run=killed"), cwd=tmp_path, stderr=subprocess.DEVNULL
-    )
+    process = start_command("train.py", *flags, "--run=killed", cwd=tmp_path)
     wait_for(tmp_path / "checkpoints/killed/model.ckpt-40.index", process)
     process.kill()
     process.wait()
@@ -217,11 +214,7 @@ def test_checkpoints_for_inference_are_the_newest_of_their_kind(tmp_path, data_f
     assert len([name for name in kept if name.startswith("exact")]) == 1
     assert len([name for name in kept if name.startswith("best")]) == 1
 
-    process = subprocess.Popen(
-        command("train.py", *flags, "--train_steps=100000"),
-        cwd=tmp_path,
-        stderr=subprocess.DEVNULL,
-    )
+    process = start_command("train.py", *flags, "--train_steps=100000", cwd=tmp_path)
     wait_for(folder / "model.ckpt-40.index", process)
     process.terminate()
     process.wait()

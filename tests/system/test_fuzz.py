@@ -15,6 +15,7 @@ from tests.helpers import PROJECT
 SECONDS = 20
 
 
+@pytest.mark.long
 @pytest.mark.skipif(
     importlib.util.find_spec("atheris") is None, reason="atheris has no wheel for this Python"
 )

@@ -9,14 +9,21 @@ import textwrap
 import numpy as np
 import pytest
 
+from tests import processes
 from tests.helpers import PROJECT
 from tests.originals import golden
 
 PROGRAMS = PROJECT / "tests" / "programs"
 
 
-def launch(*arguments, cwd, **environment):
-    """Runs an old program with the launcher."""
+def launch(*arguments, cwd):
+    """Runs an old program with the launcher, in a process that has imported TensorFlow."""
+    command = [sys.executable, "-m", "bn_compat", *map(str, arguments)]
+    return processes.run(command, cwd, dict(os.environ))
+
+
+def launch_from_nothing(*arguments, cwd, **environment):
+    """The same in a process that does all its own imports."""
     return run_python("-m", "bn_compat", *arguments, cwd=cwd, **environment)
 
 
@@ -33,7 +40,11 @@ def run_python(*arguments, cwd, **environment):
 
 def run_program(text, cwd, **environment):
     """Runs a few lines to completion; returns what they printed."""
-    completed = run_python("-c", textwrap.dedent(text), cwd=cwd, **environment)
+    if environment:  # which Keras to use, for example: TensorFlow reads that when it is imported
+        completed = run_python("-c", textwrap.dedent(text), cwd=cwd, **environment)
+    else:
+        command = [sys.executable, "-c", textwrap.dedent(text)]
+        completed = processes.run(command, cwd, dict(os.environ))
     assert completed.returncode == 0, completed.stderr[-3000:]
     return completed.stdout
 
@@ -55,12 +66,14 @@ def assert_as_on_tf_1_15(name, completed):
 
 @pytest.mark.parametrize("name", ["contrib", "slim", "layers"])
 def test_an_old_program_does_what_it_did(tmp_path, name):
-    assert_as_on_tf_1_15(name, launch(PROGRAMS / f"{name}.py", cwd=tmp_path))
+    assert_as_on_tf_1_15(name, launch_from_nothing(PROGRAMS / f"{name}.py", cwd=tmp_path))
 
 
 def test_with_the_legacy_keras_the_originals_stay(tmp_path):
     pytest.importorskip("tf_keras")
-    completed = launch("-v", PROGRAMS / "layers.py", cwd=tmp_path, TF_USE_LEGACY_KERAS="1")
+    completed = launch_from_nothing(
+        "-v", PROGRAMS / "layers.py", cwd=tmp_path, TF_USE_LEGACY_KERAS="1"
+    )
     assert "tf.layers: left alone, it works" in completed.stderr
     assert_as_on_tf_1_15("layers", completed)
 

@@ -18,6 +18,7 @@ from tests.helpers import (
     last_line,
     run_command,
     said,
+    start_command,
     wait_for,
     write_noise,
 )
@@ -32,6 +33,19 @@ def test_help_is_no_error_and_begins_with_examples(command, tmp_path):
     before, _, flags = helped.stdout.partition("\nData:\n")
     assert f"python {command}" in before
     assert "--dataset=auto|mnist|synthetic" in flags
+
+
+@pytest.mark.parametrize("command", ["train", "evaluate", "compare", "runs"])
+def test_help_has_every_flag_that_a_command_takes(command, tmp_path):
+    helped = run_command(f"{command}.py", "--help", cwd=tmp_path).stdout
+    shown = re.findall(r"^  --(?:\[no\])?(\w+)", helped, re.MULTILINE)
+    # As absl knows them, without its own.
+    is_ours = "not FLAGS.find_module_defining_flag(name).startswith('absl.')"
+    program = f"from {command} import FLAGS; print(*(name for name in FLAGS if {is_ours}))"
+    taken = subprocess.run(
+        [sys.executable, "-c", program], cwd=PROJECT, capture_output=True, text=True, check=True
+    )
+    assert len(shown) > 1 and sorted(shown) == sorted(taken.stdout.split())
 
 
 def test_half_an_epoch(tmp_path, digits, data_flags):
@@ -88,11 +102,7 @@ def test_what_is_printed_can_be_typed_anywhere(tmp_path, data_flags):
 
 def test_a_run_in_training_is_told_as_such(tmp_path, data_flags):
     flags = [*FLAGS, "--train_steps=20000", "--save_every=10", "--lr_schedule=constant"]
-    training = subprocess.Popen(
-        [sys.executable, str(PROJECT / "train.py"), *flags, *data_flags],
-        cwd=tmp_path,
-        stderr=subprocess.DEVNULL,
-    )
+    training = start_command("train.py", *flags, *data_flags, cwd=tmp_path)
     try:
         wait_for(tmp_path / "checkpoints/mlp-bn/model.ckpt-10.index", training)
         wait_for(tmp_path / "checkpoints/mlp-bn/run.json", training)

@@ -24,7 +24,6 @@ from storage import checkpoints, finding, opening
 from storage.checkpoints import Checkpoint
 from storage.run import Run, load_run
 from tests.helpers import (
-    PROJECT,
     assert_one_line_error,
     assert_same_variables,
     command,
@@ -35,7 +34,9 @@ from tests.helpers import (
     said,
     scalars,
     sessions,
+    start_command,
     variables,
+    wait_for,
 )
 
 # Saves often enough for a kill to hit a checkpoint while it is being written.
@@ -43,18 +44,6 @@ OFTEN = ("--model=small", "--batch_size=10", "--train_steps=40", "--eval_every=2
 OFTEN += ("--save_every=2",)
 MLP = ("--model=mlp", "--train_steps=40", "--eval_every=20", "--save_every=10")
 MLP += ("--lr_schedule=constant",)
-
-
-def start(*arguments, cwd):
-    return subprocess.Popen(
-        command(*arguments),
-        cwd=cwd,
-        # A killed process loses its coverage data; until then, measuring it slows the process.
-        env={**os.environ, "COVERAGE_PROCESS_CONFIG": ""},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
 
 
 def is_writing(folder):
@@ -72,7 +61,7 @@ def kill_in_a_write(process, folder):
             process.send_signal(signal.SIGCONT)
         time.sleep(0.0005)
     process.kill()
-    process.communicate()
+    process.wait()
 
 
 def kill_at_a_random_moment(process, folder, generator):
@@ -82,9 +71,22 @@ def kill_at_a_random_moment(process, folder, generator):
     while len(seen - before) < wanted and process.poll() is None:
         seen |= {name for name in os.listdir(folder) if name.endswith(".index")}
         time.sleep(0.0005)
-    time.sleep(generator.uniform(0.0, 2.0 if wanted == 0 else 0.03))
+    time.sleep(generator.uniform(0.0, 1.0 if wanted == 0 else 0.03))
     process.kill()
-    process.communicate()
+    process.wait()
+
+
+def kill_during_the_import(flags, folder, generator):
+    """Kills a process that has just been started, from nothing."""
+    process = subprocess.Popen(
+        command("train.py", *flags),
+        cwd=folder,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    time.sleep(generator.uniform(0.0, 2.0))
+    process.kill()
+    assert process.wait() == -signal.SIGKILL
 
 
 @pytest.fixture(scope="module")
@@ -101,16 +103,17 @@ def never_killed(tmp_path_factory, data_flags):
 
 @pytest.mark.parametrize("seed", range(5))
 def test_killed_at_any_moment_and_resumed_is_never_killed(tmp_path, never_killed, data_flags, seed):
-    """Five kills each: two of them as soon as a checkpoint is being written."""
+    """Six kills each: the first during the import, two as soon as a checkpoint is being written."""
     flags = [*OFTEN, *data_flags, "--run=killed"]
     whole, line = never_killed
     shutil.copytree(whole, tmp_path, dirs_exist_ok=True)
     folder = tmp_path / "checkpoints/killed"
     folder.mkdir()
     generator = random.Random(seed)
+    kill_during_the_import(flags, tmp_path, generator)
     kills = writes_hit = 0
     for _ in range(30):
-        process = start("train.py", *flags, cwd=tmp_path)
+        process = start_command("train.py", *flags, cwd=tmp_path)
         if kills % 2:
             kill_in_a_write(process, folder)
         else:
@@ -358,10 +361,8 @@ def test_a_full_disk_for_the_curves_ends_the_run_in_the_same_way(
 
 def test_the_second_of_two_on_one_run_stops_at_once_and_says_who_has_it(tmp_path, data_flags):
     flags = ["--model=mlp", "--train_steps=3000", "--save_every=10", "--run=shared", *data_flags]
-    first = start("train.py", *flags, cwd=tmp_path)
-    record = tmp_path / "checkpoints/shared/run.json"
-    while not record.exists() and first.poll() is None:
-        time.sleep(0.01)
+    first = start_command("train.py", *flags, cwd=tmp_path)
+    wait_for(tmp_path / "checkpoints/shared/run.json", first)
     try:
         for flag in ("--resume", "--overwrite"):
             second = run_command("train.py", *flags, flag, cwd=tmp_path)
@@ -369,7 +370,7 @@ def test_the_second_of_two_on_one_run_stops_at_once_and_says_who_has_it(tmp_path
         assert first.poll() is None
     finally:
         first.kill()
-        first.communicate()
+        first.wait()
     # The lock of a killed process stops no one.
     afresh = run_command("train.py", *flags, "--train_steps=10", "--overwrite", cwd=tmp_path)
     assert "at step 10" in last_line(afresh)
@@ -377,7 +378,8 @@ def test_the_second_of_two_on_one_run_stops_at_once_and_says_who_has_it(tmp_path
 
 def test_two_runs_side_by_side_do_not_mind_each_other(tmp_path, data_flags):
     processes = [
-        start("train.py", *MLP, f"--run={run}", *data_flags, cwd=tmp_path) for run in ("one", "two")
+        start_command("train.py", *MLP, f"--run={run}", *data_flags, cwd=tmp_path)
+        for run in ("one", "two")
     ]
     lines = []
     for process in processes:
@@ -413,8 +415,7 @@ def test_a_loss_that_is_not_finite_stops_the_run(tmp_path, data_flags, often):
 
 
 def run_poisoned(*flags, cwd):
-    script = "tests/system/poisoned_train.py"
-    return run_from_nothing(script, *flags, cwd=cwd, PYTHONPATH=str(PROJECT))
+    return run_command("tests/system/poisoned_train.py", *flags, cwd=cwd)
 
 
 def test_rollback_goes_on_from_the_last_checkpoint_with_half_the_rate(tmp_path, data_flags):

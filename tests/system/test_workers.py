@@ -24,10 +24,21 @@ from tests.helpers import (
     last_line,
     made_once,
     run_command,
+    scalars,
+    start_command,
 )
 
 MLP = ["--model=mlp", "--train_steps=60", "--batch_size=32", "--eval_every=30", "--save_every=10"]
 CHECKPOINTS = "checkpoints/mlp-bn"
+
+
+def hasty(**seconds):
+    """`train.py` with other seconds in cluster/workers.py than a user's workers wait."""
+    return "tests/system/hasty_train.py", json.dumps(seconds)
+
+
+# Half of the seconds that users' workers wait for each other.
+HASTY = hasty(STEP_SECONDS=6.0, ANSWER_SECONDS=2.0)
 
 
 def addresses(count):
@@ -48,25 +59,24 @@ def environment(workers, rank):
 class Cluster:
     """Workers of a run in `folder`, as processes that can be hurt."""
 
-    def __init__(self, folder, flags, count=2, program=()):
+    def __init__(self, folder, flags, count=2, program=("train.py",)):
         self.folder = folder
         self.flags = flags
         self.addresses = addresses(count)
-        self.program = program or command("train.py")
+        self.program = program
         self.processes = {}
 
     def start(self, *ranks, flags=()):
         for rank in ranks:
-            self.processes[rank] = subprocess.Popen(
-                [*self.program, *self.flags, *flags],
+            self.processes[rank] = start_command(
+                *self.program,
+                *self.flags,
+                *flags,
                 cwd=self.folder,
-                env={**os.environ, **environment(self.addresses, rank)},
-                stdout=subprocess.PIPE,
-                stderr=subprocess.PIPE,
-                text=True,
+                **environment(self.addresses, rank),
             )
 
-    def end(self, rank, seconds=60):
+    def end(self, rank, seconds=240):
         """Waits for a worker; returns its exit code, its standard output and standard error."""
         process = self.processes[rank]
         stdout, stderr = process.communicate(timeout=seconds)
@@ -74,7 +84,7 @@ class Cluster:
 
     def wait_for_step(self, step):
         path = self.folder / CHECKPOINTS / f"model.ckpt-{step}.index"
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + 240
         while not path.exists():
             assert time.monotonic() < deadline and self.processes[0].poll() is None
             time.sleep(0.02)
@@ -121,7 +131,7 @@ def test_the_others_stop_where_one_is_lost_and_go_on_with_it_later(
 ):
     survivor = 1 - victim
     slow = [*MLP, *data_flags, "--train_steps=60"]
-    with Cluster(tmp_path, slow) as cluster:
+    with Cluster(tmp_path, slow, program=HASTY) as cluster:
         cluster.start(0, 1)
         cluster.wait_for_step(20)
         cluster.processes[victim].send_signal(number)
@@ -132,34 +142,63 @@ def test_the_others_stop_where_one_is_lost_and_go_on_with_it_later(
         assert f"worker {victim} at {cluster.addresses[victim]}" in stderr.splitlines()[-1]
         (step,) = re.findall(r"saved \S+model\.ckpt-(\d+)", stderr.splitlines()[-1])
         assert 20 <= int(step) < 60
-    with Cluster(tmp_path, slow) as cluster:
+    with Cluster(tmp_path, slow, program=HASTY) as cluster:
         cluster.start(0, 1)
         assert cluster.end(0)[0] == cluster.end(1)[0] == 0
     last = f"{CHECKPOINTS}/model.ckpt-60"
     assert_same_variables(tmp_path / last, uninterrupted / last)
 
 
+def trained_in_float64(folder, count, steps, sync):
+    """The variables after some steps of several workers."""
+    together, written = addresses(count), folder / f"{count}.npz"
+    script = ["tests/system/train_in_float64.py", written, steps, sync]
+    with concurrent.futures.ThreadPoolExecutor(count) as pool:
+        trained = pool.map(
+            lambda rank: run_command(*script, cwd=PROJECT, **environment(together, rank)),
+            range(count),
+        )
+    for completed in trained:
+        assert completed.returncode == 0, completed.stderr
+    return np.load(written)
+
+
 def test_any_number_of_workers_takes_the_same_steps(tmp_path):
-    counts = (1, 2, 4)
-    for count in counts:
-        together = addresses(count)
-        with concurrent.futures.ThreadPoolExecutor(count) as pool:
-            trained = pool.map(
-                lambda rank, together=together, count=count: run_command(
-                    "tests/system/train_in_float64.py",
-                    tmp_path / f"{count}.npz",
-                    cwd=PROJECT,
-                    **environment(together, rank),
-                ),
-                range(count),
-            )
-        for completed in trained:
-            assert completed.returncode == 0, completed.stderr
-    alone, *others = (np.load(tmp_path / f"{count}.npz") for count in counts)
+    alone, *others = (trained_in_float64(tmp_path, count, 50, sync="yes") for count in (1, 2, 4))
     for other in others:
         assert set(other) == set(alone)
         for name, value in alone.items():
             np.testing.assert_allclose(other[name], value, rtol=0, atol=1e-10, err_msg=name)
+
+
+def test_without_synchronization_every_image_counts_the_same(tmp_path):
+    """Three workers take 3, 3 and 4 images: the mean of their means is not that of the images."""
+    alone, apart = (trained_in_float64(tmp_path, count, 1, sync="no") for count in (1, 3))
+    means = [name for name in alone if name.endswith("pop_mean")]
+    np.testing.assert_allclose(apart[means[0]], alone[means[0]], rtol=0, atol=1e-10)
+    # What is above has been normalized otherwise.
+    assert not np.allclose(apart[means[-1]], alone[means[-1]], rtol=0, atol=1e-3)
+
+
+def test_after_going_back_all_workers_go_on_with_the_lower_rate(tmp_path, data_flags):
+    """Else their weights would drift apart, also if they are started again afterwards."""
+    flags = [*MLP, *data_flags, "--lr_schedule=constant", "--learning_rate=0.01"]
+    flags += ["--save_every=5", "--on_nan=rollback"]
+    for steps in (20, 30):
+        program = ["tests/system/poisoned_train.py"]
+        with Cluster(tmp_path, [*flags, f"--train_steps={steps}"], program=program) as cluster:
+            cluster.start(0, 1)
+            code, _, stderr = cluster.end(0)
+            assert code == 0, stderr
+            assert cluster.end(1)[0] == 0
+        chief, follower = (np.load(tmp_path / f"worker{rank}.npz") for rank in (0, 1))
+        assert set(chief) == set(follower)
+        for name, value in chief.items():
+            np.testing.assert_array_equal(follower[name], value, err_msg=name)
+    record = json.loads((tmp_path / CHECKPOINTS / "run.json").read_text())
+    assert record["rollbacks"] == [12, 12]
+    rates = dict(scalars(tmp_path / "summaries/mlp-bn/train")["training/learning_rate"])
+    assert rates == pytest.approx({10: 0.01, 20: 0.0025, 30: 0.0025})
 
 
 @pytest.mark.usefixtures("own_network")
@@ -175,8 +214,7 @@ def test_one_that_comes_late_is_waited_for_and_ctrl_c_on_it_stops_all(tmp_path, 
     flags = [*MLP, *data_flags, "--train_steps=400"]
     with Cluster(tmp_path, flags) as cluster:
         cluster.start(1)
-        while "waiting for worker 0" not in (line := cluster.processes[1].stderr.readline()):
-            assert line
+        cluster.processes[1].wait_for_message("waiting for worker 0")
         cluster.start(0)
         cluster.wait_for_step(20)
         cluster.processes[1].send_signal(signal.SIGINT)
@@ -192,11 +230,9 @@ def test_one_that_comes_late_is_waited_for_and_ctrl_c_on_it_stops_all(tmp_path, 
 
 
 def test_one_that_never_comes_is_named(tmp_path, data_flags):
-    short = "from cluster import workers; workers.START_SECONDS = 3.0; "
-    program = [sys.executable, "-c", f"{short}import train; train.commands.run(train.main)"]
-    with Cluster(tmp_path, [*MLP, *data_flags], program=program) as cluster:
-        cluster.folder = PROJECT
-        cluster.start(0, flags=[f"--{kind}_dir={tmp_path}" for kind in ("checkpoint", "summary")])
+    impatient = hasty(START_SECONDS=3.0, ANSWER_SECONDS=1.0)
+    with Cluster(tmp_path, [*MLP, *data_flags], program=impatient) as cluster:
+        cluster.start(0)
         code, _, stderr = cluster.end(0)
     assert code == 1
     assert f"worker 1 at {cluster.addresses[1]} did not start" in stderr.splitlines()[-1]
@@ -264,7 +300,8 @@ def test_a_user_without_rights_gets_a_network_too(tmp_path, data_flags):
 
 
 def test_when_one_of_three_is_lost_the_others_name_that_one_only(tmp_path, data_flags):
-    with Cluster(tmp_path, [*MLP, *data_flags, "--train_steps=5000"], count=3) as cluster:
+    flags = [*MLP, *data_flags, "--train_steps=5000"]
+    with Cluster(tmp_path, flags, count=3, program=HASTY) as cluster:
         cluster.start(0, 1, 2)
         cluster.wait_for_step(20)
         cluster.processes[1].kill()
@@ -286,16 +323,21 @@ def test_what_the_chief_refuses_only_the_chief_tells(tmp_path, data_flags, unint
         assert code == 2 and "does not answer" not in stderr
 
 
-@pytest.mark.usefixtures("own_network")
 def test_options_of_a_run_go_with_workers(tmp_path, data_flags):
     """Their own statistics, averaged when they are saved; averaged weights; going back."""
     options = ["--nosync_batch_norm", "--weight_average=0.9", "--population=exact"]
-    trained = run_command("train.py", *MLP, *data_flags, *options, "--workers=3", cwd=tmp_path)
-    assert last_line(trained).endswith(f"{CHECKPOINTS}/exact.ckpt-60")
+    with Cluster(tmp_path, [*MLP, *data_flags, *options], count=3) as cluster:
+        cluster.start(0, 1, 2)
+        code, stdout, stderr = cluster.end(0)
+        assert code == 0, stderr
+        assert stdout.splitlines()[-1].endswith(f"{CHECKPOINTS}/exact.ckpt-60")
+        assert cluster.end(1)[:2] == cluster.end(2)[:2] == (0, "")
     diverging = ["--optimizer=sgd", "--learning_rate=1e38", "--on_nan=rollback", "--run=diverging"]
-    stopped = run_command("train.py", *MLP, *data_flags, *diverging, "--workers=2", cwd=tmp_path)
-    assert stopped.returncode == 1
-    assert "after going back 5 times" in stopped.stderr
+    with Cluster(tmp_path, [*MLP, *data_flags, *diverging]) as cluster:
+        cluster.start(0, 1)
+        for rank in (0, 1):
+            code, _, stderr = cluster.end(rank)
+            assert code == 1 and "after going back 5 times" in stderr
 
 
 @pytest.mark.parametrize(

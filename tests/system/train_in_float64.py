@@ -1,6 +1,7 @@
-"""Trains 50 steps in float64 as one of the workers of TF_CONFIG, or alone; writes all variables.
+"""Trains in float64 as one of the workers of TF_CONFIG, or alone; writes all variables.
 
-In float32, rounding alone moves the weights by several percent in 50 steps; not in float64.
+Takes the file to write, the number of steps, and whether statistics are those of whole batches: yes
+or no. In float32, rounding alone moves the weights by several percent in 50 steps; not in float64.
 """
 
 import sys
@@ -16,13 +17,12 @@ from training.loop import Training
 from training.observer import Observer
 from training.plan import Plan
 
-STEPS = 50
 BATCH_SIZE = 10  # which 4 and 3 workers can't share evenly
 
 NETWORK = model.Network("small", True, 0.9, 1e-5, "float64")
 RECIPE = model.Recipe(
     seed=1,
-    train_steps=STEPS,
+    train_steps=50,
     optimizer="adam",
     learning_rate=1e-3,
     lr_schedule="onecycle",
@@ -51,16 +51,17 @@ class Writer(Observer):
         np.savez(self._path, **{name.replace("/", "|"): v for name, v in values.items()})
 
 
-def main(path: str) -> None:
+def main(path: str, train_steps: str, sync_batch_norm: str) -> None:
     """Trains; the chief writes the variables to `path`."""
-    with joining.started(BATCH_SIZE, sync_batch_norm=True) as worker:
+    steps = int(train_steps)
+    with joining.started(BATCH_SIZE, sync_batch_norm=sync_batch_norm == "yes") as worker:
         graph = model.training_graph(NETWORK, RECIPE, worker.replica)
         images, labels = synthetic.draw_digits(200, seed=0)
         batches = Batches(images, labels, BATCH_SIZE, seed=1)
-        plan = Plan(STEPS, save_every=STEPS, eval_every=STEPS, has_validation=False)
+        plan = Plan(steps, save_every=steps, eval_every=steps, has_validation=False)
         observers = [Writer(path)] if worker.is_chief else []
         Training(graph, batches.taking(worker.part), plan, Keeper(), worker, observers).run()
 
 
 if __name__ == "__main__":
-    main(sys.argv[1])
+    main(*sys.argv[1:])
