@@ -162,11 +162,13 @@ def _read(paths: list[pathlib.Path]) -> Dataset:
     train = Split(*idx.read_pair(paths[0], paths[1]))
     test = Split(*idx.read_pair(paths[2], paths[3]))
     _check_match(paths, train, test)
-    if _are_mnist(paths):
+    are_mnist = _are_mnist(paths)
+    if all(are_mnist):
         return _split("mnist", train, test)
     folder = paths[0].parent
     dataset = _split(_name_after(folder), train, test)
-    note(f"{folder}: {_describe(dataset)}; it is called {dataset.name!r} from here on")
+    about = f"{_describe(dataset)}{_mixture(paths, are_mnist)}"
+    note(f"{folder}: {about}; it is called {dataset.name!r} from here on")
     return dataset
 
 
@@ -187,11 +189,22 @@ def _check_match(paths: list[pathlib.Path], train: Split, test: Split) -> None:
         )
 
 
-def _are_mnist(paths: list[pathlib.Path]) -> bool:
-    return all(
+def _are_mnist(paths: list[pathlib.Path]) -> list[bool]:
+    """Returns of each of the four files whether it is MNIST's."""
+    return [
         download.sha256_of_decompressed(path) == content.sha256
         for path, content in zip(paths, download.FILES.values(), strict=True)
-    )
+    ]
+
+
+def _mixture(paths: list[pathlib.Path], are_mnist: list[bool]) -> str:
+    """Returns what suggests that the files, though they fit each other, are of different sets."""
+    if any(are_mnist):
+        theirs = [path.name for path, is_mnist in zip(paths, are_mnist, strict=True) if is_mnist]
+        return f" (but {' and '.join(theirs)} MNIST's: do they belong together?)"
+    if len({path.suffix == ".gz" for path in paths}) > 1:
+        return f" (read from {', '.join(path.name for path in paths)})"
+    return ""
 
 
 def _name_after(folder: pathlib.Path) -> str:

@@ -84,14 +84,19 @@ def find(data_dir: StrPath, name: str) -> Path | None:
     """Return the path of a file of `FILES` in a folder, or None if it is not there.
 
     Accepts NAME.gz and NAME, and both with a dot before `idx`, as in `train-images.idx3-ubyte`,
-    the spelling that some archives unpack to.
+    the spelling that some archives unpack to. Raises InputError if there are several of these, and
+    they differ in content.
     """
-    for spelling in (name, name.replace("-idx", ".idx")):
-        for path in (Path(data_dir, f"{spelling}.gz"), Path(data_dir, spelling)):
-            # Unlike Path.is_file, this does not raise if the folder can't be searched.
-            if os.path.isfile(path):
-                return path
-    return None
+    spellings = (name, name.replace("-idx", ".idx"))
+    paths = [Path(data_dir, f"{spelling}{end}") for spelling in spellings for end in (".gz", "")]
+    # Unlike Path.is_file, this does not raise if the folder can't be searched.
+    found = [path for path in paths if os.path.isfile(path)]
+    if len(found) > 1 and len(set(map(sha256_of_decompressed, found))) > 1:
+        raise InputError(
+            f"{data_dir}: expected one file {name}, found {' and '.join(p.name for p in found)} "
+            "with different contents: remove those of the other set"
+        )
+    return found[0] if found else None
 
 
 def sha256_of_decompressed(path: StrPath, limit: int = sys.maxsize) -> str:
