@@ -167,8 +167,10 @@ def _read(paths: list[pathlib.Path]) -> Dataset:
         return _split("mnist", train, test)
     folder = paths[0].parent
     dataset = _split(_name_after(folder), train, test)
-    about = f"{_describe(dataset)}{_mixture(paths, are_mnist)}"
-    note(f"{folder}: {about}; it is called {dataset.name!r} from here on")
+    note(
+        f"{folder}: {_describe(dataset)}; it is called {dataset.name!r} from here on"
+        f"{_mixture(paths, are_mnist)}"
+    )
     return dataset
 
 
@@ -201,7 +203,7 @@ def _mixture(paths: list[pathlib.Path], are_mnist: list[bool]) -> str:
     """Returns what suggests that the files, though they fit each other, are of different sets."""
     if any(are_mnist):
         theirs = [path.name for path, is_mnist in zip(paths, are_mnist, strict=True) if is_mnist]
-        return f" (but {' and '.join(theirs)} MNIST's: do they belong together?)"
+        return f"; but {' and '.join(theirs)} MNIST's: do the four belong together?"
     if len({path.suffix == ".gz" for path in paths}) > 1:
         return f" (read from {', '.join(path.name for path in paths)})"
     return ""
