@@ -100,7 +100,8 @@ def batch_norm_wrapper(
     so a checkpoint saved after any step is complete.
 
     Creates, in the layer's own variable scope, `scale` and `beta` (trainable) and `pop_mean` and
-    `pop_var` (non-trainable), each of shape [channels]. A graph that can train, but not an
+    `pop_var` (non-trainable), each of shape [channels]. A training batch needs several values a
+    channel: a single one is its own mean, so that the output is `beta` for any input. A graph that can train, but not an
     inference graph, also has the scalar `pop_weight`, which tracks how much of the averages is
     data (unless `zero_debias` is False). Variables are float32, or float64 for float64 inputs.
 
@@ -361,9 +362,10 @@ def _by_population(
         None if parameter is None else tf.reshape(parameter, call.sizes)
         for parameter in (mean, var, variables.scale, variables.beta)
     ]
-    outputs = tf.nn.batch_normalization(
-        tf.cast(inputs, call.dtype), mean_along, var_along, beta, scale, call.epsilon
-    )
+    # Subtracted first, as in training: inputs * factor + offset would lose what is left of values
+    # far from zero.
+    centred = tf.cast(inputs, call.dtype) - mean_along
+    outputs = tf.nn.batch_normalization(centred, nothing, var_along, beta, scale, call.epsilon)
     return Normalized(tf.cast(outputs, inputs.dtype), mean, var, count=nothing)
 
 

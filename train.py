@@ -11,7 +11,6 @@ from console import first  # noqa: F401, for what it does when it is imported
 
 # isort: split
 import pathlib
-import sys
 
 import flags
 from cluster import joining, local
@@ -37,7 +36,7 @@ def main() -> None:
     dataset = dataset.with_validation(FLAGS.validation_size)
     batches = Batches(*dataset.train, FLAGS.batch_size, FLAGS.seed)
     if FLAGS.workers > 1:
-        sys.exit(local.train(FLAGS.workers))
+        local.train(FLAGS.workers)
     name = FLAGS.run or f"{FLAGS.model}-{'bn' if FLAGS.batch_norm else 'nobn'}"
     wanted = Run(
         folder=pathlib.Path(FLAGS.checkpoint_dir, name),

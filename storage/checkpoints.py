@@ -18,7 +18,7 @@ KINDS = (MODEL, BEST, EXACT)
 # Two `MODEL` checkpoints, so that a damaged one does not end a run; one of each other kind.
 KEPT = 2
 
-NAME = re.compile(rf"({'|'.join(map(re.escape, KINDS))})-(\d+)")
+NAME = re.compile(rf"({'|'.join(map(re.escape, KINDS))})-(\d{{1,18}})")
 
 # The SHA-256 of each of a checkpoint's files, by file name.
 Checksums = dict[str, str]
