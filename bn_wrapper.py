@@ -100,10 +100,12 @@ def batch_norm_wrapper(
     so a checkpoint saved after any step is complete.
 
     Creates, in the layer's own variable scope, `scale` and `beta` (trainable) and `pop_mean` and
-    `pop_var` (non-trainable), each of shape [channels]. A training batch needs several values a
-    channel: a single one is its own mean, so that the output is `beta` for any input. A graph that can train, but not an
+    `pop_var` (non-trainable), each of shape [channels]. A graph that can train, but not an
     inference graph, also has the scalar `pop_weight`, which tracks how much of the averages is
     data (unless `zero_debias` is False). Variables are float32, or float64 for float64 inputs.
+
+    A training batch needs several values a channel: a single one is its own mean, so that the
+    output would be `beta` for any input.
 
     Args:
         inputs: float tensor of rank 2 to 5, such as [batch, channels] or

@@ -16,14 +16,10 @@ VALIDATION_SHARE = 12
 
 SYNTHETIC_TRAIN, SYNTHETIC_TEST = 12_000, 2_000
 
-SYNTHETIC_WARNING = """
-**********************************************************************
-*  MNIST is not in {data_dir} and could not be downloaded.
-*  Training goes on with SYNTHETIC digits, drawn by this program:
-*  every figure below is labelled "synthetic" and is not MNIST's.
-*  For MNIST, put its four files into {data_dir}.
-**********************************************************************
-"""
+FILES_OF_MNIST = (
+    f"for MNIST, put {', '.join(f'{name}.gz' for name in download.FILES)} into a folder and name "
+    "it: --data_dir=FOLDER"
+)
 
 
 class Split(NamedTuple):
@@ -113,8 +109,10 @@ def load(dataset: str, data_dir: str, *, is_named: bool = False) -> Dataset:
     except download.DownloadError as error:
         if dataset == "mnist":
             raise
-        note(str(error))
-        note(SYNTHETIC_WARNING.format(data_dir=data_dir))
+        note(
+            f"MNIST is not in {data_dir}, and could not be downloaded ({error.reason}): SYNTHETIC "
+            "digits, drawn by this program, stand in, and every result says so"
+        )
         return _draw()
     return _read(paths)
 
