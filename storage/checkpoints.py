@@ -99,8 +99,12 @@ def check_path(folder: pathlib.Path) -> None:
     """Rejects a folder where TensorFlow would write checkpoints but not find them again.
 
     Raises:
-        InputError: the path contains a wildcard.
+        InputError: the path contains a wildcard, or is not UTF-8.
     """
+    try:
+        str(folder).encode()
+    except UnicodeEncodeError:
+        raise InputError(f"{folder}: expected a path in UTF-8, found other bytes in it") from None
     found = sorted(set(str(folder)) & set("*?[]\\"))
     if found:
         raise InputError(
