@@ -20,7 +20,7 @@ import flags
 from console import commands, files
 from console.errors import InputError
 from console.importing import import_tensorflow
-from console.progress import Progress, note
+from console.progress import Progress, doing, note
 from storage import finding, lock, records, run_data
 from storage.run import Run
 from training import outcomes
@@ -51,11 +51,14 @@ def main() -> None:
         files.make_folder(summary_dir)
     dataset = run_data.load(members, FLAGS.split, FLAGS.dataset, FLAGS.data_dir)
     split = getattr(dataset, FLAGS.split)
+    those = ", ".join(str(checkpoint) for _, checkpoint in found)
+    note(f"evaluating {those} on {len(split.labels)} {FLAGS.split} images of {dataset.name}")
     import_tensorflow()
     from dashboard import projector
     from training import evaluator
 
-    graphs = [graphs_of(run) for run in members]
+    with doing("building the graphs"):
+        graphs = [graphs_of(run) for run in members]
     of_members, checkpoints = [], []
     looks = len(found) * (1 + FLAGS.tta)
     with Progress(looks * evaluator.batches_of(split), 0, f"{FLAGS.split} images") as progress:

@@ -17,7 +17,7 @@ from cluster import joining, local
 from console import commands
 from console.importing import import_tensorflow
 from console.interruption import StopRequest
-from console.progress import note
+from console.progress import doing, note
 from mnist.batches import Batches
 from mnist.datasets import FILES_OF_MNIST, Dataset, load
 from storage import lock, opening, records
@@ -97,10 +97,12 @@ def train(
     if not run.checkpoints:
         opening.clear_and_begin(run)
     network = model.network_of(run.flags, run.dataset)
-    graph = model.training_graph(network, model.recipe_of(run.flags), worker.replica)
+    with doing("building the graphs"):
+        graph = model.training_graph(network, model.recipe_of(run.flags), worker.replica)
+        inference_graph = model.inference_graph(network)
     plan = Plan.of_flags(run.flags, has_validation=len(dataset.validation.labels) > 0)
     keeper = CheckpointKeeper(run, worker.count)
-    with Evaluator(model.inference_graph(network)) as evaluator, ProgressBar(run.name) as progress:
+    with Evaluator(inference_graph) as evaluator, ProgressBar(run.name) as progress:
         board = Board(summary_dir, run, evaluator, dataset.validation)
         worker.news_from_chief(rollbacks=len(run.rollbacks))
         # Who evaluates comes last, since the others are told of what it finds, from the start on.

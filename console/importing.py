@@ -9,6 +9,8 @@ from collections.abc import Iterator
 
 from absl import logging as absl_logging
 
+from console.progress import doing
+
 
 def import_tensorflow() -> None:
     """Imports TensorFlow, hiding its page of advice to developers unless --verbosity asks for it.
@@ -20,6 +22,7 @@ def import_tensorflow() -> None:
     if "tensorflow" not in sys.modules:
         sys.modules["keras"] = None  # type: ignore[assignment]  # documented: its import fails
     with contextlib.ExitStack() as quiet:
+        quiet.enter_context(doing("importing TensorFlow"))
         if absl_logging.get_verbosity() <= 0:
             os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
             logging.getLogger("tensorflow").setLevel(logging.ERROR)

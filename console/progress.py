@@ -1,12 +1,16 @@
 """What the user sees on standard error while a command runs."""
 
+import contextlib
+import os
 import sys
 import threading
 import time
+from collections.abc import Iterator
 
 from tqdm import tqdm
 
 SECONDS_BETWEEN_LINES = 5.0
+SECONDS_BETWEEN_LOOKS = 0.5
 
 # tqdm's own lock is shared between processes; Python warns about it when one of them is killed.
 tqdm.set_lock(threading.RLock())
@@ -15,6 +19,34 @@ tqdm.set_lock(threading.RLock())
 def note(message: str) -> None:
     """Writes one line to standard error, above the progress bar if there is one."""
     tqdm.write(message, file=sys.stderr)
+
+
+@contextlib.contextmanager
+def doing(what: str) -> Iterator[None]:
+    """On a terminal, says what is being done while the block runs, and for how many seconds.
+
+    For work of some seconds that can't be divided into steps.
+    """
+    if not sys.stderr.isatty():
+        yield
+        return
+    is_done = threading.Event()
+    # Through a descriptor of its own, since TensorFlow's import has standard error held back.
+    with open(os.dup(2), "w") as terminal:
+        line = tqdm(desc=what, bar_format="{desc} ({elapsed})", leave=False, file=terminal)
+
+        def show() -> None:
+            while not is_done.wait(SECONDS_BETWEEN_LOOKS):
+                line.refresh()
+
+        clock = threading.Thread(target=show, daemon=True)
+        clock.start()
+        try:
+            yield
+        finally:
+            is_done.set()
+            clock.join()
+            line.close()
 
 
 class Progress:

@@ -45,4 +45,4 @@ class Plan(NamedTuple):
         return self.is_save_due(step) or self.is_early_evaluation_due(step)
 
     def _is_due(self, interval: int, step: int) -> bool:
-        return step % interval == 0 or step == self.train_steps
+        return step > 0 and (step % interval == 0 or step == self.train_steps)
