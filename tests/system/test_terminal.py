@@ -66,6 +66,7 @@ def test_training_goes_on_when_its_terminal_is_closed_and_hangups_are_ignored(tm
     while b"/1500" not in seen:
         assert select.select([master], [], [], 60)[0]
         seen += os.read(master, 65536)
+    assert b"importing TensorFlow" in seen and b"building the graphs" in seen
     os.close(master)
     assert trained.wait(120) == 0
     assert record(tmp_path)["result"]["step"] == 1500
