@@ -214,6 +214,15 @@ def test_make_says_which_python_it_needs_and_leaves_nothing(tmp_path):
     assert not (tmp_path / ".venv").exists()
 
 
+def test_make_help_lists_every_target():
+    helped = subprocess.run(
+        ["make", "--no-print-directory", "help"], cwd=PROJECT, capture_output=True, text=True
+    )
+    listed = re.findall(r"^make (\S+) +\S", helped.stdout, re.MULTILINE)
+    (targets,) = re.findall(r"^\.PHONY: (.*)$", (PROJECT / "Makefile").read_text(), re.MULTILINE)
+    assert listed == targets.split(), helped.stderr
+
+
 def test_without_the_libraries_a_command_says_where_they_are(tmp_path):
     bare = subprocess.run(
         # Without the environment's packages.

@@ -1,0 +1,33 @@
+"""What is said of the project in more than one place is said in the same way."""
+
+import re
+
+import bn_wrapper
+from tests.helpers import PROJECT
+
+CITATION = (PROJECT / "CITATION.cff").read_text()
+
+
+def cited(field):
+    """What the citation says of a field, on a line of its own."""
+    (value,) = re.findall(
+        rf"^(?:  - )?{field}: (\S.*)$", CITATION.partition("references:")[0], re.M
+    )
+    return value
+
+
+def test_the_citation_has_the_version_of_the_files_and_of_the_changelog():
+    changes = (PROJECT / "CHANGELOG.md").read_text()
+    version, state = re.findall(r"^## (\d+\.\d+\.\d+)(.*)$", changes, re.M)[0]
+    assert cited("version") == bn_wrapper.__version__ == version
+    assert state in ("", ", unreleased")
+    assert ("date-released: " in CITATION) == (state == "")
+    assert ("not released yet" in CITATION) == (state != "")
+
+
+def test_the_project_has_one_name_and_one_author():
+    title = cited("title")
+    assert (PROJECT / "README.md").read_text().startswith(f"# {title}\n")
+    package = (PROJECT / "pyproject.toml").read_text()
+    assert f'name = "{title.lower().replace(" ", "-")}"' in package
+    assert f'authors = [{{ name = "{cited("name")}" }}]' in package
