@@ -6,10 +6,13 @@ import, and its old checkpoints keep working:
     tf.contrib.layers.batch_norm             -> bn_compat.batch_norm
     tf.layers.batch_normalization            -> bn_compat.batch_normalization
     tf.layers.BatchNormalization             -> bn_compat.BatchNormalization
-    programs to run unedited                 -> bn_compat.install(), or python -m bn_compat
+    all of them, in a program as it is       -> bn_compat.install(), or `bn_launcher.py`
 
-Like `bn_wrapper.py`, it runs on TF 1.15 (Python 3.7) and on current TensorFlow; copy both files.
+Like `bn_wrapper.py`, it runs on TF 1.15 (Python 3.7) and on current TensorFlow; copy it beside that
+one, and `bn_launcher.py` beside both for programs that are not to be edited at all.
 """
+
+from __future__ import annotations
 
 import functools
 import importlib
@@ -201,11 +204,13 @@ def batch_norm(
                 averages,
                 epsilon,
                 axis,
-                is_fused,
-                # The kernel returns the unbiased variance, which TF1 averaged as is.
-                unbiased=is_fused,
-                batch_weights=batch_weights,
-                adjustment=adjustment,
+                bn_wrapper.Options(
+                    fused=is_fused,
+                    # The kernel returns the unbiased variance, which TF1 averaged as is.
+                    unbiased=is_fused,
+                    batch_weights=batch_weights,
+                    adjustment=adjustment,
+                ),
             )
             if zero_debias_moving_mean and not is_fused:
                 _add_debiasing_to_model_variables(variables.pop_mean)
@@ -259,6 +264,9 @@ def batch_normalization(
 
     Returns:
         A tensor like `inputs`. The update ops are in `tf.GraphKeys.UPDATE_OPS`.
+
+    Raises:
+        ValueError, TypeError, RuntimeError: as in `BatchNormalization`.
     """
     inputs = tf.convert_to_tensor(inputs)
     bn_wrapper.check_inputs(inputs, axis)
@@ -343,6 +351,14 @@ class BatchNormalization(base.Layer):
         NotImplementedError: a subclass overrides a method that only the original called.
     """
 
+    gamma: tf.Variable | None
+    beta: tf.Variable | None
+    moving_mean: tf.Variable  # this and the others are None before the first call
+    moving_variance: tf.Variable
+    moving_stddev: tf.Variable | None
+    renorm_mean: tf.Variable | None
+    renorm_stddev: tf.Variable | None
+
     def __init__(
         self,
         axis=-1,
@@ -377,7 +393,7 @@ class BatchNormalization(base.Layer):
         _check_numbers(epsilon, momentum=momentum, renorm_momentum=renorm_momentum)
         if renorm:
             bn_wrapper.check_keys("renorm_clipping", renorm_clipping, bn_wrapper.RENORM_CLIPPING)
-        super(BatchNormalization, self).__init__(trainable=trainable, name=name, **kwargs)
+        super().__init__(trainable=trainable, name=name, **kwargs)
         self.axis = list(axis) if isinstance(axis, (list, tuple)) else axis
         self.momentum = momentum
         self.epsilon = epsilon
@@ -423,7 +439,7 @@ class BatchNormalization(base.Layer):
                 "first, or give it dtype=tf.float64"
                 % (self.name, self.moving_mean.dtype.base_dtype.name)
             )
-        return super(BatchNormalization, self).__call__(inputs, *args, **kwargs)
+        return super().__call__(inputs, *args, **kwargs)
 
     def build(self, input_shape):
         """Creates the variables for inputs of this shape."""
@@ -486,13 +502,15 @@ class BatchNormalization(base.Layer):
             averages,
             self.epsilon,
             self.axis,
-            is_fused=self.fused,
-            unbiased=self.fused and self._bessels_correction_test_only,
-            virtual_batch_size=self.virtual_batch_size,
-            renorm_clipping=self.renorm_clipping,
-            renorm_decay=self.renorm_momentum,
-            adjustment=self.adjustment,
-            moments=self._moments if has_own_moments else None,
+            bn_wrapper.Options(
+                fused=self.fused,
+                unbiased=self.fused and self._bessels_correction_test_only,
+                virtual_batch_size=self.virtual_batch_size,
+                renorm_clipping=self.renorm_clipping,
+                renorm_decay=self.renorm_momentum,
+                adjustment=self.adjustment,
+                moments=self._moments if has_own_moments else None,
+            ),
         )
         outputs_name, updates_names = _names_in_layers(
             tf.is_tensor(phase_train),
@@ -513,7 +531,7 @@ class BatchNormalization(base.Layer):
             return []
         # With TF2's behaviour enabled, the base class fails outside a graph.
         with self._updates[0].graph.as_default():
-            return super(BatchNormalization, self).updates
+            return super().updates
 
     def _moments(self, inputs, reduction_axes, keep_dims):
         """Returns the batch's mean and variance without the fused kernel; may be overridden."""
@@ -557,7 +575,7 @@ class BatchNormalization(base.Layer):
 
     def get_config(self):
         """Returns the layer's arguments, except `fused` and `adjustment`, as plain values."""
-        config = super(BatchNormalization, self).get_config()
+        config = super().get_config()
         for name in ("axis", "momentum", "epsilon", "center", "scale"):
             config[name] = getattr(self, name)
         for kind, module in (
@@ -589,18 +607,15 @@ _MOMENTS = BatchNormalization._moments
 # ---- Shared by the function and the layer ----
 
 
-def _normalize(inputs, phase_train, variables, averages, epsilon, axis, is_fused, **options):
-    """Returns outputs and updates. A name scope keeps its ops from taking the originals' names."""
+def _normalize(inputs, phase_train, variables, averages, epsilon, axis, options):
+    """Returns outputs and updates, where `fused` says what the original did.
+
+    A name scope keeps its ops from taking the originals' names.
+    """
+    options = options._replace(fused=options.fused and bn_wrapper.has_fused_kernel(inputs.dtype))
     with tf.name_scope("normalize"):
         return bn_wrapper.normalize(
-            inputs,
-            phase_train,
-            variables,
-            averages,
-            epsilon=epsilon,
-            axis=axis,
-            fused=is_fused and bn_wrapper.has_fused_kernel(inputs.dtype),
-            **options,
+            inputs, phase_train, variables, averages, epsilon, axis, options
         )
 
 
@@ -640,21 +655,21 @@ class _ZeroDebiasedMean(bn_wrapper.MovingAverage):
     """
 
     def __init__(self, decay, variables, scope, custom_getter):
-        super(_ZeroDebiasedMean, self).__init__(decay, {"pop_mean": variables.pop_mean})
+        super().__init__(decay, {"pop_mean": variables.pop_mean})
         self.scope = scope
         self.custom_getter = custom_getter
 
     def apply(self, statistics, count=1):
         """Returns an op that adds a batch's statistics to the averages."""
-        pop_mean, batch_mean = self.averages["pop_mean"], statistics["pop_mean"]
+        pop_mean, batch_mean = self.average("pop_mean"), statistics["pop_mean"]
         # Before TensorFlow 2.5, the decay could not be an integer.
         decay = self.decay if tf.is_tensor(self.decay) else float(self.decay)
-        average = tf.train.ExponentialMovingAverage(decay, zero_debias=True)
+        original = tf.train.ExponentialMovingAverage(decay, zero_debias=True)
 
         def keep_in_moving_mean(getter, name, *args, **kwargs):
-            # `average` requests a variable named after the tensor that it averages. Returning
+            # The original requests a variable named after the tensor that it averages. Returning
             # `pop_mean` avoids a copy of it, and gives the other variables contrib's names.
-            if name.rstrip("/").endswith(average.name):
+            if name.rstrip("/").endswith(original.name):
                 return pop_mean
             return getter(name, *args, **kwargs)
 
@@ -669,14 +684,14 @@ class _ZeroDebiasedMean(bn_wrapper.MovingAverage):
         ):
             # Only after the batch, which may depend on an earlier call that updates the average.
             with tf.control_dependencies([batch_mean]):
-                return average.apply([batch_mean])
+                return original.apply([batch_mean])
 
 
 class _AverageOfDeviations(bn_wrapper.MovingAverage):
     """With renorm, tf.layers averaged standard deviations to compute `moving_variance`."""
 
     def __init__(self, decay, variables, epsilon):
-        super(_AverageOfDeviations, self).__init__(decay, {"pop_var": variables.pop_var})
+        super().__init__(decay, {"pop_var": variables.pop_var})
         self.of_stddev = bn_wrapper.MovingAverage(decay, {"pop_stddev": variables.pop_stddev})
         self.epsilon = epsilon
 
@@ -684,16 +699,16 @@ class _AverageOfDeviations(bn_wrapper.MovingAverage):
         """Returns an op that adds a batch's statistics to the averages."""
         stddev = tf.sqrt(statistics["pop_var"] + self.epsilon)
         with tf.control_dependencies([self.of_stddev.apply({"pop_stddev": stddev}, count)]):
-            pop_stddev = self.of_stddev.averages["pop_stddev"].read_value()
+            pop_stddev = self.of_stddev.average("pop_stddev").read_value()
         var = tf.square(pop_stddev) - self.epsilon
-        pop_var = self.averages["pop_var"]
+        pop_var = self.average("pop_var")
         # Rounding could make a variance of 0 negative. An empty batch changes nothing.
         var = tf.where_v2(count > 0, tf.nn.relu(var), pop_var.read_value())
         return tf.group(pop_var.assign(var, read_value=False))
 
 
 def _name_and_record(name, inputs, outputs, variables, axis, epsilon):
-    """Gives the outputs the original's name, and records the call for `bn_wrapper.layers_of`."""
+    """Gives the outputs the original's name, and records the call for `bn_tools.layers_of`."""
     outputs = _with_name(name, outputs)
     bn_wrapper.record_layer(inputs, outputs, variables, axis, epsilon)
     return outputs
@@ -813,7 +828,11 @@ def _check_owner():
             )
 
 
-# ---- contrib's layers that take a normalizer: the only ones here besides batch norm ----
+# ---- contrib's layers that take a normalizer ----
+#
+# They serve old programs where tf_slim, which has all of contrib's layers, is not installed; where
+# it is, `install` puts slim's. These never pass a call on to slim's: whether a package is installed
+# must not decide what a name computes.
 
 _ZEROS = tf.zeros_initializer()
 
@@ -867,6 +886,12 @@ def conv2d(
         variables_collections: list of collections for the variables, or dict of lists by name.
         outputs_collections: collections for the output.
         trainable: False freezes `weights` and `biases`, but not the variables of `normalizer_fn`.
+
+    Returns:
+        A tensor like `inputs`, with `num_outputs` channels; height and width depend on `padding`.
+
+    Raises:
+        ValueError: `data_format` is unknown, or the number of channels of `inputs` is.
     """
     if data_format not in (None, "NHWC", "NCHW"):
         raise ValueError("data_format has to be either NCHW or NHWC, not %r" % (data_format,))
@@ -928,6 +953,12 @@ def fully_connected(
         reuse, scope: of the variable scope, by default a unique one starting with
             `fully_connected`.
         The others are as in `conv2d`.
+
+    Returns:
+        A tensor [batch, ..., num_outputs].
+
+    Raises:
+        ValueError: the number of channels of `inputs` is unknown.
     """
     inputs = tf.convert_to_tensor(inputs)
     bn_wrapper.check_inputs(inputs, -1)
@@ -1058,16 +1089,17 @@ _IN_SLIM = (
     ("training", "tf_slim.training.training"),
 )
 
-# What `install` reports, and the functions that `uninstall` calls, last first.
-_report = []  # type: list
-_undo = []  # type: list
+# What `install` reports, and the functions that `uninstall` calls, last first: the only state of
+# this file, since where programs look for TensorFlow's modules is one place for the whole process.
+_report: list = []
+_undo: list = []
 
 
 class Overlay(types.ModuleType):
     """A module with some names of its own that looks up the others in the modules it overlays."""
 
     def __init__(self, name, *below, **own):
-        super(Overlay, self).__init__(name)
+        super().__init__(name)
         self._below = below
         self.__path__ = []
         self.__spec__ = importlib.machinery.ModuleSpec(name, None, is_package=True)
@@ -1084,7 +1116,7 @@ class Overlay(types.ModuleType):
         )
 
     def __dir__(self):
-        return sorted(set(super(Overlay, self).__dir__()).union(*map(dir, self._below)))
+        return sorted(set(super().__dir__()).union(*map(dir, self._below)))
 
 
 def install(everything=False, verbosity=0):

@@ -14,7 +14,8 @@ import os
 import sys
 import tokenize
 import types
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from typing import TYPE_CHECKING, NoReturn
 
 import tensorflow.compat.v1 as tf
 
@@ -26,29 +27,15 @@ else:  # The files were copied into a package.
 __all__ = ["main"]
 
 
-def main():
-    """Runs an old program unedited, on a TensorFlow that has what the program looks for."""
-    arguments = sys.argv[1:]
-    verbosity = 0
-    while arguments and arguments[0] in ("-v", "--verbosity=1"):
-        verbosity = 1
-        del arguments[0]
-    if not arguments or arguments[0].startswith("-"):
-        _refuse("usage: python -m bn_compat [-v] old_program.py [ARGUMENTS OF THE PROGRAM]")
+def main() -> None:
+    """Runs the program that the command line names; exits with 2 if it can't be read."""
+    verbosity, arguments = _parsed(sys.argv[1:])
     program = arguments[0]
-    try:
-        with tokenize.open(program) as file:
-            source = file.read()
-    except (OSError, SyntaxError, UnicodeDecodeError) as error:
-        _refuse("bn_compat: can't read the program %s: %s" % (program, error))
+    source = _read(program)
     tf.disable_v2_behavior()
     bn_compat.install(verbosity=verbosity)
-    tensorflow = sys.modules["tensorflow"]
     if not tf.version.VERSION.startswith("1."):
-        stand_in = bn_compat.Overlay("tensorflow", tf, tensorflow, compat=tensorflow.compat)
-        for name in ("__path__", "__spec__", "__file__"):
-            setattr(stand_in, name, getattr(tensorflow, name))
-        sys.modules["tensorflow"] = stand_in
+        sys.modules["tensorflow"] = _with_names_of_tf1(sys.modules["tensorflow"])
     sys.argv = arguments
     if not getattr(sys.flags, "safe_path", False):
         sys.path[0] = os.path.dirname(os.path.abspath(program))
@@ -59,12 +46,45 @@ def main():
     exec(compile(source, program, "exec", dont_inherit=True), vars(main_module))
 
 
-def _refuse(message):
+def _parsed(arguments: list[str]) -> tuple[int, list[str]]:
+    """Returns the verbosity, and the program with its own arguments."""
+    verbosity = 0
+    while arguments and arguments[0] in ("-v", "--verbosity=1"):
+        verbosity = 1
+        arguments = arguments[1:]
+    if not arguments or arguments[0].startswith("-"):
+        _refuse("usage: python -m bn_compat [-v] old_program.py [ARGUMENTS OF THE PROGRAM]")
+    return verbosity, arguments
+
+
+def _read(program: str) -> str:
+    try:
+        with tokenize.open(program) as file:
+            return file.read()
+    except (OSError, SyntaxError, UnicodeDecodeError) as error:
+        _refuse("bn_compat: can't read the program %s: %s" % (program, error))
+
+
+def _with_names_of_tf1(tensorflow: types.ModuleType) -> types.ModuleType:
+    """Returns a stand-in for TensorFlow 2 in which TF1's names come first."""
+    stand_in = bn_compat.Overlay("tensorflow", tf, tensorflow, compat=tensorflow.compat)
+    for name in ("__path__", "__spec__", "__file__"):
+        setattr(stand_in, name, getattr(tensorflow, name))
+    return stand_in
+
+
+def _refuse(message: str) -> NoReturn:
     print(message, file=sys.stderr)
     sys.exit(2)
 
 
-def _print_from_program(program, hook, kind, error, traceback):
+def _print_from_program(
+    program: str,
+    hook: Callable,
+    kind: type,
+    error: BaseException,
+    traceback: types.TracebackType | None,
+) -> None:
     """Prints an error as if raised by the program alone, without the frames that called it."""
     first = traceback
     while first is not None and first.tb_frame.f_code.co_filename != program:

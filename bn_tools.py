@@ -11,7 +11,8 @@ For the layers of `bn_wrapper.py` and `bn_compat.py`, and graphs imported from f
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, NamedTuple
+from collections.abc import Callable, Iterable, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import tensorflow.compat.v1 as tf
 
@@ -19,6 +20,9 @@ if TYPE_CHECKING or not __package__:
     import bn_wrapper
 else:  # The files were copied into a package.
     from . import bn_wrapper
+
+if TYPE_CHECKING:
+    Array = Any  # a tensor or a numpy array
 
 __all__ = [
     "Layer",
@@ -34,14 +38,14 @@ class Layer(NamedTuple):
     """One call of a layer, as found by `layers_of`."""
 
     inputs: tf.Tensor
-    outputs: tf.Tensor
+    outputs: tf.Tensor | None  # None if only the inputs are known
     variables: bn_wrapper.Variables
     axis: list[int]  # the channel dimensions, non-negative
     epsilon: float | None  # None if it was a tensor
 
 
-def layers_of(graph):
-    """Returns a list of `Layer`, one for each call of a batch norm, in the order they were built.
+def layers_of(graph: tf.Graph) -> list[Layer]:
+    """Returns a list of `Layer`, one for each call of a batch norm, in the order of their building.
 
     This includes graphs imported by `tf.train.import_meta_graph`, but not calls inside loops,
     branches and functions, nor those in a subgraph exported with `export_scope`. The `variables` of
@@ -70,7 +74,12 @@ def layers_of(graph):
     return layers
 
 
-def population_statistics(session, layers, feeds, moments=None):
+def population_statistics(
+    session: tf.Session,
+    layers: Sequence[Layer | tuple],
+    feeds: Callable[[], Iterable[dict]],
+    moments: list | None = None,
+) -> None:
     """Computes the exact statistics of a whole data set for fixed weights.
 
     An alternative to the moving averages (the paper's Algorithm 2): afterwards `pop_mean` is the
@@ -97,7 +106,7 @@ def population_statistics(session, layers, feeds, moments=None):
         ValueError: a layer gets fewer than two values per channel, or its channel dimension is
             unknown.
     """
-    layers = [_as_layer(layer) for layer in layers]
+    known = [_as_layer(layer) for layer in layers]
     if hasattr(session, "raw_session"):
         session = session.raw_session()
     if moments is None:
@@ -106,27 +115,23 @@ def population_statistics(session, layers, feeds, moments=None):
                 "the graph is finalized: call population_moments(layers) before the session is "
                 "made, and pass the result as moments"
             )
-        moments = population_moments(layers)
+        moments = population_moments(known)
     with session.graph.as_default():
-        for layer, of_layer in zip(layers, moments):
-            count, mean, squares = 0, 0.0, 0.0
-            for feed in feeds():
-                (batch_mean, batch_var), batch_count = session.run(of_layer, feed)
-                batch_count = int(batch_count)  # The total may overflow an int32.
-                if not batch_count:
-                    continue
-                # Chan et al. (1979): merges sums of squared deviations without cancellation.
-                delta, total = batch_mean - mean, count + batch_count
-                mean = mean + delta * batch_count / total
-                squares = squares + batch_count * (batch_var + delta**2 * count / total)
-                count = total
-            if count < 2:
-                raise ValueError("a variance needs two values a channel or more, found %d" % count)
-            _load_population(layer, mean, squares / (count - 1), session)
+        for layer, of_layer in zip(known, moments):
+            mean, var = _merged(session.run(of_layer, feed) for feed in feeds())
+            _load_population(layer, mean, var, session)
 
 
-def population_moments(layers):
-    """Adds the ops that `population_statistics` runs to the layers' graph; returns them."""
+def population_moments(layers: Sequence[Layer | tuple]) -> list:
+    """Adds the ops that `population_statistics` runs to the layers' graph.
+
+    Returns:
+        A list with, for each layer, a pair of tensors, the float64 mean and biased variance of its
+        inputs, and a third, int32 scalar: how many values each of them describes.
+
+    Raises:
+        ValueError: the channel dimension of a layer is unknown.
+    """
     moments = []
     for layer in map(_as_layer, layers):
         inputs = layer.inputs
@@ -137,7 +142,7 @@ def population_moments(layers):
     return moments
 
 
-def _as_layer(layer):
+def _as_layer(layer: Layer | tuple) -> Layer:
     """Returns a `Layer`, given one or a tuple (inputs, pop_mean, pop_var)."""
     if isinstance(layer, Layer):
         return layer
@@ -155,7 +160,24 @@ def _as_layer(layer):
     return Layer(inputs, None, bn_wrapper.Variables(**fields), [inputs.shape.ndims - 1], None)
 
 
-def _load_population(layer, mean, var, session):
+def _merged(moments_of_batches: Iterable[tuple]) -> tuple[Any, Any]:
+    """Returns the mean and the unbiased variance of all batches, given each one's moments."""
+    count, mean, squares = 0, 0.0, 0.0
+    for (batch_mean, batch_var), batch_count in moments_of_batches:
+        batch_count = int(batch_count)  # The total may overflow an int32.
+        if not batch_count:
+            continue
+        # Chan et al. (1979): merges sums of squared deviations without cancellation.
+        delta, total = batch_mean - mean, count + batch_count
+        mean = mean + delta * batch_count / total
+        squares = squares + batch_count * (batch_var + delta**2 * count / total)
+        count = total
+    if count < 2:
+        raise ValueError("a variance needs two values a channel or more, found %d" % count)
+    return mean, squares / (count - 1)
+
+
+def _load_population(layer: Layer, mean: Any, var: Any, session: tf.Session) -> None:
     """Loads statistics into a layer, where they count as data."""
     variables = layer.variables
     values = {"pop_mean": mean, "pop_var": var, "pop_weight": 1.0}
@@ -169,9 +191,26 @@ def _load_population(layer, mean, var, session):
             variable.load((value + dtype(0)).astype(dtype).reshape(shape), session)
 
 
+# The layers that `fold_batch_norm` folds into, and the output-channel dimensions of their weights.
+_OUTPUT_CHANNELS = {
+    "dense": [-1],
+    "convolution": [-1],
+    "separable_convolution": [-1],
+    "transposed_convolution": [-2],
+    "depthwise_convolution": [-2, -1],
+}
+
+
 def fold_batch_norm(
-    weights, scale, beta, pop_mean, pop_var, epsilon, bias=None, layer="convolution"
-):
+    weights: Array,
+    scale: Array | None,
+    beta: Array | None,
+    pop_mean: Array,
+    pop_var: Array,
+    epsilon: float,
+    bias: Array | None = None,
+    layer: str = "convolution",
+) -> tuple[Array, Array]:
     """Folds an inference batch norm into the linear layer before it.
 
     Population statistics are constants, so batch norm in inference is an affine function of each
@@ -223,17 +262,9 @@ def fold_batch_norm(
     return weights * reshape(factor, sizes), offset if beta is None else offset + beta
 
 
-# The layers that `fold_batch_norm` folds into, and the output-channel dimensions of their weights.
-_OUTPUT_CHANNELS = {
-    "dense": [-1],
-    "convolution": [-1],
-    "separable_convolution": [-1],
-    "transposed_convolution": [-2],
-    "depthwise_convolution": [-2, -1],
-}
-
-
-def inference_graph_def(graph, phase_train, outputs):
+def inference_graph_def(
+    graph: tf.Graph, phase_train: tf.Tensor, outputs: list[tf.Tensor]
+) -> tf.GraphDef:
     """Returns the GraphDef of a graph whose phase is a placeholder, without the training branch.
 
     Such a graph can't be frozen as it is, since the branch that updates `pop_mean` and `pop_var`

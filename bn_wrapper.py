@@ -20,8 +20,8 @@ import contextlib
 import functools
 import json
 import numbers
-from collections.abc import Callable
-from typing import NamedTuple
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple, Union
 
 import tensorflow.compat.v1 as tf
 
@@ -31,6 +31,10 @@ __version__ = "1.0.0"
 # one, and may change with it.
 __all__ = ["MovingAverage", "Variables", "batch_norm_wrapper"]
 
+if TYPE_CHECKING:
+    # A name, several, or a dict of these by variable.
+    Collections = Union[str, Sequence[str], dict[str, Union[str, Sequence[str]]], None]
+
 RENORM_CLIPPING = ("rmin", "rmax", "dmax")
 
 # The collection in which a graph records its layers, see `record_layer`.
@@ -38,7 +42,11 @@ LAYERS = "batch_norm_layers"
 
 
 class Variables(NamedTuple):
-    """A layer's variables, of shape [channels] each if not said otherwise; None if it has not."""
+    """A layer's variables; those that it does without are None.
+
+    Each has one value per channel, in the shape [channels] or, for several channel dimensions, in
+    the rank of the inputs.
+    """
 
     scale: tf.Variable | None
     beta: tf.Variable | None
@@ -50,66 +58,37 @@ class Variables(NamedTuple):
     renorm_stddev: tf.Variable | None
 
 
-class Normalized(NamedTuple):
-    """The result of normalizing."""
-
-    outputs: tf.Tensor  # like the inputs
-    mean: tf.Tensor  # for the moving averages, with the shape of `pop_mean`
-    var: tf.Tensor  # likewise
-    count: tf.Tensor  # float scalar: the number of values behind each of them
-
-
-class _Options(NamedTuple):
-    """The checked options of a call."""
-
-    axes: list[int]  # the channel dimensions, non-negative
-    sizes: list[int]  # of all dimensions, with 1 for those without channels
-    dtype: tf.DType  # to compute in
-    epsilon: float | tf.Tensor
-    is_fused: bool
-    unbiased: bool
-    batch_weights: tf.Tensor | None
-    may_be_empty: bool
-    virtual_batch_size: int | None
-    renorm_clipping: dict[str, float | tf.Tensor] | None
-    renorm_decay: float | tf.Tensor
-    adjustment: Callable | None
-    cross_replica: Callable | None
-    moments: Callable | None
-    has_closed_gradient: bool
-
-
 # ---- The layer ----
 
 
 def batch_norm_wrapper(
-    inputs,
-    phase_train=None,
-    decay=0.99,
+    inputs: tf.Tensor,
+    phase_train: bool | tf.Tensor | None = None,
+    decay: float = 0.99,
     *,
-    epsilon=1e-5,
-    axis=-1,
-    center=True,
-    scale=True,
-    initializers=None,
-    regularizers=None,
-    trainable=True,
-    fused=None,
-    updates_collections=None,
-    zero_debias=True,
-    unbiased=False,
-    batch_weights=None,
-    virtual_batch_size=None,
-    renorm=False,
-    renorm_clipping=None,
-    renorm_decay=0.99,
-    adjustment=None,
-    cross_replica=None,
-    variables_collections=None,
-    outputs_collections=None,
-    name=None,
-    reuse=None,
-):
+    epsilon: float = 1e-5,
+    axis: int | Sequence[int] = -1,
+    center: bool = True,
+    scale: bool = True,
+    initializers: dict[str, Callable] | None = None,
+    regularizers: dict[str, Callable] | None = None,
+    trainable: bool = True,
+    fused: bool | None = None,
+    updates_collections: str | Sequence[str] | None = None,
+    zero_debias: bool = True,
+    unbiased: bool = False,
+    batch_weights: tf.Tensor | None = None,
+    virtual_batch_size: int | None = None,
+    renorm: bool = False,
+    renorm_clipping: dict[str, float | tf.Tensor] | None = None,
+    renorm_decay: float = 0.99,
+    adjustment: Callable | None = None,
+    cross_replica: Callable | None = None,
+    variables_collections: Collections = None,
+    outputs_collections: str | Sequence[str] | None = None,
+    name: str | None = None,
+    reuse: bool | None = None,
+) -> tf.Tensor:
     """Normalizes each channel of `inputs` to mean `beta` and standard deviation `scale`.
 
     Training uses the mean and variance of the batch (Algorithm 1 of the paper) and keeps a moving
@@ -209,14 +188,16 @@ def batch_norm_wrapper(
             [MovingAverage(decay, population_of(variables), variables.pop_weight)],
             epsilon,
             axis,
-            fused=fused,
-            unbiased=unbiased,
-            batch_weights=batch_weights,
-            virtual_batch_size=virtual_batch_size,
-            renorm_clipping=renorm_clipping,
-            renorm_decay=renorm_decay,
-            adjustment=adjustment,
-            cross_replica=cross_replica,
+            Options(
+                fused=fused,
+                unbiased=unbiased,
+                batch_weights=batch_weights,
+                virtual_batch_size=virtual_batch_size,
+                renorm_clipping=renorm_clipping,
+                renorm_decay=renorm_decay,
+                adjustment=adjustment,
+                cross_replica=cross_replica,
+            ),
         )
         outputs = place_updates(outputs, updates, updates_collections)
         record_layer(inputs, outputs, variables, axis, epsilon)
@@ -224,30 +205,59 @@ def batch_norm_wrapper(
         return outputs
 
 
-def normalize(inputs, phase_train, variables, moving_averages, epsilon, axis=-1, **options):
-    """Normalizes with the given variables: the common core of every batch-norm API.
+class Options(NamedTuple):
+    """What a call may change of the statistics and the formula, as in `batch_norm_wrapper`."""
+
+    fused: bool | None = None
+    unbiased: bool = False
+    batch_weights: tf.Tensor | None = None
+    virtual_batch_size: int | None = None
+    renorm_clipping: dict[str, float | tf.Tensor] | None = None
+    renorm_decay: float | tf.Tensor = 0.99
+    adjustment: Callable | None = None
+    cross_replica: Callable | None = None
+    # Only here: replaces `tf.nn.moments` where the fused kernel is not used. Takes the values, the
+    # dimensions to reduce, and whether to keep them; returns what `tf.nn.moments` does.
+    moments: Callable | None = None
+
+
+def normalize(
+    inputs: tf.Tensor,
+    phase_train: bool | tf.Tensor | None,
+    variables: Variables,
+    moving_averages: list[MovingAverage],
+    epsilon: float | tf.Tensor,
+    axis: int | Sequence[int],
+    options: Options,
+) -> tuple[tf.Tensor, list[tf.Tensor]]:
+    """Normalizes with the given variables: what every batch-norm API here comes down to.
 
     Args:
-        inputs, phase_train, epsilon, axis: as in `batch_norm_wrapper`.
-        variables: `Variables`. If it has a `renorm_mean`, applies Batch Renormalization.
+        inputs, phase_train: what `check_inputs` and `check_phase` return.
+        variables: of the layer. If there is a `renorm_mean`, applies Batch Renormalization.
         moving_averages: list of one `MovingAverage` for both `pop_mean` and `pop_var`, which are
             then updated together, or of one for each.
-        options: see `_checked_options`.
+        epsilon, axis: as in `batch_norm_wrapper`; `epsilon` may also be a tensor.
+        options: the rarer arguments.
 
     Returns:
-        The outputs, and a list of two tensors that update `pop_mean` and `pop_var` and evaluate
-        to their new values. In an inference graph the list is empty.
+        The outputs, a tensor like the inputs; and a list of two tensors, which update `pop_mean`
+        and `pop_var` and evaluate to their new values. In an inference graph the list is empty.
+
+    Raises:
+        TypeError, ValueError: an option has an invalid value, or some exclude each other.
+        RuntimeError: a reference variable would have to be updated inside of a function.
     """
-    options = _checked_options(inputs, phase_train, variables, epsilon, axis, **options)
-    values = _outside_of_cond(inputs, phase_train, options)
+    call = _checked_call(inputs, phase_train, variables, epsilon, axis, options)
+    values = _outside_of_cond(inputs, phase_train, call)
     with tf.name_scope("population"):
         population = _read(population_of(variables))
     # Both compute the same function; the kernel is faster.
-    by_batch = _by_fused_kernel if options.is_fused else _by_moments
+    by_batch = _by_fused_kernel if call.is_fused else _by_moments
     normalized = _choose(
         phase_train,
-        functools.partial(by_batch, values, population, variables, options),
-        functools.partial(_by_population, values, population, variables, options),
+        functools.partial(by_batch, values, population, variables, call),
+        functools.partial(_by_population, values, population, variables, call),
     )
     outputs = tf.cast(normalized.outputs, inputs.dtype)
     outputs.set_shape(inputs.shape)
@@ -256,11 +266,11 @@ def normalize(inputs, phase_train, variables, moving_averages, epsilon, axis=-1,
     return outputs, [
         update
         for average in moving_averages
-        for update in _choose(
+        for update in _choose_update(
             phase_train,
-            functools.partial(_update, average, outputs, normalized, variables, options),
+            variables.pop_mean,
+            functools.partial(_update, average, outputs, normalized, variables, call),
             functools.partial(_unchanged, average, population),
-            updated=variables.pop_mean,
         )
     ]
 
@@ -268,73 +278,91 @@ def normalize(inputs, phase_train, variables, moving_averages, epsilon, axis=-1,
 # ---- The batch's statistics, and the formula ----
 
 
-def _by_moments(inputs, population, variables, options):
+class Normalized(NamedTuple):
+    """The result of normalizing."""
+
+    outputs: tf.Tensor  # like the inputs
+    mean: tf.Tensor  # for the moving averages, with the shape of `pop_mean`
+    var: tf.Tensor  # likewise
+    count: tf.Tensor  # float scalar: the number of values behind each of them
+
+
+def _by_moments(
+    inputs: tf.Tensor, population: dict[str, tf.Tensor], variables: Variables, call: _Call
+) -> Normalized:
     """Normalizes with the batch's moments: Algorithm 1 of the paper. Returns `Normalized`."""
-    values, kept = tf.cast(inputs, options.dtype), options.axes
-    if options.virtual_batch_size is not None:
-        values, kept = _in_ghost_batches(values, options), [1] + [i + 1 for i in kept]
+    values, kept = tf.cast(inputs, call.dtype), call.axes
+    if call.options.virtual_batch_size is not None:
+        values, kept = _in_ghost_batches(values, call), [1] + [i + 1 for i in kept]
     reduced = [i for i in range(values.shape.ndims) if i not in kept]
 
     with tf.name_scope("batch_statistics"):
-        centred, origin, mean, var, count = _batch_moments(values, reduced, options)
-        if options.cross_replica is not None:
-            centred, origin, mean, var, count = _over_replicas(
-                values, origin, mean, var, count, options.cross_replica
-            )
-        if options.may_be_empty:
-            mean, var = _or_of_population(origin, mean, var, count, population, options)
-        seen_mean, seen_var = _seen_by_population(origin + mean, var, count, options)
+        moments = _batch_moments(values, reduced, call)
+        if call.options.cross_replica is not None:
+            moments = _over_replicas(values, moments, call.options.cross_replica)
+        if call.may_be_empty:
+            moments = _or_of_population(moments, population, call)
+        seen_mean, seen_var = _seen_by_population(moments, call)
 
     with tf.name_scope("normalize"):
-        scale, beta = _scale_and_beta(inputs, seen_mean, seen_var, variables, options)
+        scale, beta = _scale_and_beta(inputs, seen_mean, seen_var, variables, call)
         # scale * (centred - mean) / sqrt(var + epsilon) + beta
-        outputs = tf.nn.batch_normalization(centred, mean, var, beta, scale, options.epsilon)
-        if options.has_closed_gradient:
-            others = [centred, mean, var, count, beta, scale]
-            outputs = _with_closed_gradient(outputs, *others, options=options)
+        outputs = tf.nn.batch_normalization(
+            moments.centred, moments.mean, moments.var, beta, scale, call.epsilon
+        )
+        if call.has_closed_gradient:
+            outputs = _with_closed_gradient(outputs, moments, beta, scale, call)
     return Normalized(
         outputs=tf.cast(tf.reshape(outputs, tf.shape(inputs)), inputs.dtype),
         mean=tf.reshape(seen_mean, variables.pop_mean.shape),
         var=tf.reshape(seen_var, variables.pop_mean.shape),
-        count=tf.reduce_sum(count),
+        count=tf.reduce_sum(moments.count),
     )
 
 
-def _batch_moments(values, reduced, options):
-    """Returns the values minus a first estimate of their mean, that estimate, and the moments.
+class _Moments(NamedTuple):
+    """The moments of a batch, relative to a first estimate of its mean.
 
     A float32 sum of many values far from zero is off by more than their spread. So everything is
     computed relative to the estimate, `origin`, which the gradient treats as a constant.
-
-    Returns:
-        The centred values; the origin; and the centred values' mean, biased variance and count.
-        The moments have the rank of `values`, with size 1 in the dimensions `reduced`.
     """
-    if options.moments is not None:
-        return _given_moments(values, reduced, options)
-    if options.batch_weights is not None:
-        return _weighted_moments(values, reduced, options.batch_weights)
+
+    centred: tf.Tensor  # the values minus `origin`
+    origin: float | tf.Tensor  # this and the others have size 1 in the dimensions reduced
+    mean: tf.Tensor  # of the centred values
+    var: tf.Tensor  # biased
+    count: tf.Tensor  # float scalar or one for each of the above: how many values they describe
+
+
+def _batch_moments(values: tf.Tensor, reduced: list[int], call: _Call) -> _Moments:
+    """Returns the `_Moments` of the values, over the dimensions `reduced`."""
+    if call.options.moments is not None:
+        return _given_moments(values, reduced, call.options.moments, call)
+    if call.options.batch_weights is not None:
+        return _weighted_moments(values, reduced, call.options.batch_weights)
     total = tf.reduce_sum(values, reduced, keepdims=True)
     count = _count(values, total)
     origin = tf.stop_gradient(tf.div_no_nan(total, count))
     centred = values - origin
     mean, var = tf.nn.moments(centred, reduced, keepdims=True)
-    return centred, origin, mean, var, count
+    return _Moments(centred, origin, mean, var, count)
 
 
-def _by_population(inputs, population, variables, options):
+def _by_population(
+    inputs: tf.Tensor, population: dict[str, tf.Tensor], variables: Variables, call: _Call
+) -> Normalized:
     """Normalizes with the population statistics: Algorithm 2. Returns `Normalized`."""
     mean, var = population["pop_mean"], population["pop_var"]
-    nothing = tf.zeros([], options.dtype)
-    if options.is_fused:
-        outputs, _, _ = _fused_batch_norm(inputs, variables, options, mean, var)
+    nothing = tf.zeros([], call.dtype)
+    if call.is_fused:
+        outputs, _, _ = _fused_batch_norm(inputs, variables, call, mean, var)
         return Normalized(outputs, mean, var, count=nothing)
     mean_along, var_along, scale, beta = [
-        None if parameter is None else tf.reshape(parameter, options.sizes)
+        None if parameter is None else tf.reshape(parameter, call.sizes)
         for parameter in (mean, var, variables.scale, variables.beta)
     ]
     outputs = tf.nn.batch_normalization(
-        tf.cast(inputs, options.dtype), mean_along, var_along, beta, scale, options.epsilon
+        tf.cast(inputs, call.dtype), mean_along, var_along, beta, scale, call.epsilon
     )
     return Normalized(tf.cast(outputs, inputs.dtype), mean, var, count=nothing)
 
@@ -343,23 +371,31 @@ def _by_population(inputs, population, variables, options):
 
 
 class MovingAverage(tf.train.ExponentialMovingAverage):
-    """A `tf.train.ExponentialMovingAverage` of batch statistics, kept in a layer's variables.
+    """A `tf.train.ExponentialMovingAverage` of batch statistics, with the same formula and use.
 
-    Unlike TensorFlow's own, it is the weighted mean of what it has seen after every step, under any
-    decay and from any starting values. So `apply` has the base class's name and also returns an op,
-    but its arithmetic differs:
+    What is the same: a batch moves an average to `decay * average + (1 - decay) * batch`, `apply`
+    returns the op that does this, and `average` the variable that holds the average.
 
-    - The base class divides by `1 - decay ** steps` to remove the initial value (`zero_debias`,
-      Kingma & Ba 2015, section 3), which is wrong once the decay changes or statistics are loaded.
-      Here `weight` is how much of the average is data, initially 0, and a batch gets the share
+    What differs: the averages live in the layer's own variables, and are the weighted mean of what
+    they have seen, after every step, under any decay and from any starting values. For that,
+    TensorFlow's arithmetic had to change in three places:
+
+    - To remove the initial value, it divides by `1 - decay ** steps` (`zero_debias`; Kingma & Ba
+      2015, section 3), which is wrong once the decay changes or statistics are loaded. Here
+      `weight` is how much of the average is data, initially 0, and a batch gets the share
       `(1 - decay) / weight`: the whole average at first, and later `1 - decay`.
-    - The base class subtracts a difference, and two concurrent calls of a layer subtract it twice.
-      Here each average is assigned as a whole, and `weight` last. Concurrent calls may lose each
-      other's batch, but any reader that sees a weight above 0 sees averages that hold only data.
-    - The base class computes `1 - decay` in float32; here everything is computed in float64.
+    - It subtracts a difference, and two concurrent calls of a layer subtract it twice. Here each
+      average is assigned as a whole, and `weight` last. Concurrent calls may lose each other's
+      batch, but any reader that sees a weight above 0 sees averages that hold only data.
+    - It computes `1 - decay` in float32. Here everything is computed in float64.
     """
 
-    def __init__(self, decay, averages, weight=None):
+    def __init__(
+        self,
+        decay: float | tf.Tensor,
+        averages: dict[str, tf.Variable],
+        weight: tf.Variable | None = None,
+    ) -> None:
         """Creates no ops.
 
         Args:
@@ -368,12 +404,16 @@ class MovingAverage(tf.train.ExponentialMovingAverage):
             weight: scalar variable, only for averages of `pop_mean` and `pop_var`. None if they
                 count as data from the start, so that each batch gets the share `1 - decay`.
         """
-        super(MovingAverage, self).__init__(decay, name="MovingAverage")
+        super().__init__(decay, name="MovingAverage")
         self.decay = decay
         self.averages = averages
         self.weight = weight
 
-    def apply(self, statistics, count=1):
+    def average(self, var: str) -> tf.Variable:
+        """Returns the variable that holds an average, given the name of the statistic."""
+        return self.averages[var]
+
+    def apply(self, statistics: dict[str, tf.Tensor], count: int | tf.Tensor = 1) -> tf.Operation:
         """Returns an op that adds a batch's statistics to the averages.
 
         Args:
@@ -408,7 +448,9 @@ class MovingAverage(tf.train.ExponentialMovingAverage):
             return tf.group(_assign(self.weight, new_weight))
 
 
-def _weight_of_data(weight, averages):
+def _weight_of_data(
+    weight: tf.Variable | None, averages: dict[str, tf.Variable]
+) -> float | tf.Tensor:
     """Returns how much of the averages is data before this batch, a float64 scalar."""
     if weight is None:
         return 1.0
@@ -418,7 +460,7 @@ def _weight_of_data(weight, averages):
     return tf.where(are_given, tf.ones_like(value), value)
 
 
-def _are_given(weight, averages):
+def _are_given(weight: tf.Variable, averages: dict[str, tf.Variable]) -> tf.Tensor:
     """Returns whether the averages, but not the weight, were set from outside and not learned.
 
     Such averages, from a checkpoint or initializers, count as data. This is computed once per step,
@@ -440,32 +482,38 @@ def _are_given(weight, averages):
         return tf.logical_not(are_known, name=name)
 
 
-def _update(average, outputs, normalized, variables, options):
+def _update(
+    average: MovingAverage,
+    outputs: tf.Tensor,
+    normalized: Normalized,
+    variables: Variables,
+    call: _Call,
+) -> list[tf.Tensor]:
     """Adds the batch's statistics to an average; returns a list of its new values."""
     statistics = {"pop_mean": normalized.mean, "pop_var": normalized.var}
     before = []
     if variables.renorm_mean is not None and "pop_mean" in average.averages:
-        before = [_update_renorm(outputs, normalized, variables, options)]
+        before = [_update_renorm(outputs, normalized, variables, call)]
     with tf.control_dependencies(before):
         updated = average.apply(statistics, normalized.count)
     with tf.control_dependencies([updated]), tf.name_scope("updated"):
         return list(_read(average.averages).values())
 
 
-def _unchanged(average, population):
+def _unchanged(average: MovingAverage, population: dict[str, tf.Tensor]) -> list[tf.Tensor]:
     return [population[name] for name in sorted(average.averages)]
 
 
-def _assign(variable, value):
+def _assign(variable: tf.Variable, value: tf.Tensor) -> tf.Operation:
     return variable.assign(tf.cast(value, variable.dtype.base_dtype), read_value=False)
 
 
-def population_of(variables):
+def population_of(variables: Variables) -> dict[str, tf.Variable]:
     """Returns the averages of a layer that inference reads, by name."""
     return {"pop_mean": variables.pop_mean, "pop_var": variables.pop_var}
 
 
-def _read(averages):
+def _read(averages: dict[str, tf.Variable]) -> dict[str, tf.Tensor]:
     """Returns the values of variables by name, sorted by name."""
     return collections.OrderedDict(
         (name, variable.read_value()) for name, variable in sorted(averages.items())
@@ -475,45 +523,50 @@ def _read(averages):
 # ---- Options that change the statistics ----
 
 
-def _along_axes(parameter, options):
+def _along_axes(parameter: tf.Tensor | None, call: _Call) -> Any:
     """Reshapes a parameter, or None, to the rank of the values, so that it broadcasts over them."""
-    sizes = list(options.sizes)
-    if options.virtual_batch_size is not None:
+    sizes = list(call.sizes)
+    if call.options.virtual_batch_size is not None:
         sizes.insert(1, 1)
     return None if parameter is None else tf.reshape(parameter, sizes)
 
 
-def _count(values, mean):
+def _count(values: tf.Tensor, mean: tf.Tensor) -> tf.Tensor:
     """Returns how many values each element of `mean` averages, as a float scalar."""
     # An empty batch split into ghost batches has no means.
     return tf.cast(tf.size(values) // tf.maximum(tf.size(mean), 1), mean.dtype)
 
 
-def _in_ghost_batches(values, options):
+def _in_ghost_batches(values: tf.Tensor, call: _Call) -> tf.Tensor:
     """Splits the batch: example i goes to ghost batch i modulo their number, as in tf.layers."""
-    sizes = tf.concat([[options.virtual_batch_size, -1], tf.shape(values)[1:]], axis=0)
+    sizes = tf.concat([[call.options.virtual_batch_size, -1], tf.shape(values)[1:]], axis=0)
     # If the batch turns out not to be divisible, TensorFlow's error names this op.
     return tf.reshape(values, sizes, name="split_by_virtual_batch_size")
 
 
-def _or_of_population(origin, mean, var, count, population, options):
-    """Returns the batch's mean and variance, or the population's where no example counts."""
-    is_empty = count <= 0
-    pop_mean, pop_var = [_along_axes(population[name], options) for name in ("pop_mean", "pop_var")]
-    return tf.where_v2(is_empty, pop_mean - origin, mean), tf.where_v2(is_empty, pop_var, var)
+def _or_of_population(moments: _Moments, population: dict[str, tf.Tensor], call: _Call) -> _Moments:
+    """Returns the batch's moments, or the population's where no example counts."""
+    is_empty = moments.count <= 0
+    pop_mean, pop_var = [_along_axes(population[name], call) for name in ("pop_mean", "pop_var")]
+    return moments._replace(
+        mean=tf.where_v2(is_empty, pop_mean - moments.origin, moments.mean),
+        var=tf.where_v2(is_empty, pop_var, moments.var),
+    )
 
 
-def _given_moments(values, reduced, options):
+def _given_moments(
+    values: tf.Tensor, reduced: list[int], moments: Callable, call: _Call
+) -> _Moments:
     """Computes `_batch_moments` with the given function."""
-    keep_dims = options.virtual_batch_size is not None or len(options.axes) > 1
+    keep_dims = call.options.virtual_batch_size is not None or len(call.axes) > 1
     mean, var = [
-        moment if keep_dims else _along_axes(moment, options)
-        for moment in options.moments(values, reduced, keep_dims)
+        moment if keep_dims else _along_axes(moment, call)
+        for moment in moments(values, reduced, keep_dims)
     ]
-    return values, 0.0, mean, var, _count(values, mean)
+    return _Moments(values, 0.0, mean, var, _count(values, mean))
 
 
-def _weighted_moments(values, reduced, batch_weights):
+def _weighted_moments(values: tf.Tensor, reduced: list[int], batch_weights: tf.Tensor) -> _Moments:
     """Computes `_batch_moments` with a weight for each example.
 
     An example of weight 0 has no effect, however large its values are. If all weights are 0, so is
@@ -540,10 +593,11 @@ def _weighted_moments(values, reduced, batch_weights):
     values_an_example = tf.size(values) // tf.size(mean)
     if of_batch:
         values_an_example //= tf.maximum(tf.size(weights), 1)
-    return centred, origin, mean, var, total * tf.cast(values_an_example, values.dtype)
+    count = total * tf.cast(values_an_example, values.dtype)
+    return _Moments(centred, origin, mean, var, count)
 
 
-def _over_replicas(values, origin, mean, var, count, cross_replica):
+def _over_replicas(values: tf.Tensor, moments: _Moments, cross_replica: Callable) -> _Moments:
     """Merges the moments of all replicas (Chan, Golub & LeVeque 1979), and centres the values anew.
 
     Each replica's moments are relative to its own origin. Their differences from one origin for all
@@ -551,16 +605,17 @@ def _over_replicas(values, origin, mean, var, count, cross_replica):
 
     Args:
         values: this replica's part of the batch.
-        origin, mean, var, count: see `_batch_moments`.
+        moments: of this part.
         cross_replica: see `batch_norm_wrapper`.
 
     Returns:
-        What `_batch_moments` does, but of the whole batch; `values` are still this replica's.
+        The `_Moments` of the whole batch, but `centred` are still this replica's values.
     """
+    _, origin, mean, var, count = moments
     # A replica without examples has no mean; what it sends instead must be finite.
     mean, var = [tf.where_v2(count > 0, moment, tf.zeros_like(moment)) for moment in (mean, var)]
-    moments = [tf.reshape(moment, [-1]) for moment in (origin, mean, var * count)]
-    received = cross_replica(tf.concat([tf.reshape(count, [1])] + moments, axis=0))
+    sent = [tf.reshape(moment, [-1]) for moment in (origin, mean, var * count)]
+    received = cross_replica(tf.concat([tf.reshape(count, [1])] + sent, axis=0))
     channels = tf.size(mean)
     counts, origins, means, deviations = tf.split(received, [1, channels, channels, channels], 1)
     total = tf.reduce_sum(counts)
@@ -578,20 +633,21 @@ def _over_replicas(values, origin, mean, var, count, cross_replica):
     ]
     for moment in (common, overall, overall_var):
         moment.set_shape(mean.shape)
-    return values - common, common, overall, overall_var, tf.stop_gradient(total)
+    return _Moments(values - common, common, overall, overall_var, tf.stop_gradient(total))
 
 
-def _seen_by_population(mean, var, count, options):
+def _seen_by_population(moments: _Moments, call: _Call) -> tuple[tf.Tensor, tf.Tensor]:
     """Returns the mean and variance for the moving averages, averaged over ghost batches."""
-    if options.unbiased:
-        var = var * _bessel(count)
-    if options.virtual_batch_size is not None:
+    mean, var = moments.origin + moments.mean, moments.var
+    if call.options.unbiased:
+        var = var * _bessel(moments.count)
+    if call.options.virtual_batch_size is not None:
         mean = tf.reduce_mean(mean, axis=1, keepdims=True)
         var = tf.reduce_mean(var, axis=1, keepdims=True)
     return mean, var
 
 
-def _bessel(count):
+def _bessel(count: tf.Tensor) -> tf.Tensor:
     """Returns m / (m - 1), which removes the bias of a variance of m values; 1 for one or none."""
     return tf.where_v2(count > 1, count / tf.maximum(count - 1, 1), tf.ones_like(count))
 
@@ -599,32 +655,36 @@ def _bessel(count):
 # ---- Options that change the formula ----
 
 
-def _scale_and_beta(inputs, seen_mean, seen_var, variables, options):
+def _scale_and_beta(
+    inputs: tf.Tensor, seen_mean: tf.Tensor, seen_var: tf.Tensor, variables: Variables, call: _Call
+) -> tuple[tf.Tensor | None, tf.Tensor | None]:
     """Returns the scale and offset to apply to the normalized values, either of which may be None.
 
     They compose, in order of application: renorm's correction, `adjustment`, the variables.
     """
-    scale, beta = [_along_axes(v, options) for v in (variables.scale, variables.beta)]
-    if options.adjustment is not None:
-        scale, beta = _compose(options.adjustment(tf.shape(inputs)), scale, beta)
+    scale, beta = [_along_axes(v, call) for v in (variables.scale, variables.beta)]
+    if call.options.adjustment is not None:
+        scale, beta = _compose(call.options.adjustment(tf.shape(inputs)), scale, beta)
     if variables.renorm_mean is not None:
         # Read after the batch, like the averages: an earlier call it depends on may update them.
         with tf.control_dependencies([tf.identity(seen_mean), tf.identity(seen_var)]):
             renorm_mean, renorm_stddev = [
-                _along_axes(v.read_value(), options)
-                for v in (variables.renorm_mean, variables.renorm_stddev)
+                _along_axes(average.read_value(), call)
+                for average in _renorm_averages_of(variables).values()
             ]
-        renorm_stddev = tf.maximum(renorm_stddev, options.epsilon**0.5)
+        renorm_stddev = tf.maximum(renorm_stddev, call.epsilon**0.5)
         correction = _renorm_correction(
-            tf.sqrt(seen_var + options.epsilon) / renorm_stddev,
+            tf.sqrt(seen_var + call.epsilon) / renorm_stddev,
             (seen_mean - renorm_mean) / renorm_stddev,
-            options.renorm_clipping or {},
+            call.options.renorm_clipping or {},
         )
         scale, beta = _compose(correction, scale, beta)
     return scale, beta
 
 
-def _compose(first, then_scale, then_beta):
+def _compose(
+    first: tuple[tf.Tensor, tf.Tensor], then_scale: tf.Tensor | None, then_beta: tf.Tensor | None
+) -> tuple[tf.Tensor, tf.Tensor]:
     """Returns the scale and offset of one affine function applied after another."""
     scale, beta = first
     if then_scale is not None:
@@ -632,7 +692,9 @@ def _compose(first, then_scale, then_beta):
     return scale, beta if then_beta is None else beta + then_beta
 
 
-def _renorm_correction(r, d, clipping):
+def _renorm_correction(
+    r: tf.Tensor, d: tf.Tensor, clipping: dict[str, float | tf.Tensor]
+) -> tuple[tf.Tensor, tf.Tensor]:
     """Clips Batch Renormalization's r and d, which the gradient treats as constants."""
     if "rmin" in clipping:
         r = tf.maximum(r, clipping["rmin"])
@@ -643,35 +705,49 @@ def _renorm_correction(r, d, clipping):
     return tf.stop_gradient(r), tf.stop_gradient(d)
 
 
-def _update_renorm(outputs, normalized, variables, options):
+def _renorm_averages_of(variables: Variables) -> dict[str, tf.Variable]:
+    return {"renorm_mean": variables.renorm_mean, "renorm_stddev": variables.renorm_stddev}
+
+
+def _update_renorm(
+    outputs: tf.Tensor, normalized: Normalized, variables: Variables, call: _Call
+) -> tf.Operation:
     """Adds the batch to the averages that renorm corrects with."""
-    averages = {"renorm_mean": variables.renorm_mean, "renorm_stddev": variables.renorm_stddev}
+    averages = _renorm_averages_of(variables)
     # The outputs are corrected with these averages as they were before the batch.
     with tf.control_dependencies([outputs]):
-        stddev = tf.sqrt(normalized.var + options.epsilon)
+        stddev = tf.sqrt(normalized.var + call.epsilon)
         statistics = {"renorm_mean": normalized.mean, "renorm_stddev": stddev}
-        return MovingAverage(options.renorm_decay, averages).apply(statistics, normalized.count)
+        return MovingAverage(call.options.renorm_decay, averages).apply(
+            statistics, normalized.count
+        )
 
 
 # ---- TensorFlow's fused kernel ----
 
 
-def _by_fused_kernel(inputs, _, variables, options):
+def _by_fused_kernel(inputs: tf.Tensor, _: object, variables: Variables, call: _Call) -> Normalized:
     """Normalizes like `_by_moments`, with TensorFlow's fused kernel."""
     with tf.name_scope("normalize"):
-        outputs, mean, unbiased_var = _fused_batch_norm(inputs, variables, options)
+        outputs, mean, unbiased_var = _fused_batch_norm(inputs, variables, call)
     with tf.name_scope("batch_statistics"):
         count = _count(inputs, mean)
-        var = unbiased_var if options.unbiased else unbiased_var / _bessel(count)
+        var = unbiased_var if call.options.unbiased else unbiased_var / _bessel(count)
     return Normalized(outputs, mean, var, count)
 
 
-def _fused_batch_norm(inputs, variables, options, pop_mean=None, pop_var=None):
+def _fused_batch_norm(
+    inputs: tf.Tensor,
+    variables: Variables,
+    call: _Call,
+    pop_mean: tf.Tensor | None = None,
+    pop_var: tf.Tensor | None = None,
+) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
     """Returns outputs, mean and UNBIASED variance as TensorFlow's kernel computes them.
 
     Population statistics, if given, are used to normalize; the returned ones are then meaningless.
     """
-    (axis,) = options.axes
+    (axis,) = call.axes
     rank, channels = inputs.shape.ndims, inputs.shape.as_list()[axis]
     others = [i for i in range(rank) if i != axis]
     # The kernel supports rank 4 with channels last (and NCHW, but not on every processor).
@@ -684,7 +760,7 @@ def _fused_batch_norm(inputs, variables, options, pop_mean=None, pop_var=None):
         offset=tf.zeros([channels]) if variables.beta is None else variables.beta,
         mean=tf.zeros([0]) if pop_mean is None else pop_mean,
         variance=tf.zeros([0]) if pop_var is None else pop_var,
-        epsilon=options.epsilon,
+        epsilon=call.epsilon,
         is_training=pop_mean is None,
     )
     outputs = kernel[0] if rank == 4 else tf.reshape(kernel[0], tf.shape(last))
@@ -695,7 +771,7 @@ def _fused_batch_norm(inputs, variables, options, pop_mean=None, pop_var=None):
     return outputs, kernel[1], kernel[2]
 
 
-def has_fused_kernel(dtype=tf.float32):
+def has_fused_kernel(dtype: tf.DType = tf.float32) -> bool:
     """Returns whether inputs of this dtype get TensorFlow's own fused kernel in this context.
 
     XLA compiles another, whose variance is a difference of squares and negative far from zero.
@@ -708,7 +784,7 @@ def has_fused_kernel(dtype=tf.float32):
     return dtype in (tf.float32, tf.float16)
 
 
-def _is_for_xla(graph):
+def _is_for_xla(graph: tf.Graph | None) -> bool:
     """Returns whether ops are being built in `tf.xla.experimental.compile` or `jit_scope`."""
     while graph is not None:
         scope = graph._attr_scope_map.get("_XlaCompile")
@@ -721,7 +797,7 @@ def _is_for_xla(graph):
     return False
 
 
-def _takes_fused_kernel(fused, is_cheap, obstacles):
+def _takes_fused_kernel(fused: bool | None, is_cheap: bool, obstacles: dict[str, bool]) -> bool:
     """Resolves `fused`: None uses the kernel if there is no obstacle and no copy is needed."""
     in_the_way = [name for name, is_there in obstacles.items() if is_there]
     if fused and in_the_way:
@@ -732,7 +808,11 @@ def _takes_fused_kernel(fused, is_cheap, obstacles):
 # ---- Updates as part of the outputs, and two phases in a graph ----
 
 
-def place_updates(outputs, updates, updates_collections=None):
+def place_updates(
+    outputs: tf.Tensor,
+    updates: list[tf.Tensor],
+    updates_collections: str | Sequence[str] | None = None,
+) -> tf.Tensor:
     """Makes the updates part of the outputs, or puts them into collections; returns the outputs."""
     if updates_collections is not None:
         for update in updates:
@@ -744,7 +824,7 @@ def place_updates(outputs, updates, updates_collections=None):
     return _with_gradient(_gradient_of_updated, _after(updates, outputs), updates)
 
 
-def _after(updates, value):
+def _after(updates: list[tf.Tensor], value: tf.Tensor) -> tf.Tensor:
     """Returns `value`, made to wait for the updates.
 
     Not by an Identity: Grappler bypasses it, and before TF 2.1 dropped its control inputs if an
@@ -754,42 +834,64 @@ def _after(updates, value):
         return tf.ensure_shape(value, value.shape)
 
 
-def _outside_of_cond(inputs, phase_train, options):
+def _outside_of_cond(
+    inputs: tf.Tensor, phase_train: bool | tf.Tensor | None, call: _Call
+) -> tf.Tensor:
     """Returns the inputs, cast if `tf.cond` had no gradient for them before TensorFlow 2.3."""
     is_choice = tf.is_tensor(phase_train)
-    return tf.cast(inputs, options.dtype) if is_choice and inputs.dtype == tf.bfloat16 else inputs
+    return tf.cast(inputs, call.dtype) if is_choice and inputs.dtype == tf.bfloat16 else inputs
 
 
-def _choose(phase_train, training, inference, updated=None):
-    """Builds one of two branches, or both in a `tf.cond`.
-
-    `updated` is a variable that the branches assign to.
-    """
+def _choose(phase_train: bool | tf.Tensor | None, training: Callable, inference: Callable) -> Any:
+    """Builds one of two branches, or both in a `tf.cond`."""
     if not is_training(phase_train):
         return inference()
-    if (
-        updated is not None
-        and not is_resource(updated)
-        and updated.graph is not tf.get_default_graph()
-    ):
+    if phase_train is True:
+        return training()
+    return tf.cond(phase_train, training, inference, strict=True)
+
+
+def _choose_update(
+    phase_train: bool | tf.Tensor | None,
+    variable: tf.Variable,
+    training: Callable,
+    inference: Callable,
+) -> list[tf.Tensor]:
+    """Builds branches like `_choose`, for lists of tensors; `training` assigns to `variable`."""
+    if is_resource(variable):
+        return _choose(phase_train, training, inference)
+    if variable.graph is not tf.get_default_graph():
         raise RuntimeError(
             "%s is a reference variable, as TF1's are by default, and can't be updated inside of a "
             "function, such as the body of a TF2 loop, of tf.recompute_grad or of a tf.data map: "
-            "make the variables with tf.variable_scope(..., use_resource=True)" % updated.op.name
+            "make the variables with tf.variable_scope(..., use_resource=True)" % variable.op.name
         )
-    if phase_train is True:
-        return training()
-    if updated is None or is_resource(updated) or not tf.control_flow_v2_enabled():
-        return tf.cond(phase_train, training, inference, strict=True)
-    # TF2-style branches are functions, which can't assign to a reference variable.
-    tf.disable_control_flow_v2()
-    try:
-        return tf.cond(phase_train, training, inference, strict=True)
-    finally:
-        tf.enable_control_flow_v2()
+    if tf.is_tensor(phase_train) and tf.control_flow_v2_enabled():
+        return _choose_without_functions(phase_train, training, inference)
+    return _choose(phase_train, training, inference)
 
 
-def is_resource(variable):
+def _choose_without_functions(
+    condition: tf.Tensor, if_true: Callable, if_false: Callable
+) -> list[tf.Tensor]:
+    """Builds lists of tensors in TF1-style branches, where `tf.cond` builds TF2-style ones.
+
+    TF2-style branches are functions, which can't assign to a reference variable. Which style
+    `tf.cond` builds is a setting of the whole process, and other threads may be building graphs. So
+    this builds the ops that a TF1-style `tf.cond` consists of: whatever waits for an output of a
+    Switch that the condition has not taken is not run.
+    """
+    with tf.name_scope("cond"):
+        switch = tf.raw_ops.Switch(data=condition, pred=condition)
+        # Control dependencies are on a whole op, hence one for each output.
+        with tf.control_dependencies([tf.identity(switch.output_true, "switch_t")]):
+            of_true = [tf.identity(tensor) for tensor in if_true()]
+        with tf.control_dependencies([tf.identity(switch.output_false, "switch_f")]):
+            of_false = [tf.identity(tensor) for tensor in if_false()]
+        return [tf.raw_ops.Merge(inputs=pair).output for pair in zip(of_false, of_true)]
+
+
+def is_resource(variable: tf.Variable) -> bool:
     """Returns whether this is a resource variable, not a reference variable, TF1's default."""
     return variable.dtype == variable.dtype.base_dtype
 
@@ -797,24 +899,33 @@ def is_resource(variable):
 # ---- The gradient in closed form ----
 
 
-def _with_closed_gradient(outputs, centred, mean, var, count, beta, scale, options):
+def _with_closed_gradient(
+    outputs: tf.Tensor,
+    moments: _Moments,
+    beta: tf.Tensor | None,
+    scale: tf.Tensor | None,
+    call: _Call,
+) -> tf.Tensor:
     """Returns the outputs of `tf.nn.batch_normalization` with a closed-form gradient.
 
-    It follows the chain rule in section 3 of the paper, where `mean` and `var` are the moments of
-    these very values. It makes about half as many passes over the batch as differentiating
-    `tf.nn.moments` op by op.
+    It follows the chain rule in section 3 of the paper, where the moments are those of these very
+    values. It makes about half as many passes over the batch as differentiating `tf.nn.moments` op
+    by op.
     """
+    centred, _, mean, var, count = moments
     # Broadcast to full shape, which differs in ghost batches; TensorFlow sums the gradients back.
     scale = tf.ones_like(mean) if scale is None else scale + tf.zeros_like(mean)
     beta = tf.zeros_like(mean) if beta is None else beta + tf.zeros_like(mean)
-    inverse_stddev = tf.math.rsqrt(var + options.epsilon)
+    inverse_stddev = tf.math.rsqrt(var + call.epsilon)
     others = [centred, mean, inverse_stddev, count, beta, scale]
-    if options.cross_replica is not None:
-        return _with_gradient_over_replicas(outputs, others, options.cross_replica)
+    if call.options.cross_replica is not None:
+        return _with_gradient_over_replicas(outputs, others, call.options.cross_replica)
     return _with_gradient(_gradient_of_normalized, outputs, others)
 
 
-def _with_gradient_over_replicas(outputs, others, cross_replica):
+def _with_gradient_over_replicas(
+    outputs: tf.Tensor, others: list[tf.Tensor], cross_replica: Callable
+) -> tf.Tensor:
     """Returns `outputs` with the closed-form gradient of a batch that is spread over replicas.
 
     The gradients of scale and beta are those of this replica's loss; like other variables', they
@@ -823,8 +934,8 @@ def _with_gradient_over_replicas(outputs, others, cross_replica):
     """
 
     @tf.custom_gradient
-    def with_gradient(outputs, *others):
-        def gradient(outputs_gradient):
+    def with_gradient(outputs: tf.Tensor, *others: tf.Tensor) -> tuple:
+        def gradient(outputs_gradient: tf.Tensor) -> list[tf.Tensor | None]:
             return [None] + _normalized_gradients(outputs_gradient, others, cross_replica)
 
         return tf.identity(outputs), gradient
@@ -832,7 +943,7 @@ def _with_gradient_over_replicas(outputs, others, cross_replica):
     return with_gradient(outputs, *others)
 
 
-def _with_gradient(gradient, outputs, others):
+def _with_gradient(gradient: Callable, outputs: tf.Tensor, others: list[tf.Tensor]) -> tf.Tensor:
     """Returns `outputs`, computed from `others`, with a custom gradient.
 
     `tf.custom_gradient` would give the gradient a number, and let it read tensors of the graph in
@@ -849,13 +960,13 @@ def _with_gradient(gradient, outputs, others):
         return tf.identity_n([outputs] + others)[0]
 
 
-def _registered_name(gradient):
+def _registered_name(gradient: Callable) -> str:
     # Saved graphs contain this name. So it can't include `__name__`, which differs for a copy of
     # this file in a package.
     return "bn_wrapper.%s" % gradient.__name__
 
 
-def _registered(gradient):
+def _registered(gradient: Callable) -> Callable:
     """Registers a gradient function, which takes an op and its outputs' gradients."""
     # The second name occurs in graphs that earlier versions saved from a package.
     for name in sorted({_registered_name(gradient), "%s.%s" % (__name__, gradient.__name__)}):
@@ -867,7 +978,9 @@ def _registered(gradient):
 
 
 @_registered
-def _gradient_of_updated(op, gradient, *_):
+def _gradient_of_updated(
+    op: tf.Operation, gradient: tf.Tensor, *_: tf.Tensor | None
+) -> list[tf.Tensor | None]:
     """Waits for the updates: a step that fetches only gradients may never compute the outputs."""
     # The gradient can only wait for ops in its own graph, which is a different one in a TF2 loop.
     updates = [tf.identity(update) for update in op.inputs[1:]]
@@ -875,18 +988,22 @@ def _gradient_of_updated(op, gradient, *_):
 
 
 @_registered
-def _gradient_of_normalized(op, gradient, *_):
+def _gradient_of_normalized(
+    op: tf.Operation, gradient: tf.Tensor, *_: tf.Tensor | None
+) -> list[tf.Tensor | None]:
     return [None] + _normalized_gradients(gradient, op.inputs[1:])
 
 
-def _normalized_gradients(gradient, others, cross_replica=None):
+def _normalized_gradients(
+    gradient: tf.Tensor, others: Sequence[tf.Tensor], cross_replica: Callable | None = None
+) -> list[tf.Tensor | None]:
     """Returns the gradients of `others`; see `_with_closed_gradient`."""
     values, mean, inverse_stddev, count, _, scale = others
     reduced = [i for i, size in enumerate(mean.shape.as_list()) if size == 1]
     beta_gradient = tf.reduce_sum(gradient, reduced, keepdims=True)
     products = tf.reduce_sum(gradient * values, reduced, keepdims=True)
     scale_gradient = inverse_stddev * (products - mean * beta_gradient)
-    of_batch = beta_gradient, scale_gradient
+    of_batch = [beta_gradient, scale_gradient]
     if cross_replica is not None:
         of_batch = _sum_over_replicas(of_batch, cross_replica)
     # scale / stddev * (gradient - its mean - normalized * mean of gradient * normalized)
@@ -898,7 +1015,7 @@ def _normalized_gradients(gradient, others, cross_replica=None):
     return [values_gradient, None, None, None, beta_gradient, scale_gradient]
 
 
-def _sum_over_replicas(values, cross_replica):
+def _sum_over_replicas(values: list[tf.Tensor], cross_replica: Callable) -> list[tf.Tensor]:
     """Returns the sums over all replicas of two tensors of one shape, in a single exchange."""
     flat = tf.concat([tf.reshape(value, [-1]) for value in values], axis=0)
     sums = tf.split(tf.reduce_sum(cross_replica(flat), 0), 2)
@@ -908,7 +1025,13 @@ def _sum_over_replicas(values, cross_replica):
 # ---- The layer's variables ----
 
 
-def fields_of(center=True, scale=True, renorm=False, stddev=False, weight=False):
+def fields_of(
+    center: bool = True,
+    scale: bool = True,
+    renorm: bool = False,
+    stddev: bool = False,
+    weight: tf.Variable = False,
+) -> list[str]:
     """Returns the fields of `Variables` that a layer has, in the order of their creation.
 
     Args:
@@ -929,17 +1052,17 @@ def fields_of(center=True, scale=True, renorm=False, stddev=False, weight=False)
 
 
 def create_variables(
-    fields,
-    shape,
-    dtype,
-    trainable=True,
-    initializers=None,
-    regularizers=None,
-    constraints=None,
-    collections=None,
-    names=None,
-    get_variable=tf.get_variable,
-):
+    fields: list[str],
+    shape: list[int],
+    dtype: tf.DType,
+    trainable: bool = True,
+    initializers: dict[str, Callable] | None = None,
+    regularizers: dict[str, Callable] | None = None,
+    constraints: dict[str, Callable] | None = None,
+    collections: Collections = None,
+    names: dict[str, str] | None = None,
+    get_variable: Callable = tf.get_variable,
+) -> Variables:
     """Creates a layer's variables in the current variable scope, or gets existing ones on reuse.
 
     Args:
@@ -992,7 +1115,9 @@ def create_variables(
     return Variables(**variables)
 
 
-def _check_functions(kind, functions, names):
+def _check_functions(
+    kind: str, functions: dict[str, Callable] | None, names: dict[str, str]
+) -> None:
     for field, function in sorted((functions or {}).items()):
         if function is not None and not callable(function):
             raise TypeError(
@@ -1001,14 +1126,16 @@ def _check_functions(kind, functions, names):
             )
 
 
-def _with_default_initializers(given):
+def _with_default_initializers(given: dict[str, Callable]) -> dict[str, Callable]:
     """Returns initializers for all fields: the given ones, and TF1's defaults for the others."""
     pop_mean = given.get("pop_mean", tf.zeros_initializer())
     pop_var = given.get("pop_var", tf.ones_initializer())
     if isinstance(pop_var, type):
         pop_var = pop_var()
 
-    def square_root_of_pop_var(shape, dtype=None, partition_info=None):
+    def square_root_of_pop_var(
+        shape: Any, dtype: Any = None, partition_info: Any = None
+    ) -> tf.Tensor:
         return tf.sqrt(pop_var(shape, dtype=dtype))
 
     defaults = {
@@ -1025,7 +1152,7 @@ def _with_default_initializers(given):
 
 
 @contextlib.contextmanager
-def _scope_for(field):
+def _scope_for(field: str) -> Iterator[None]:
     """Enters the current variable scope, adjusted if `field` is a moving average."""
     if field in ("scale", "beta"):
         yield
@@ -1038,7 +1165,7 @@ def _scope_for(field):
         yield
 
 
-def _get_variable(get_variable, **options):
+def _get_variable(get_variable: Callable, **options: Any) -> tf.Variable:
     try:
         return get_variable(**options)
     except (ValueError, AttributeError) as error:
@@ -1052,7 +1179,7 @@ def _get_variable(get_variable, **options):
         ) from error
 
 
-def parameter_shape(shape, axis):
+def parameter_shape(shape: tf.TensorShape, axis: int | Sequence[int]) -> list[int]:
     """Returns the shape of the variables: [channels], or for several axes, the rank of `shape`."""
     axes = positive_axes(axis, shape.ndims)
     if len(axes) == 1:
@@ -1060,20 +1187,20 @@ def parameter_shape(shape, axis):
     return sizes_along(shape, axes)
 
 
-def sizes_along(shape, axis):
+def sizes_along(shape: tf.TensorShape, axis: int | Sequence[int]) -> list[int]:
     """Returns the sizes of a shape's dimensions, with 1 for those not in `axis`."""
     sizes = shape.as_list()
     axes = positive_axes(axis, len(sizes))
     return [size if i in axes else 1 for i, size in enumerate(sizes)]
 
 
-def positive_axes(axis, rank):
+def positive_axes(axis: int | Sequence[int], rank: int) -> list[int]:
     """Returns `axis`, an int or several, as a sorted list of non-negative dimensions.
 
     Raises:
         ValueError: a dimension does not exist or is named twice, or none is named.
     """
-    axes = list(axis) if isinstance(axis, (list, tuple)) else [axis]
+    axes: list[Any] = list(axis) if isinstance(axis, (list, tuple)) else [axis]
     for one in axes:
         if not _is_int(one) or not -rank <= one < rank:
             raise ValueError("axis must be from %d to %d, not %r" % (-rank, rank - 1, one))
@@ -1083,7 +1210,7 @@ def positive_axes(axis, rank):
     return positive
 
 
-def statistics_dtype(dtype):
+def statistics_dtype(dtype: tf.DType) -> tf.DType:
     """Returns the dtype of the variables: float32 even for float16 and bfloat16 inputs."""
     return tf.float64 if dtype.base_dtype == tf.float64 else tf.float32
 
@@ -1091,8 +1218,18 @@ def statistics_dtype(dtype):
 # ---- The record of a call ----
 
 
-def record_layer(inputs, outputs, variables, axis, epsilon):
-    """Records a call of a layer in the graph, for `layers_of`."""
+def record_layer(
+    inputs: tf.Tensor,
+    outputs: tf.Tensor,
+    variables: Variables,
+    axis: int | Sequence[int],
+    epsilon: float | tf.Tensor,
+) -> None:
+    """Records a call of a layer in the graph, where `bn_tools.layers_of` finds it.
+
+    As a string in JSON: TensorFlow exports strings, and prefixes them with the scope's name when it
+    imports them into a scope.
+    """
     with tf.init_scope():
         is_outermost = not tf.executing_eagerly() and inputs.graph is tf.get_default_graph()
     if not is_outermost or inputs.graph._get_control_flow_context() is not None:
@@ -1114,76 +1251,68 @@ def record_layer(inputs, outputs, variables, axis, epsilon):
 # ---- Checks of arguments ----
 
 
-def _checked_options(
-    inputs,
-    phase_train,
-    variables,
-    epsilon,
-    axis,
-    fused=None,
-    unbiased=False,
-    batch_weights=None,
-    virtual_batch_size=None,
-    renorm_clipping=None,
-    renorm_decay=0.99,
-    adjustment=None,
-    cross_replica=None,
-    moments=None,
-):
-    """Returns `_Options`.
+class _Call(NamedTuple):
+    """What is known of a call when its arguments have been checked."""
 
-    Args:
-        fused, unbiased, batch_weights, virtual_batch_size, renorm_clipping, renorm_decay,
-            adjustment, cross_replica: as in `batch_norm_wrapper`.
-        moments: None, or a function that replaces `tf.nn.moments` where the fused kernel is not
-            used, for example to average over replicas. Takes the values, the dimensions to reduce
-            and whether to keep them; returns what `tf.nn.moments` does.
-    """
+    axes: list[int]  # the channel dimensions, non-negative
+    sizes: list[int]  # of all dimensions, with 1 for those without channels
+    dtype: tf.DType  # to compute in
+    epsilon: float | tf.Tensor
+    options: Options
+    is_fused: bool
+    may_be_empty: bool  # whether a channel may have no values
+    has_closed_gradient: bool
+
+
+def _checked_call(
+    inputs: tf.Tensor,
+    phase_train: bool | tf.Tensor | None,
+    variables: Variables,
+    epsilon: float | tf.Tensor,
+    axis: int | Sequence[int],
+    options: Options,
+) -> _Call:
+    """Returns a `_Call`; see `normalize` for the arguments. Raises TypeError or ValueError."""
     axes = positive_axes(axis, inputs.shape.ndims)
     dtype = variables.pop_mean.dtype.base_dtype
     _check_is_not_lost("epsilon", epsilon, dtype)
-    check_keys("renorm_clipping", renorm_clipping, RENORM_CLIPPING)
-    if virtual_batch_size is not None:
-        _check_ghost_batches(virtual_batch_size, axes, batch_weights, adjustment)
+    check_keys("renorm_clipping", options.renorm_clipping, RENORM_CLIPPING)
+    if options.virtual_batch_size is not None:
+        _check_ghost_batches(options, axes)
         if is_training(phase_train):
-            _check_divides(virtual_batch_size, inputs)
-    if cross_replica is not None:
-        _check_cross_replica(cross_replica, batch_weights, virtual_batch_size, adjustment)
+            _check_divides(options.virtual_batch_size, inputs)
+    if options.cross_replica is not None:
+        _check_cross_replica(options)
+    is_weighted = options.batch_weights is not None
     is_fused = _takes_fused_kernel(
-        fused,
+        options.fused,
         is_cheap=axes == [inputs.shape.ndims - 1],
         obstacles={
             "an epsilon that is a tensor": tf.is_tensor(epsilon),
             "%s inputs here" % inputs.dtype.name: not has_fused_kernel(inputs.dtype),
             "XLA": not has_fused_kernel(),
             "several axes": len(axes) > 1,
-            "batch_weights": batch_weights is not None,
-            "virtual_batch_size": virtual_batch_size is not None,
+            "batch_weights": is_weighted,
+            "virtual_batch_size": options.virtual_batch_size is not None,
             "renorm": variables.renorm_mean is not None,
-            "adjustment": adjustment is not None,
-            "cross_replica": cross_replica is not None,
+            "adjustment": options.adjustment is not None,
+            "cross_replica": options.cross_replica is not None,
         },
     )
-    return _Options(
+    has_own_formula = is_weighted or options.adjustment is not None or options.moments is not None
+    return _Call(
         axes=axes,
         sizes=sizes_along(inputs.shape, axes),
         dtype=dtype,
         epsilon=epsilon,
+        options=options._replace(batch_weights=_one_weight_an_example(inputs, options)),
         is_fused=is_fused,
-        unbiased=unbiased,
-        batch_weights=_one_weight_an_example(batch_weights, inputs),
-        may_be_empty=batch_weights is not None or not inputs.shape.num_elements(),
-        virtual_batch_size=virtual_batch_size,
-        renorm_clipping=renorm_clipping,
-        renorm_decay=renorm_decay,
-        adjustment=adjustment,
-        cross_replica=cross_replica,
-        moments=moments,
-        has_closed_gradient=batch_weights is None and adjustment is None and moments is None,
+        may_be_empty=is_weighted or not inputs.shape.num_elements(),
+        has_closed_gradient=not has_own_formula,
     )
 
 
-def check_inputs(inputs, axis):
+def check_inputs(inputs: Any, axis: int | Sequence[int]) -> tf.Tensor:
     """Returns `inputs` as a tensor.
 
     Raises:
@@ -1220,7 +1349,7 @@ def check_inputs(inputs, axis):
     return inputs
 
 
-def check_phase(phase_train, name="phase_train"):
+def check_phase(phase_train: Any, name: str = "phase_train") -> bool | tf.Tensor | None:
     """Returns `phase_train` as None, a bool or a tensor; raises if it is something else.
 
     Accepts True, False, 1 and 0 from Python or numpy. `name` is the caller's name for it.
@@ -1251,29 +1380,29 @@ def check_phase(phase_train, name="phase_train"):
     return phase_train
 
 
-def is_training(phase_train):
+def is_training(phase_train: bool | tf.Tensor | None) -> bool:
     """Returns whether a phase from `check_phase` is, or may turn out to be, training."""
     return phase_train is not None and phase_train is not False
 
 
-def check_number(name, value):
+def check_number(name: str, value: Any) -> None:
     """Raises TypeError if `value`, the caller's argument `name`, is not a number."""
     if not isinstance(value, numbers.Real):
         raise TypeError("%s must be a number, not %r" % (name, value))
 
 
-def _check_is_not_lost(name, value, dtype):
+def _check_is_not_lost(name: str, value: float | tf.Tensor, dtype: tf.DType) -> None:
     """Raises ValueError if a number above 0 becomes 0 in the `dtype` of the statistics."""
     if not tf.is_tensor(value) and value > 0 and dtype.as_numpy_dtype(value) == 0:
         raise ValueError("%s must not be 0 in %s, as %r is" % (name, dtype.name, value))
 
 
-def collection_names(names):
+def collection_names(names: str | Sequence[str] | None) -> list[str]:
     """Returns a list of collection names, given one name, a sequence of names, or None."""
     return [names] if isinstance(names, str) else list(names or [])
 
 
-def collections_of(variable, given):
+def collections_of(variable: str, given: Collections) -> list[str]:
     """Returns a list of the names of a variable's collections.
 
     `given` is for all variables, as in `collection_names`, or a dict of these by variable.
@@ -1281,7 +1410,7 @@ def collections_of(variable, given):
     return collection_names(given.get(variable) if isinstance(given, dict) else given)
 
 
-def check_keys(name, given, known):
+def check_keys(name: str, given: dict | None, known: Sequence[str]) -> None:
     """Raises TypeError if `given`, the caller's argument `name`, is neither a dict nor None.
 
     Raises ValueError if one of its keys is not in `known`.
@@ -1293,7 +1422,7 @@ def check_keys(name, given, known):
         raise ValueError("%s knows %s, not %s" % (name, ", ".join(known), ", ".join(unknown)))
 
 
-def _check_numbers(epsilon, dtype, **decays):
+def _check_numbers(epsilon: float, dtype: tf.DType, **decays: float) -> None:
     for name, decay in sorted(decays.items()):
         check_number(name, decay)
         if not 0 <= decay < 1 or tf.float32.as_numpy_dtype(decay) == 1:
@@ -1304,15 +1433,15 @@ def _check_numbers(epsilon, dtype, **decays):
     _check_is_not_lost("epsilon", epsilon, dtype)
 
 
-def _is_int(value):
+def _is_int(value: Any) -> bool:
     return isinstance(value, numbers.Integral) and not isinstance(value, bool)
 
 
-def _one_weight_an_example(batch_weights, inputs):
+def _one_weight_an_example(inputs: tf.Tensor, options: Options) -> tf.Tensor | None:
     """Returns `batch_weights` as a tensor [batch], or None; raises TypeError or ValueError."""
-    if batch_weights is None:
+    if options.batch_weights is None:
         return None
-    weights = tf.convert_to_tensor(batch_weights, name="batch_weights")
+    weights = tf.convert_to_tensor(options.batch_weights, name="batch_weights")
     if weights.dtype.base_dtype == tf.string:
         raise TypeError("batch_weights must be numbers, not %s" % weights.dtype.name)
     if not weights.shape.is_compatible_with(inputs.shape[:1]):
@@ -1323,7 +1452,7 @@ def _one_weight_an_example(batch_weights, inputs):
     return weights
 
 
-def _check_divides(virtual_batch_size, inputs):
+def _check_divides(virtual_batch_size: int, inputs: tf.Tensor) -> None:
     batch_size = inputs.shape.as_list()[0]
     if batch_size is not None and batch_size % virtual_batch_size:
         raise ValueError(
@@ -1332,23 +1461,20 @@ def _check_divides(virtual_batch_size, inputs):
         )
 
 
-def _check_cross_replica(cross_replica, batch_weights, virtual_batch_size, adjustment):
-    if not callable(cross_replica):
-        raise TypeError("cross_replica must be a function, not %r" % (cross_replica,))
-    for name, other in (
-        ("batch_weights", batch_weights),
-        ("virtual_batch_size", virtual_batch_size),
-        ("adjustment", adjustment),
-    ):
-        if other is not None:
+def _check_cross_replica(options: Options) -> None:
+    if not callable(options.cross_replica):
+        raise TypeError("cross_replica must be a function, not %r" % (options.cross_replica,))
+    for name in ("batch_weights", "virtual_batch_size", "adjustment"):
+        if getattr(options, name) is not None:
             raise ValueError("cross_replica does not go with %s" % name)
 
 
-def _check_ghost_batches(size, axes, batch_weights, adjustment):
+def _check_ghost_batches(options: Options, axes: list[int]) -> None:
+    size: Any = options.virtual_batch_size
     if not _is_int(size) or size < 1:
         raise ValueError("virtual_batch_size must be a positive integer, not %r" % (size,))
     if 0 in axes:
         raise ValueError("virtual_batch_size splits dimension 0, so axis can't have it")
-    for name, other in (("batch_weights", batch_weights), ("adjustment", adjustment)):
-        if other is not None:
+    for name in ("batch_weights", "adjustment"):
+        if getattr(options, name) is not None:
             raise ValueError("virtual_batch_size does not go with %s" % name)

@@ -10,6 +10,9 @@ python compare.py --study=statistics            which statistics suit inference
 Each takes less than 15 minutes on two cores; more with --full. If stopped, it resumes where it was.
 """
 
+from console import first  # noqa: F401, for what it does when it is imported
+
+# isort: split
 import functools
 import pathlib
 

@@ -9,6 +9,9 @@ python evaluate.py --tta=8                                    each image and 8 d
 python evaluate.py --projector                                the digits in TensorBoard's Projector
 """
 
+from console import first  # noqa: F401, for what it does when it is imported
+
+# isort: split
 import functools
 import pathlib
 from typing import TYPE_CHECKING
@@ -36,7 +39,7 @@ def main() -> None:
     found = [
         finding.find_checkpoint(FLAGS.checkpoint_dir, name, FLAGS.checkpoint) for name in names
     ]
-    members, checkpoints = zip(*found, strict=True)
+    members = [run for run, _ in found]
     for run, checkpoint in found:
         trained_by = lock.holder(run.folder)
         if trained_by:
@@ -53,10 +56,13 @@ def main() -> None:
     from training import evaluator
 
     graphs = [graphs_of(run) for run in members]
-    of_members = []
+    of_members, checkpoints = [], []
     looks = len(found) * (1 + FLAGS.tta)
     with Progress(looks * evaluator.batches_of(split), 0, f"{FLAGS.split} images") as progress:
-        for run, checkpoint, pair in zip(members, checkpoints, graphs, strict=True):
+        for (run, checkpoint), pair in zip(found, graphs, strict=True):
+            # A run in training may have replaced it while the graph was built.
+            checkpoint = finding.find_again(run, checkpoint)
+            checkpoints.append(checkpoint)
             evaluator.note_mismatches(run, checkpoint, FLAGS.tta)
             on_batch = functools.partial(progress.advance, run.name)
             of_members.append(

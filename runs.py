@@ -4,11 +4,15 @@ python runs.py                                  those in checkpoints/
 python runs.py --json=runs.json                 all that is known of them
 """
 
+from console import first  # noqa: F401, for what it does when it is imported
+
+# isort: split
 import pathlib
 
 import flags
 from console import commands
 from console.files import write_json
+from console.progress import note
 from storage import overview
 
 FLAGS = flags.FLAGS
@@ -19,6 +23,9 @@ def main() -> None:
     """Prints the table."""
     commands.check_json_flag(FLAGS.json)
     found = overview.all_runs(pathlib.Path(FLAGS.checkpoint_dir))
+    for run in found:
+        if "problem" in run:
+            note(f"warning: {run['problem']}")
     print(overview.table(found))
     if FLAGS.json:
         write_json(pathlib.Path(FLAGS.json), {"runs": found})

@@ -7,12 +7,15 @@ python evaluate.py                              the checkpoint, in a separate in
 tensorboard --logdir=summaries                  the curves
 """
 
+from console import first  # noqa: F401, for what it does when it is imported
+
+# isort: split
 import pathlib
 import sys
 
 import flags
 from cluster import joining, local
-from console import commands, processor
+from console import commands
 from console.importing import import_tensorflow
 from console.interruption import StopRequest
 from console.progress import note
@@ -20,7 +23,7 @@ from mnist.batches import Batches
 from mnist.datasets import Dataset, load
 from storage import lock, opening
 from storage.run import Run
-from training import outcomes
+from training import advice, outcomes
 from training.worker import Verdict, Worker
 
 FLAGS = flags.FLAGS
@@ -66,20 +69,18 @@ def main() -> None:
         print(f"validation accuracy {run.validation_accuracy:.4f} at step {run.evaluated_step}")
     assert run.result is not None, "it is finished"
     outcomes.announce(run.result, FLAGS.json, [run])
+    note(f"to see the curves: {commands.tensorboard(FLAGS.summary_dir)}")
     is_default = FLAGS["checkpoint_dir"].using_default_value
     where = [] if is_default else [f"--checkpoint_dir={FLAGS.checkpoint_dir}"]
-    commands.note_next(name, FLAGS.summary_dir, *where)
+    if not run.missing():
+        note(f"to evaluate again: {commands.line('evaluate.py', f'--run={name}', *where)}")
 
 
 def train(
     run: Run, dataset: Dataset, batches: Batches, worker: Worker, summary_dir: pathlib.Path
 ) -> None:
     """Trains a run to its end, and records what it reaches on the test images."""
-    note(
-        f"{run.name}: training on {dataset.name}, {len(dataset.train.labels)} images, "
-        f"{run.flags['train_steps']} steps of {run.flags['batch_size']}"
-    )
-    processor.note_precision(run.flags["precision"], run.flags["model"])
+    advice.note_before(run, dataset, worker)
     # Not at the top of the file: it takes seconds, and wrong input should be reported at once.
     import_tensorflow()
     import model
@@ -97,16 +98,14 @@ def train(
     graph = model.training_graph(network, model.recipe_of(run.flags), worker.replica)
     plan = Plan.of_flags(run.flags, has_validation=len(dataset.validation.labels) > 0)
     keeper = CheckpointKeeper(run, worker.count)
-    with (
-        Evaluator(model.inference_graph(network)) as evaluator,
-        ProgressBar(run.name) as progress,
-        Board(summary_dir, run, evaluator, dataset.validation) as board,
-    ):
+    with Evaluator(model.inference_graph(network)) as evaluator, ProgressBar(run.name) as progress:
+        board = Board(summary_dir, run, evaluator, dataset.validation)
         worker.news_from_chief(rollbacks=len(run.rollbacks))
         # Who evaluates comes last, since the others are told of what it finds, from the start on.
         observers = [progress, board, Evaluation(evaluator, keeper, dataset)]
         training = Training(graph, batches.taking(worker.part), plan, keeper, worker, observers)
-        training.run(StopRequest())
+        with board:
+            training.run(StopRequest())
 
 
 if __name__ == "__main__":

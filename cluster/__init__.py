@@ -6,8 +6,8 @@ How a single worker trains does not belong here.
 
     layout.py       who the workers are, from TF_CONFIG or Slurm
     local.py        train.py --workers=N: workers on this machine, out of the reach of others
-    collectives.py  the exchange in the graph: gradients, statistics, weights
+    joining.py      a process becomes one of the workers, or the only one
     workers.py      the exchange in a session, and what to do when a worker is gone
-    joining.py      becoming one of the workers, or the only one
+    collectives.py  the exchange in the graph: gradients, statistics, weights
     follower.py     the training of a worker that is not the chief
 """

@@ -5,8 +5,6 @@ read this machine's files. So the workers get a network namespace (Linux): its o
 loopback that exists nowhere else.
 """
 
-import contextlib
-import ctypes
 import fcntl
 import json
 import os
@@ -16,93 +14,96 @@ import socket
 import struct
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
 from types import FrameType
+from typing import NoReturn
 
 from cluster import layout
 from console import processor
 from console.errors import InputError
+from console.interruption import SIGNALS
+from console.progress import note
 
-CLONE_NEWUSER, CLONE_NEWNET = 0x10000000, 0x40000000
 SIOCGIFFLAGS, SIOCSIFFLAGS, IFF_UP = 0x8913, 0x8914, 1
-PR_SET_PDEATHSIG = 1
+ENDS_WITH_PARENT = ["setpriv", "--pdeathsig=TERM"]
 PORT = 2222
+PROJECT = pathlib.Path(__file__).resolve().parents[1]
+# Until it has workers to stop, Ctrl-C simply ends it.
+LAUNCHER = f"""
+import signal, sys
+signal.signal(signal.SIGINT, signal.SIG_DFL)
+sys.path.insert(0, {str(PROJECT)!r})
+from cluster import local
+sys.exit(local.launch(int(sys.argv.pop(1))))
+"""
 
 
-def train(workers: int) -> int:
-    """Runs this command once for each worker; returns the exit code of the first rank that failed.
+def train(workers: int) -> NoReturn:
+    """Becomes a process that runs this command once for each worker, in a network of their own.
+
+    Its exit code is that of the first rank that failed.
 
     Raises:
-        InputError: TF_CONFIG or Slurm says who the workers are.
+        InputError: TF_CONFIG or Slurm says who the workers are, or there is no such network.
     """
     if layout.is_given():
         raise InputError("--workers: expected no TF_CONFIG and no Slurm step, which say it, too")
-    # Only a process without threads may enter a user namespace, and numpy has some.
-    launcher = os.fork()
-    if launcher == 0:
-        os._exit(_launch(workers))
-    with _passing_signals_on(lambda number: os.kill(launcher, number)):
-        _, status = os.waitpid(launcher, 0)
-    return os.waitstatus_to_exitcode(status)
+    cores = processor.cores()
+    if workers > cores:
+        note(
+            f"warning: {workers} workers share {cores} cores, and wait for each other: "
+            f"--workers={cores} is the most that can be faster here"
+        )
+    launcher = [*_in_own_network(), sys.executable, "-c", LAUNCHER, str(workers), *sys.argv]
+    sys.stdout.flush()
+    os.execvp(launcher[0], launcher)
 
 
-def _launch(workers: int) -> int:
-    # Ctrl-C in a terminal then reaches it once, from its parent.
-    os.setsid()
-    _end_with_parent()
-    try:
-        _enter_own_network()
-    except InputError as error:
-        print(f"{os.path.basename(sys.argv[0])}: {error}", file=sys.stderr, flush=True)
-        return error.exit_code
+def _in_own_network() -> list[str]:
+    """Returns the beginning of a command that runs in a new network namespace."""
+    for options in ([], ["--map-root-user"]):  # Only root may do without a user namespace.
+        command = ["unshare", "--net", *options]
+        try:
+            trial = [*command, *ENDS_WITH_PARENT, "true"]
+            subprocess.run(trial, check=True, capture_output=True, text=True)
+            return command
+        except subprocess.CalledProcessError as error:
+            found = error.stderr.strip()
+        except OSError as error:
+            found = str(error)
+    raise InputError(
+        "--workers: expected a system that lets this process have a network of its own (Linux with "
+        f"namespaces, and util-linux), found: {found}; TF_CONFIG starts workers on a network that "
+        "you protect (docs/distributed.md)"
+    )
+
+
+def launch(workers: int) -> int:
+    """Starts the workers in this process's network, passes signals on, and waits for them."""
+    _switch_loopback_on()
     addresses = [f"127.0.0.1:{PORT + rank}" for rank in range(workers)]
     # Later flags win: a worker starts no workers.
-    command = [sys.executable, *sys.argv, "--workers=1"]
+    command = [*ENDS_WITH_PARENT, sys.executable, *sys.argv[1:], "--workers=1"]
     # Together they would otherwise have more threads than there are cores.
     threads = {"TF_NUM_INTRAOP_THREADS": str(max(1, processor.cores() // workers))}
-    processes: list[subprocess.Popen] = []
+    processes = []
+    for rank in range(workers):
+        task = {"type": "worker", "index": rank}
+        config = json.dumps({"cluster": {"worker": addresses}, "task": task})
+        environment = {**threads, **os.environ, "TF_CONFIG": config}
+        # In a session of its own, Ctrl-C in a terminal reaches it once, from here.
+        processes.append(subprocess.Popen(command, env=environment, start_new_session=True))
 
-    def pass_on(number: int) -> None:
+    def pass_on(number: int, frame: FrameType | None) -> None:
         for process in processes:
             process.send_signal(number)
 
-    with _passing_signals_on(pass_on):
-        for rank in range(workers):
-            task = {"type": "worker", "index": rank}
-            config = json.dumps({"cluster": {"worker": addresses}, "task": task})
-            environment = {**threads, **os.environ, "TF_CONFIG": config}
-            processes.append(
-                subprocess.Popen(command, env=environment, preexec_fn=_end_with_parent)
-            )
-        codes = [process.wait() for process in processes]
+    # A signal before this ends this process, and so the workers.
+    for number in SIGNALS:
+        if signal.getsignal(number) != signal.SIG_IGN:
+            signal.signal(number, pass_on)
+    codes = [process.wait() for process in processes]
     failures = [code if code > 0 else 128 - code for code in codes if code]
     return failures[0] if failures else 0
-
-
-def _end_with_parent() -> None:
-    """Has the system send SIGTERM to this process when the one that started it ends."""
-    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
-
-
-def _enter_own_network() -> None:
-    """Moves this process, and those that it starts, into a new network namespace."""
-    try:
-        user, group = os.getuid(), os.getgid()
-        libc = ctypes.CDLL(None, use_errno=True)
-        # Only root may do without a user namespace.
-        if libc.unshare(CLONE_NEWNET) != 0:
-            if libc.unshare(CLONE_NEWUSER | CLONE_NEWNET) != 0:
-                raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
-            pathlib.Path("/proc/self/uid_map").write_text(f"{user} {user} 1")
-            pathlib.Path("/proc/self/setgroups").write_text("deny")
-            pathlib.Path("/proc/self/gid_map").write_text(f"{group} {group} 1")
-        _switch_loopback_on()
-    except (OSError, AttributeError) as error:
-        raise InputError(
-            "--workers: expected a system that lets this process have a network of its own (Linux "
-            f"with namespaces), found: {error}; TF_CONFIG starts workers on a network that you "
-            "protect (docs/distributed.md)"
-        ) from None
 
 
 def _switch_loopback_on() -> None:
@@ -120,19 +121,3 @@ def _flags(interface: str) -> int:
     with socket.socket() as any_socket:
         request = struct.pack("16sh14x", interface.encode(), 0)
         return struct.unpack_from("h", fcntl.ioctl(any_socket, SIOCGIFFLAGS, request), 16)[0]
-
-
-@contextlib.contextmanager
-def _passing_signals_on(pass_on: Callable[[int], None]) -> Iterator[None]:
-    """Passes what stops a command on, instead of being stopped by it, while the block runs."""
-
-    def handle(number: int, frame: FrameType | None) -> None:
-        pass_on(number)
-
-    stopping = (signal.SIGINT, signal.SIGTERM)
-    former = {number: signal.signal(number, handle) for number in stopping}
-    try:
-        yield
-    finally:
-        for number, handler in former.items():
-            signal.signal(number, handler)

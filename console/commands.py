@@ -13,9 +13,8 @@ from typing import NoReturn
 from absl import app
 from absl import flags as absl_flags
 
-from console import processor
+from console import interruption, processor, streams
 from console.errors import CommandError, InputError
-from console.progress import note
 
 PROJECT = pathlib.Path(__file__).resolve().parents[1]
 
@@ -25,11 +24,13 @@ def run(main: Callable[[], None], sections: Mapping[str, Sequence[str]] | None =
 
     `--help` prints the docstring of the program, and its flags in these sections.
 
-    Exit codes: 0 success, 1 failure while running, 2 invalid input, 130 Ctrl-C, 143 SIGTERM. An
-    error that the user can do something about is reported in one line on standard error.
+    Exit codes: 0 success, 1 failure while running, 2 invalid input, 130 Ctrl-C, 143 SIGTERM, 129
+    SIGHUP. An error that the user can do something about is reported in one line on standard error.
     """
+    streams.make_forgiving()
 
     def checked_main(_: list[str]) -> None:
+        interruption.raise_keyboard_interrupt()
         try:
             processor.use_onednn()
             main()
@@ -107,12 +108,6 @@ def _from_here(path: pathlib.Path) -> str:
 def tensorboard(logdir: str | pathlib.Path) -> str:
     """Returns the shell command that shows the curves in a folder."""
     return line("-m", "tensorboard.main", f"--logdir={logdir}")
-
-
-def note_next(run: str, summary_dir: str, *where: str) -> None:
-    """Writes what to type after a training; `where` are the flags with which to find the run."""
-    note(f"to see the curves: {tensorboard(summary_dir)}")
-    note(f"to evaluate again: {line('evaluate.py', f'--run={run}', *where)}")
 
 
 def fail(message: str, exit_code: int) -> NoReturn:

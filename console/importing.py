@@ -33,9 +33,14 @@ def import_tensorflow() -> None:
 @contextlib.contextmanager
 def _held_back_stderr() -> Iterator[None]:
     """Holds back standard error, even from C++ code, and shows it only if the block fails."""
+    try:
+        file = tempfile.TemporaryFile()  # noqa: SIM115, closed below
+    except FileNotFoundError:  # There is no folder for it: a file system that is read-only.
+        yield
+        return
     sys.stderr.flush()
     stderr = os.dup(2)
-    with tempfile.TemporaryFile() as kept:
+    with file as kept:
         os.dup2(kept.fileno(), 2)
         try:
             yield

@@ -1,13 +1,40 @@
 """Stopping a running session without losing work."""
 
+import os
 import signal
+import sys
 from types import FrameType
+from typing import NoReturn
 
 from console.errors import CommandError
 
+# Ctrl-C, the system, a terminal that is closed or a connection that is lost.
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+def end_at_once() -> None:
+    """Makes Ctrl-C end the process with one line, while there is nothing to save.
+
+    Libraries that are imported meanwhile would turn a `KeyboardInterrupt` into other errors.
+    """
+    # Not if the process was started to ignore it, as by a shell in the background.
+    if signal.getsignal(signal.SIGINT) == signal.default_int_handler:
+        signal.signal(signal.SIGINT, _end)
+
+
+def raise_keyboard_interrupt() -> None:
+    """Makes Ctrl-C raise a `KeyboardInterrupt` again, after `end_at_once`."""
+    if signal.getsignal(signal.SIGINT) == _end:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def _end(number: int, frame: FrameType | None) -> NoReturn:
+    print(f"{os.path.basename(sys.argv[0])}: stopped by Ctrl-C", file=sys.stderr, flush=True)
+    os._exit(128 + number)
+
 
 class Interrupted(CommandError):
-    """A signal asked the command to stop. Exit codes as in a shell: 130 Ctrl-C, 143 SIGTERM."""
+    """A signal asked the command to stop. Exit codes as in a shell: 128 and the signal's number."""
 
     def __init__(self, signal_number: int, state: str):
         super().__init__(f"stopped by {signal.Signals(signal_number).name}, {state}")
@@ -15,9 +42,10 @@ class Interrupted(CommandError):
 
 
 class StopRequest:
-    """Turns Ctrl-C and SIGTERM into a request that running work checks for between steps.
+    """Turns the `SIGNALS` into a request that running work checks for between steps.
 
-    A second signal stops it at once. Use as a context manager, in the main thread.
+    Those that the process was started to ignore, as by `nohup`, stay ignored. A second signal stops
+    it at once. Use as a context manager, in the main thread.
     """
 
     def __init__(self) -> None:
@@ -26,7 +54,8 @@ class StopRequest:
     def __enter__(self) -> "StopRequest":
         self._former = {
             number: signal.signal(number, self._remember)
-            for number in (signal.SIGINT, signal.SIGTERM)
+            for number in SIGNALS
+            if signal.getsignal(number) != signal.SIG_IGN
         }
         return self
 

@@ -23,26 +23,14 @@ FIRST = ("learning_rate", "model", "batch_norm", "seed")
 COLUMNS = {flag: " " * (len(FIRST) - place) + flag for place, flag in enumerate(FIRST)}
 
 
-class Session:
-    """A row of the HParams tab while its training runs."""
-
-    def __init__(self) -> None:
-        """Assumes success until `fail` is called."""
-        self.status = api_pb2.STATUS_SUCCESS
-
-    def fail(self) -> None:
-        """Makes the session end as failed."""
-        self.status = api_pb2.STATUS_FAILURE
-
-
 @contextlib.contextmanager
-def session(folder: pathlib.Path, hparams: dict[str, Any]) -> Iterator[Session]:
+def session(folder: pathlib.Path, hparams: dict[str, Any]) -> Iterator[None]:
     """Makes the training in the block a row of the HParams tab.
 
     Its metrics are the scalars in `folder` and its subfolders. It replaces any earlier row, so an
     interrupted session and the one that resumes it share a row. At the end of the block the session
-    is shown as a success, unless `Session.fail` was called or a `CommandError` ended the block; if
-    it was interrupted or killed, it is still shown as running.
+    is shown as a success, or as a failure if a `CommandError` ended the block; if it was
+    interrupted or killed, it is still shown as running.
 
     Args:
         folder: the run's folder. TensorBoard must be started on a folder above it.
@@ -57,14 +45,12 @@ def session(folder: pathlib.Path, hparams: dict[str, Any]) -> Iterator[Session]:
         def write(summary) -> None:
             events.serialized(STEP, summary.SerializeToString())
 
-        row = Session()
         write(hparams_summary.session_start_pb(given))
         try:
-            yield row
+            yield
         except Interrupted:
             raise
         except CommandError:
-            row.fail()
-            write(hparams_summary.session_end_pb(row.status))
+            write(hparams_summary.session_end_pb(api_pb2.STATUS_FAILURE))
             raise
-        write(hparams_summary.session_end_pb(row.status))
+        write(hparams_summary.session_end_pb(api_pb2.STATUS_SUCCESS))

@@ -26,6 +26,8 @@ from console.errors import InputError
 
 StrPath = str | os.PathLike[str]
 
+# The types that an IDX file can have, by the third byte of its magic number.
+TYPES = {8: "uint8", 9: "int8", 11: "int16", 12: "int32", 13: "float32", 14: "float64"}
 GZIP_MAGIC = b"\x1f\x8b"
 CHUNK_BYTES = 1 << 20
 
@@ -163,14 +165,24 @@ def _check_magic(path: StrPath, magic: int, kind: _Kind) -> None:
     """Raise InputError unless the magic number is that of the expected kind."""
     if magic == kind.magic:
         return
-    hint = "not an IDX file of MNIST"
-    for other in (_IMAGES, _LABELS):
-        if magic == other.magic:
-            hint = f"a file of {other.name}; are the two files swapped?"
     raise InputError(
         f"{path}: expected a file of {kind.name} (magic number 0x{kind.magic:08x}), "
-        f"found 0x{magic:08x}: {hint}"
+        f"found 0x{magic:08x}: {_meaning(magic)}"
     )
+
+
+def _meaning(magic: int) -> str:
+    """Return what a magic number stands for: two zero bytes, the type of the values, their rank."""
+    for kind in (_IMAGES, _LABELS):
+        if magic == kind.magic:
+            return f"a file of {kind.name}; are the two files swapped?"
+    zeros, dtype, rank = magic >> 16, magic >> 8 & 0xFF, magic & 0xFF
+    if zeros == 0 and dtype in TYPES:
+        return f"IDX values of type {TYPES[dtype]} and rank {rank}"
+    little_endian = int.from_bytes(magic.to_bytes(4, "big"), "little")
+    if little_endian in (_IMAGES.magic, _LABELS.magic):
+        return "a little-endian header, where IDX files are big-endian"
+    return "not an IDX file of MNIST"
 
 
 def _read_header(path: StrPath, stream: io.BufferedIOBase, words: int) -> tuple[int, ...]:

@@ -1,6 +1,7 @@
 """TensorBoard's event files: naming, finding and deleting them."""
 
 import pathlib
+import re
 import socket
 import time
 
@@ -8,8 +9,21 @@ EVENT_FILES = "events.out.tfevents.*"
 
 
 def new_event_file(folder: pathlib.Path) -> pathlib.Path:
-    """Returns a path for a folder's next event file; TensorBoard reads them in name order."""
-    return folder / EVENT_FILES.replace("*", f"{time.time():017.6f}.{socket.gethostname()}")
+    """Returns a path for a folder's next event file.
+
+    TensorBoard reads them in the order of their names, so this one comes after those that are
+    there, even if the clock was set back since, or is another machine's.
+    """
+    taken = [_microseconds(path.name) for path in folder.glob(EVENT_FILES)]
+    microseconds = max([time.time_ns() // 1000, *(1 + number for number in taken)])
+    seconds, rest = divmod(microseconds, 10**6)
+    return folder / EVENT_FILES.replace("*", f"{seconds:010d}.{rest:06d}.{socket.gethostname()}")
+
+
+def _microseconds(name: str) -> int:
+    """The number in a file's name; other programs write it without a fraction."""
+    found = re.match(r"events\.out\.tfevents\.(\d+)(?:\.(\d{6})\.)?", name)
+    return int(found[1]) * 10**6 + int(found[2] or 0) if found else 0
 
 
 def has_events(folder: pathlib.Path) -> bool:

@@ -4,6 +4,7 @@ import pathlib
 import re
 
 from console.errors import InputError
+from console.progress import note
 from storage import checkpoints, records
 from storage.checkpoints import Checkpoint
 from storage.run import Run, load_run
@@ -37,10 +38,37 @@ def find_checkpoint(
         checkpoint = candidates[0]
     problem = run.problem(checkpoint)
     if problem:
-        raise InputError(
-            f"{checkpoint}: can't be trusted: {problem}; --checkpoint=PATH selects another"
-        )
+        sound = [str(other) for other in run.newest(*checkpoints.KINDS) if not run.problem(other)]
+        cure = f"--checkpoint={sound[0]} is sound" if sound else "no other of the run is sound"
+        raise InputError(f"{checkpoint}: can't be trusted: {problem}; {cure}")
     return run, checkpoint
+
+
+def find_again(run: Run, checkpoint: Checkpoint) -> Checkpoint:
+    """Returns a run's checkpoint, or the one that training has replaced it with meanwhile.
+
+    Raises:
+        InputError: it is gone, and there is no newer one of its kind.
+    """
+    if checkpoint.exists():
+        return checkpoint
+    newest = load_run(run.folder).newest(checkpoint.kind)
+    newer = [found for found in newest if found.step > checkpoint.step]
+    if not newer:
+        raise InputError(f"{checkpoint}: expected a checkpoint, found that it has been deleted")
+    note(f"{checkpoint} has been replaced in training; this is step {newer[0].step}")
+    return newer[0]
+
+
+def readable_runs(checkpoint_dir: pathlib.Path) -> tuple[list[Run], dict[str, str]]:
+    """Returns the runs in a folder, those trained last first, and the others' faults by name."""
+    runs, faults = [], {}
+    for path in checkpoint_dir.glob(f"*/{records.FILE}"):
+        try:
+            runs.append(load_run(path.parent))
+        except InputError as error:
+            faults[path.parent.name] = str(error)
+    return sorted(runs, key=lambda run: run.updated, reverse=True), faults
 
 
 def _named(checkpoint_dir: pathlib.Path, name: str) -> Run:
@@ -67,11 +95,10 @@ def _at(path: str) -> tuple[Run, Checkpoint]:
 
 
 def _newest_run(checkpoint_dir: pathlib.Path) -> Run:
-    paths = sorted(
-        checkpoint_dir.glob(f"*/{records.FILE}"), key=lambda path: records.read(path).updated
-    )
-    if not paths:
-        raise InputError(
-            f"--checkpoint_dir: no run in {checkpoint_dir}; train one: python train.py"
-        )
-    return load_run(paths[-1].parent)
+    runs, faults = readable_runs(checkpoint_dir)
+    if not runs:
+        fault = next(iter(faults.values()), f"no run in {checkpoint_dir}; train one: train.py")
+        raise InputError(fault if faults else f"--checkpoint_dir: {fault}")
+    for fault in faults.values():
+        note(f"warning: passed over: {fault}")
+    return runs[0]

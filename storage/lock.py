@@ -27,18 +27,16 @@ def only_process(run_folder: pathlib.Path) -> Iterator[None]:
     make_folder(run_folder.parent)
     path = _file(run_folder)
     try:
-        file = open(path, "a+")  # noqa: SIM115, closed below, after the lock is let go of
+        file = open(path, "a")  # noqa: SIM115, closed below, after the lock is let go of
     except OSError as error:
         raise InputError(f"{path}: expected a writable file: {error.strerror}") from error
     with file:
         try:
             _take(file)
         except BlockingIOError:
-            file.seek(0)
-            holder = file.read().strip() or "another process"
             raise InputError(
-                f"{run_folder} is being trained by {holder}; wait for it, stop it, or "
-                "use another folder (--help lists the flags)"
+                f"{run_folder} is being trained by {holder(run_folder) or 'another process'}; "
+                "wait for it, stop it, or use another folder (--help lists the flags)"
             ) from None
         except OSError as error:
             raise InputError(

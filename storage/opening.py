@@ -92,9 +92,11 @@ def how_to_go_on(run: Run, summary_dir: pathlib.Path) -> str:
             f"not possible, since the {schedule} schedule has ended "
             "(under --lr_schedule=constant it is)"
         )
-    curves = "" if has_events(summary_dir) else f", but its curves are not in {summary_dir}"
+    gone = "" if has_events(summary_dir) else f", but its curves are not in {summary_dir}"
+    if run.missing():
+        gone += f", but {' and '.join(run.missing())} can't be evaluated: the files are gone"
     return (
-        f"{run.folder} is finished at step {run.flags['train_steps']}{curves}. To start afresh: "
+        f"{run.folder} is finished at step {run.flags['train_steps']}{gone}. To start afresh: "
         f"--overwrite; to train another: --run=NAME; to train longer: {longer}"
     )
 

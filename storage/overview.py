@@ -2,26 +2,39 @@
 
 import datetime
 import pathlib
+import statistics
 from typing import Any
 
 from console import markdown
 from console.errors import InputError
-from storage import checkpoints, lock, records
+from storage import checkpoints, finding, lock
 from storage.opening import FREE_TO_CHANGE
-from storage.run import Run, load_run
+from storage.run import Run
 
 
-def describe(run: Run) -> dict[str, Any]:
-    """Returns what is known of a run, as plain values."""
+def all_runs(checkpoint_dir: pathlib.Path) -> list[dict[str, Any]]:
+    """Returns what is known of each run in a folder, as plain values, the one trained last first.
+
+    A run whose record can't be read comes at the end, as damaged.
+
+    Raises:
+        InputError: there is none.
+    """
+    found, faults = finding.readable_runs(checkpoint_dir)
+    if not found and not faults:
+        raise InputError(f"--checkpoint_dir: expected runs in {checkpoint_dir}, found none")
+    damaged = [
+        {"run": name, "state": "damaged", "problem": fault}
+        for name, fault in sorted(faults.items())
+    ]
+    return [*map(_describe, found), *damaged]
+
+
+def _describe(run: Run) -> dict[str, Any]:
     newest = run.newest(*checkpoints.KINDS)
-    trained_by = lock.holder(run.folder)
-    if trained_by:
-        state = f"in training ({trained_by})"
-    else:
-        state = "finished" if run.result else "stopped"
     return {
         "run": run.name,
-        "state": state,
+        "state": _state(run),
         "step": newest[0].step if newest else 0,
         "train_steps": run.flags["train_steps"],
         "dataset": run.dataset["name"],
@@ -33,40 +46,46 @@ def describe(run: Run) -> dict[str, Any]:
     }
 
 
-def all_runs(checkpoint_dir: pathlib.Path) -> list[dict[str, Any]]:
-    """Returns what is known of each run in a folder, the one trained last first.
-
-    Raises:
-        InputError: there is none, or a record is damaged.
-    """
-    found = [load_run(path.parent) for path in checkpoint_dir.glob(f"*/{records.FILE}")]
-    if not found:
-        raise InputError(f"--checkpoint_dir: expected runs in {checkpoint_dir}, found none")
-    return sorted(map(describe, found), key=lambda run: run["updated"], reverse=True)
+def _state(run: Run) -> str:
+    trained_by = lock.holder(run.folder)
+    if trained_by:
+        return f"in training ({trained_by})"
+    state = "finished" if run.result else "stopped"
+    return f"{state}, {', '.join(run.missing())} missing" if run.missing() else state
 
 
 def table(runs: list[dict[str, Any]]) -> str:
-    """Returns the runs as a table, with those flags in which they differ."""
-    names = {name for run in runs for name in run["flags"]} - {"train_steps", *FREE_TO_CHANGE}
-    differing = [
-        name for name in sorted(names) if len({str(run["flags"].get(name)) for run in runs}) > 1
+    """Returns the runs as a table, each with the flags in which it differs from most of them."""
+    usual = _most_common_flags([run["flags"] for run in runs if "flags" in run])
+    header = ["run", "state", "step", "data", "validation", "test", "age", "size", "differs in"]
+    return markdown.aligned(header, [_row(run, usual) for run in runs])
+
+
+def _row(run: dict[str, Any], usual: dict[str, Any]) -> list[str]:
+    if "problem" in run:
+        return [run["run"], run["state"], *[""] * 7]
+    differing = [f"{name}={run['flags'].get(name)}" for name in usual if _differs(run, name, usual)]
+    return [
+        run["run"],
+        run["state"],
+        f"{run['step']}/{run['train_steps']}",
+        run["dataset"],
+        _share(run["validation_accuracy"]),
+        _share(run["test_accuracy"]),
+        _age(run["updated"]),
+        f"{run['bytes'] / 1e6:.0f} MB",
+        " ".join(differing),
     ]
-    rows = [
-        [
-            run["run"],
-            run["state"],
-            f"{run['step']}/{run['train_steps']}",
-            run["dataset"],
-            _share(run["validation_accuracy"]),
-            _share(run["test_accuracy"]),
-            _age(run["updated"]),
-            f"{run['bytes'] / 1e6:.0f} MB",
-            *(run["flags"].get(name, "") for name in differing),
-        ]
-        for run in runs
-    ]
-    header = ["run", "state", "step", "data", "validation", "test", "age", "size", *differing]
-    return markdown.aligned(header, rows)
+
+
+def _most_common_flags(flags: list[dict[str, Any]]) -> dict[str, Any]:
+    names = sorted({name for each in flags for name in each} - {"train_steps", *FREE_TO_CHANGE})
+    return {name: statistics.mode(each[name] for each in flags if name in each) for name in names}
+
+
+def _differs(run: dict[str, Any], name: str, usual: dict[str, Any]) -> bool:
+    # A run from before the flag existed has its default, as most others do.
+    return run["flags"].get(name, usual[name]) != usual[name]
 
 
 def _size(path: pathlib.Path) -> int:

@@ -2,9 +2,13 @@
 
 import dataclasses
 import datetime
-import json
 import pathlib
-from typing import Any
+import re
+from typing import Annotated, Any
+
+import pydantic
+from pydantic import AfterValidator, BeforeValidator, Field, ValidationInfo
+from typing_extensions import TypedDict
 
 from console.errors import InputError
 from storage import checkpoints
@@ -17,12 +21,55 @@ FORMAT = 2
 FORM_BEFORE_IT_WAS_RECORDED = {"image_size": [28, 28], "classes": 10}
 
 
-def _field(*types: type, containing: dict[str, type] | None = None, **default: Any) -> Any:
-    """Declares a field by its JSON types and, for an object, the fields it must contain.
+class _Flags(TypedDict):
+    train_steps: int
+    lr_schedule: str
 
-    Without a `default`, a file that lacks the field is rejected.
-    """
-    return dataclasses.field(metadata={"types": types, "containing": containing or {}}, **default)
+
+class _Dataset(TypedDict):
+    name: str
+    train: int
+    fingerprint: str
+    image_size: list
+    classes: int
+
+
+class _Best(TypedDict):
+    step: int
+    validation_accuracy: float
+
+
+class _Result(TypedDict):
+    dataset: str
+    split: str
+    accuracy: float
+    correct: int
+    total: int
+    step: int
+    checkpoint: str
+
+
+def _containing(fields: type) -> Any:
+    """Has pydantic check that an object contains these fields; it may contain others."""
+    these_and_others = pydantic.with_config({"extra": "allow"})(fields)
+    return pydantic.GetPydanticSchema(lambda _, handler: handler.generate_schema(these_and_others))
+
+
+def _inside_the_folder(found: dict[str, Checksums | None]) -> dict[str, Checksums | None]:
+    """Rejects a checkpoint whose name or files would lead outside the run's folder."""
+    for name, checksums in found.items():
+        if not checkpoints.NAME.fullmatch(name):
+            raise ValueError(f"{name!r} is not the name of a checkpoint")
+        for file in checksums or ():
+            if not re.fullmatch(rf"{re.escape(name)}\.[\w-]+", file):
+                raise ValueError(f"{file!r} is not the name of a file of {name}")
+    return found
+
+
+def _with_time_zone(text: str) -> str:
+    if datetime.datetime.fromisoformat(text).tzinfo is None:
+        raise ValueError("a time without its zone")
+    return text
 
 
 @dataclasses.dataclass(kw_only=True)
@@ -30,57 +77,52 @@ class Record:
     """What is known about a run. This is the only place that names the fields of the file."""
 
     # The flags that determine the weights and the curves.
-    flags: dict[str, Any] = _field(dict, containing={"train_steps": int, "lr_schedule": str})
+    flags: Annotated[dict[str, Any], _containing(_Flags)]
     # What identifies the data, and where it was found.
-    dataset: dict[str, Any] = _field(
-        dict,
-        containing={
-            "name": str,
-            "train": int,
-            "fingerprint": str,
-            "image_size": list,
-            "classes": int,
-        },
-    )
-    data_dir: str = _field(str)
+    dataset: Annotated[dict[str, Any], _containing(_Dataset)]
+    data_dir: str
     # Each checkpoint's checksums, by its name, oldest first; None if unknown.
-    checkpoints: dict[str, Checksums | None] = _field(dict)
+    checkpoints: Annotated[dict[str, Checksums | None], AfterValidator(_inside_the_folder)]
     # By checkpoint: loss and accuracy of the steps before it that no curve point includes yet.
-    unfinished_points: dict[str, list[list[float]]] = _field(dict, default_factory=dict)
+    unfinished_points: dict[
+        str, list[Annotated[list[float], Field(min_length=2, max_length=2)]]
+    ] = dataclasses.field(default_factory=dict)
     # The checkpoint with the highest validation accuracy.
-    best: dict[str, Any] | None = _field(
-        dict, type(None), containing={"step": int, "validation_accuracy": float}, default=None
-    )
+    best: Annotated[dict[str, Any], _containing(_Best)] | None = None
     # The last step that was evaluated, and the accuracy on the validation images after it.
-    evaluated_step: int = _field(int, default=0)
-    validation_accuracy: float | None = _field(float, type(None), default=None)
+    evaluated_step: int = 0
+    validation_accuracy: float | None = None
     # The steps at which training diverged and the run was rolled back.
-    rollbacks: list[int] = _field(list, default_factory=list)
+    rollbacks: list[int] = dataclasses.field(default_factory=list)
     # Pairs: a step, and how many workers took the steps after it. Empty: one took all of them.
-    workers: list[list[int]] = _field(list, default_factory=list)
-    # The finished run's result on the test images.
-    result: dict[str, Any] | None = _field(
-        dict,
-        type(None),
-        containing={
-            "dataset": str,
-            "split": str,
-            "accuracy": float,
-            "correct": int,
-            "total": int,
-            "step": int,
-            "checkpoint": str,
-        },
-        default=None,
+    workers: list[Annotated[list[int], Field(min_length=2, max_length=2)]] = dataclasses.field(
+        default_factory=list
     )
+    # The finished run's result on the test images.
+    result: Annotated[dict[str, Any], _containing(_Result)] | None = None
     # When the record was last written, in UTC.
-    updated: str = _field(str, default="1970-01-01T00:00:00+00:00")
+    updated: Annotated[str, AfterValidator(_with_time_zone)] = "1970-01-01T00:00:00+00:00"
     # Versions and processor: with the same ones, the run is reproducible bit for bit.
-    made_with: dict[str, Any] = _field(dict, default_factory=dict)
+    made_with: dict[str, Any] = dataclasses.field(default_factory=dict)
 
     def content(self) -> dict[str, Any]:
         """Returns the fields as they are stored in JSON."""
         return {field.name: getattr(self, field.name) for field in dataclasses.fields(Record)}
+
+
+def _in_this_format(content: Any, info: "ValidationInfo[pathlib.Path]") -> Any:
+    """Adds what an earlier version did not write; the context is the run's folder."""
+    if not isinstance(content, dict) or content.get("format") not in (1, FORMAT):
+        raise ValueError(f"another format than {FORMAT}")
+    if content["format"] == 1:
+        names = [p.stem for p in info.context.glob("*.index") if checkpoints.NAME.fullmatch(p.stem)]
+        content |= {"checkpoints": dict.fromkeys(names), "rollbacks": [], "unfinished_points": {}}
+    if isinstance(content.get("dataset"), dict):
+        content["dataset"] = FORM_BEFORE_IT_WAS_RECORDED | content["dataset"]
+    return content
+
+
+_RECORD = pydantic.TypeAdapter(Annotated[Record, BeforeValidator(_in_this_format)])
 
 
 def read(path: pathlib.Path) -> Record:
@@ -90,83 +132,13 @@ def read(path: pathlib.Path) -> Record:
         InputError: there is none, or this suite did not write it.
     """
     try:
-        content = json.loads(path.read_text())
+        return _RECORD.validate_json(path.read_bytes(), strict=True, context=path.parent)
     except FileNotFoundError:
         raise InputError(f"{path.parent}: expected a run of this suite, found no {FILE}") from None
-    except (OSError, ValueError, RecursionError) as error:
-        raise InputError(f"{path}: expected a run's record in JSON, found: {error}") from None
-    if not isinstance(content, dict) or content.get("format") not in (1, FORMAT):
-        raise InputError(f"{path}: expected a run's record of format {FORMAT}, found another")
-    if content["format"] == 1:
-        names = [p.stem for p in path.parent.glob("*.index") if checkpoints.NAME.fullmatch(p.stem)]
-        content |= {"checkpoints": dict.fromkeys(names), "rollbacks": [], "unfinished_points": {}}
-    if isinstance(content.get("dataset"), dict):
-        content["dataset"] = FORM_BEFORE_IT_WAS_RECORDED | content["dataset"]
-    record = _of_sound_fields(path, content)
-    for name, checksums in record.checkpoints.items():
-        _check_names(path, name, checksums)
-    if not all(_is_pair_of_counts(part) for part in record.workers):
-        raise InputError(f"{path}: expected pairs of a step and a number of workers, found others")
-    if not _is_time(record.updated):
-        raise InputError(f"{path}: expected a time in 'updated', found {record.updated!r}")
-    for name, seen in record.unfinished_points.items():
-        if not _are_pairs_of_numbers(seen):
-            raise InputError(
-                f"{path}: expected losses and accuracies for {name!r}, found something else"
-            )
-    return record
-
-
-def _of_sound_fields(path: pathlib.Path, content: dict[str, Any]) -> Record:
-    fields = {}
-    for field in dataclasses.fields(Record):
-        if field.name not in content and _has_default(field):
-            continue
-        value = fields[field.name] = content.get(field.name, ...)
-        is_sound = type(value) in field.metadata["types"]
-        if is_sound and isinstance(value, dict):
-            is_sound = all(
-                type(value.get(name, ...)) is kind
-                for name, kind in field.metadata["containing"].items()
-            )
-        if not is_sound:
-            raise InputError(
-                f"{path}: expected a run's record, found no valid {field.name!r} in it"
-            )
-    return Record(**fields)
-
-
-def _has_default(field: dataclasses.Field) -> bool:
-    return not (field.default is field.default_factory is dataclasses.MISSING)
-
-
-def _is_pair_of_counts(part: Any) -> bool:
-    return isinstance(part, list) and len(part) == 2 and all(type(each) is int for each in part)
-
-
-def _is_time(text: str) -> bool:
-    try:
-        return datetime.datetime.fromisoformat(text).tzinfo is not None
-    except ValueError:
-        return False
-
-
-def _are_pairs_of_numbers(values: Any) -> bool:
-    return isinstance(values, list) and all(
-        isinstance(pair, list) and len(pair) == 2 and all(isinstance(v, float) for v in pair)
-        for pair in values
-    )
-
-
-def _check_names(path: pathlib.Path, name: str, checksums: Any) -> None:
-    """Rejects a checkpoint whose name or files would lead outside the run's folder."""
-    is_sound = checkpoints.NAME.fullmatch(name) and (
-        checksums is None
-        or isinstance(checksums, dict)
-        and all(
-            "/" not in file and file.startswith(f"{name}.") and isinstance(checksum, str)
-            for file, checksum in checksums.items()
-        )
-    )
-    if not is_sound:
-        raise InputError(f"{path}: expected the name of a checkpoint and its files, found {name!r}")
+    except OSError as error:
+        raise InputError(f"{path}: expected a run's record, found: {error.strerror}") from None
+    except pydantic.ValidationError as error:
+        first = error.errors()[0]
+        where, what = ".".join(map(str, first["loc"])), first["msg"].removeprefix("Value error, ")
+        found = f"no valid {where!r} in it: {what}" if where else what
+        raise InputError(f"{path}: expected a run's record, found {found}") from None

@@ -90,6 +90,16 @@ class Run(records.Record):
         chosen = [checkpoint for checkpoint in recorded if checkpoint.kind in kinds]
         return sorted(chosen, key=lambda found: (-found.step, kinds.index(found.kind)))
 
+    def missing(self) -> list[str]:
+        """Returns the names of recorded checkpoints whose files should be there, but are gone."""
+        # Of the other kinds, older ones are deleted once a newer one is recorded.
+        expected = [
+            *self.newest(checkpoints.MODEL),
+            *self.newest(checkpoints.BEST)[:1],
+            *self.newest(checkpoints.EXACT)[:1],
+        ]
+        return [checkpoint.name for checkpoint in expected if not checkpoint.exists()]
+
     def problem(self, checkpoint: Checkpoint) -> str | None:
         """Returns what is wrong with one of the run's checkpoints, or None if nothing is."""
         if checkpoint.name not in self.checkpoints:

@@ -64,14 +64,13 @@ class Trial(Observer):
         plan = Plan(steps, save_every=steps, eval_every=steps, has_validation=False)
         training = Training(self.graph, self.batches, plan, Keeper(), Worker(), [self])
         remove_events(self._folder)
-        with self._files, self.evaluator, hparams.session(self._folder, self._flags) as session:
-            try:
+        try:
+            with self._files, self.evaluator, hparams.session(self._folder, self._flags):
                 training.run()
-                self.rows[-1]["status"] = FINISHED
-            except Diverged as divergence:
-                session.fail()
-                self.rows += self.rows_of_divergence(divergence.step)
-                self.rows[-1]["status"] = DIVERGED
+            self.rows[-1]["status"] = FINISHED
+        except Diverged as divergence:
+            self.rows += self.rows_of_divergence(divergence.step)
+            self.rows[-1]["status"] = DIVERGED
         return self.rows
 
     def rows_of_divergence(self, step: int) -> list[Row]:

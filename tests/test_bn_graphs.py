@@ -128,3 +128,26 @@ def test_an_epsilon_that_is_a_tensor_is_taken_without_the_kernel(name):
         session.run(tf.global_variables_initializer())
         expected = (images - images.mean((0, 1, 2))) / np.sqrt(images.var((0, 1, 2)) + 0.5)
         np.testing.assert_allclose(session.run(outputs), expected, atol=1e-5)
+
+
+def test_references_are_updated_beside_tf2s_control_flow_and_that_stays_on(monkeypatch):
+    """It used to be off for a moment: a thread that built a graph meanwhile got TF1's."""
+    was_v2 = tf.control_flow_v2_enabled()
+    tf.enable_control_flow_v2()
+    monkeypatch.setattr(tf, "disable_control_flow_v2", lambda: pytest.fail("switched off"))
+    try:
+        with tf.Graph().as_default(), tf.Session() as session:
+            phase_train = tf.placeholder(tf.bool, [])
+            with tf.variable_scope("net", use_resource=False):
+                outputs = batch_norm_wrapper(tf.constant(VALUES), phase_train, fused=False)
+            step = gradient_of(outputs, variable("scale"))
+            session.run(tf.global_variables_initializer())
+            session.run(step, {phase_train: False})
+            assert session.run(variable("pop_weight")) == 0
+            session.run(step, {phase_train: True})
+            pop_mean, pop_weight = session.run([variable("pop_mean"), variable("pop_weight")])
+        np.testing.assert_allclose(pop_mean, VALUES.mean(0), rtol=1e-5)
+        np.testing.assert_allclose(pop_weight, 0.01, rtol=1e-5)
+    finally:
+        monkeypatch.undo()
+        (tf.enable_control_flow_v2 if was_v2 else tf.disable_control_flow_v2)()

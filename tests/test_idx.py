@@ -104,6 +104,18 @@ class TestWrongContent:
         message = error_of(idx.read_images, write(b"<!DOCTYPE html><html></html>"))
         assert "found 0x3c21444f: not an IDX file of MNIST" in message
 
+    @pytest.mark.parametrize(
+        ("magic", "found"),
+        [
+            (0x00000D04, "IDX values of type float32 and rank 4"),
+            (0x00000C03, "IDX values of type int32 and rank 3"),
+            (0x03080000, "a little-endian header, where IDX files are big-endian"),
+        ],
+    )
+    def test_another_type_is_named(self, write, magic, found):
+        content = struct.pack(">4I", magic, 3, 28, 28)
+        assert f": {found}" in error_of(idx.read_images, write(content))
+
     def test_images_without_pixels(self, write):
         content = struct.pack(">4I", 0x803, 1, 0, 28)
         assert "images with pixels, found 0x28" in error_of(idx.read_images, write(content))

@@ -1,5 +1,7 @@
 """What is written for TensorBoard: pictures, sessions, points; and that writing changes nothing."""
 
+import time
+
 import numpy as np
 import pytest
 import tensorflow.compat.v1 as tf
@@ -10,7 +12,7 @@ import model
 from console.errors import CommandError
 from console.interruption import Interrupted
 from dashboard import hparams, pictures, projector, summaries
-from tests.helpers import sessions
+from tests.helpers import scalars, sessions
 from training.loop import take_step
 
 
@@ -117,6 +119,20 @@ def test_a_session_that_is_taken_up_is_one_session(tmp_path):
     with hparams.session(tmp_path, {**flags, "init_stddev": None}):
         pass
     assert sessions(tmp_path) == ([flags], ["STATUS_SUCCESS"])
+
+
+def test_points_follow_each_other_whatever_the_clock_says(tmp_path, monkeypatch):
+    """A run that is resumed on a machine whose clock is behind used to lose most of its points."""
+    with monkeypatch.context() as patched:
+        patched.setattr(time, "time_ns", lambda: 10**9 * 4_000_000_000)
+        with summaries.EventWriter(tmp_path, 0) as events:
+            for step in range(1, 9):
+                events.scalars(step, {"loss": 1.0})
+    with summaries.EventWriter(tmp_path, 5) as events:
+        for step in range(5, 13):
+            events.scalars(step, {"loss": 2.0})
+    expected = [(step, 1.0 if step < 5 else 2.0) for step in range(1, 13)]
+    assert scalars(tmp_path)["loss"] == expected
 
 
 def test_a_step_that_is_traced_is_the_same_step():

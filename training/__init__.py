@@ -11,6 +11,7 @@ The loop knows observers, not who observes: TensorBoard's files are `dashboard`'
     curve.py        the point of the training curve in the making, and the clock
     evaluation.py   an observer: records what a run reaches on validation and test images
     reporting.py    an observer: the progress bar
+    advice.py       what a user should know before a training begins
     worker.py       what a worker is: a training that is alone has one
     evaluator.py    an inference graph with a session
     outcomes.py     what a network says of a split's images, and how good it is

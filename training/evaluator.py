@@ -1,5 +1,6 @@
 """Classifying images with the weights of a checkpoint."""
 
+import contextlib
 import functools
 import math
 import pathlib
@@ -261,15 +262,18 @@ def classify_with_copies(
     Raises:
         InputError: the checkpoint is missing, damaged, or from another network.
     """
-    with Evaluator(graph) as evaluator:
-        evaluator.restore(checkpoint)
-        outcome = evaluator.classify(*split, on_batch=on_batch)
-    if distorting is None:
-        return outcome
-    with Evaluator(distorting) as evaluator:
-        evaluator.restore(checkpoint)
+    with contextlib.ExitStack() as stack:
+        evaluators = [
+            stack.enter_context(Evaluator(each)) for each in (graph, distorting) if each is not None
+        ]
+        # All at first, since a run in training replaces its checkpoints.
+        for evaluator in evaluators:
+            evaluator.restore(checkpoint)
+        outcome = evaluators[0].classify(*split, on_batch=on_batch)
+        if distorting is None:
+            return outcome
         copies = [
-            evaluator.classify(*split, distortion, on_batch)
+            evaluators[1].classify(*split, distortion, on_batch)
             for distortion in range(distorted_copies)
         ]
     return outcomes.combine([outcome, *copies])

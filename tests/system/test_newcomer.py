@@ -1,5 +1,6 @@
 """What someone who does not know the suite types, and what it answers."""
 
+import dataclasses
 import json
 import os
 import re
@@ -9,6 +10,8 @@ import sys
 
 import pytest
 
+from console.errors import InputError
+from storage import finding
 from tests.helpers import (
     PROJECT,
     assert_one_line_error,
@@ -116,7 +119,8 @@ def test_the_runs_are_listed_with_what_tells_them_apart(trained_runs, tmp_path):
     listed = run_command("runs.py", f"--json={tmp_path}/runs.json", cwd=folder)
     header, *rows = last_line(listed) and listed.stdout.splitlines()
     assert header.split()[:4] == ["run", "state", "step", "data"]
-    assert {"model", "batch_norm"} <= set(header.split())
+    differences = {row.split()[0]: set(row.split()) & {"model=mlp", "model=small"} for row in rows}
+    assert differences["mlp-bn"] == differences["mlp-nobn"] != differences["small-bn"]
     runs = {run["run"]: run for run in json.loads((tmp_path / "runs.json").read_text())["runs"]}
     assert set(runs) == set(lines) and len(rows) == len(lines)
     for name, line in lines.items():
@@ -125,6 +129,65 @@ def test_the_runs_are_listed_with_what_tells_them_apart(trained_runs, tmp_path):
         assert runs[name]["bytes"] > 1e5
     nothing = run_command("runs.py", cwd=tmp_path)
     assert_one_line_error(nothing, 2, "--checkpoint_dir", "found none")
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda path: path.write_text(""),
+        lambda path: path.mkdir(),
+        lambda path: path.write_text('{"format": 3}'),
+        lambda path: path.write_text("[]"),
+    ],
+    ids=["empty", "folder", "newer", "foreign"],
+)
+def test_one_bad_record_hides_no_other_run(trained_runs, tmp_path, damage):
+    folder, lines = trained_runs
+    shutil.copytree(folder / "checkpoints/mlp-bn", tmp_path / "checkpoints/mlp-bn")
+    (tmp_path / "checkpoints/other").mkdir()
+    damage(tmp_path / "checkpoints/other/run.json")
+    (tmp_path / "checkpoints/mlp-bn/best.ckpt-40.index").unlink()
+    listed = run_command("runs.py", f"--json={tmp_path}/runs.json", cwd=tmp_path)
+    assert "finished, best.ckpt-40 missing" in listed.stdout
+    assert last_line(listed).split() == ["other", "damaged"]
+    assert "warning: checkpoints/other/run.json: expected" in listed.stderr
+    runs = json.loads((tmp_path / "runs.json").read_text())["runs"]
+    assert [run["run"] for run in runs] == ["mlp-bn", "other"]
+    evaluated = run_command("evaluate.py", cwd=tmp_path)
+    assert last_line(evaluated) == lines["mlp-bn"]
+    assert "passed over: checkpoints/other/run.json" in evaluated.stderr
+
+
+def test_a_finished_run_without_its_checkpoints_does_not_pretend(
+    trained_runs, tmp_path, data_flags
+):
+    folder, lines = trained_runs
+    for part in ("checkpoints", "summaries"):
+        shutil.copytree(folder / part / "mlp-bn", tmp_path / part / "mlp-bn")
+    for path in (tmp_path / "checkpoints/mlp-bn").glob("model.ckpt-40.*"):
+        path.unlink()
+    flags = ["--model=mlp", "--train_steps=40", "--eval_every=20", *data_flags]
+    again = run_command("train.py", *flags, cwd=tmp_path)
+    assert last_line(again) == lines["mlp-bn"]
+    assert "model.ckpt-40 can't be evaluated: the files are gone" in again.stderr
+    assert "to evaluate again" not in again.stderr
+    refused = run_command("evaluate.py", cwd=tmp_path)
+    assert_one_line_error(refused, 2, "model.ckpt-40", "--checkpoint=checkpoints/mlp-bn/", "sound")
+
+
+def test_a_checkpoint_that_training_has_replaced_is_found_again(trained_runs, tmp_path, capsys):
+    folder, _ = trained_runs
+    shutil.copytree(folder / "checkpoints/mlp-bn", tmp_path / "mlp-bn")
+    run, checkpoint = finding.find_checkpoint(str(tmp_path), "mlp-bn", None)
+    assert finding.find_again(run, checkpoint) == checkpoint
+    older = dataclasses.replace(checkpoint, step=1)
+    assert finding.find_again(run, older) == checkpoint
+    assert "model.ckpt-1 has been replaced in training" in capsys.readouterr().err
+    checkpoint.remove()
+    run.checkpoints.pop(checkpoint.name)
+    run.save()
+    with pytest.raises(InputError, match="has been deleted"):
+        finding.find_again(run, checkpoint)
 
 
 def test_make_says_which_python_it_needs_and_leaves_nothing(tmp_path):

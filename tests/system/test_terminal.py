@@ -1,0 +1,161 @@
+"""What is printed is a courtesy: whatever happens to a terminal, work is done and recorded."""
+
+import fcntl
+import json
+import os
+import pty
+import select
+import signal
+import struct
+import subprocess
+import sys
+import termios
+import time
+
+import pytest
+
+from tests.helpers import PROJECT, command
+
+FLAGS = ("--model=mlp", "--batch_size=50", "--run=r")
+
+
+def start(*arguments, cwd, **options):
+    return subprocess.Popen(command(*arguments), cwd=cwd, text=True, **options)
+
+
+def record(folder, name="r"):
+    return json.loads((folder / "checkpoints" / name / "run.json").read_text())
+
+
+def test_training_goes_on_when_whoever_read_its_messages_is_gone(tmp_path, data_flags):
+    """As `train.py 2>&1 | head -3` does, or a pager that is quit."""
+    trained = start(
+        "train.py",
+        *FLAGS,
+        *data_flags,
+        "--train_steps=1500",
+        cwd=tmp_path,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+    )
+    for line in trained.stdout:
+        if "step " in line and "images/s" in line:
+            break
+    trained.stdout.close()
+    assert trained.wait(120) == 0
+    assert record(tmp_path)["result"]["step"] == 1500
+
+
+def test_training_goes_on_when_its_terminal_is_closed_and_hangups_are_ignored(tmp_path, data_flags):
+    master, slave = pty.openpty()
+    fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("4H", 24, 80, 0, 0))
+    trained = start(
+        "train.py",
+        *FLAGS,
+        *data_flags,
+        "--train_steps=1500",
+        cwd=tmp_path,
+        stdin=slave,
+        stdout=slave,
+        stderr=slave,
+        start_new_session=True,
+        preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_IGN),
+    )
+    os.close(slave)
+    seen = b""
+    while b"/1500" not in seen:
+        assert select.select([master], [], [], 60)[0]
+        seen += os.read(master, 65536)
+    os.close(master)
+    assert trained.wait(120) == 0
+    assert record(tmp_path)["result"]["step"] == 1500
+
+
+def test_training_does_without_any_streams(tmp_path, data_flags):
+    """As a daemon starts it. What is printed must not end up in the next file that is opened."""
+    trained = start(
+        "train.py",
+        *FLAGS,
+        *data_flags,
+        "--train_steps=20",
+        cwd=tmp_path,
+        preexec_fn=lambda: os.closerange(0, 3),
+    )
+    assert trained.wait(120) == 0
+    assert record(tmp_path)["result"]["step"] == 20
+
+
+def test_a_result_that_can_not_be_written_is_recorded_and_said(tmp_path, data_flags):
+    with open("/dev/full", "w") as full:
+        trained = start(
+            "train.py",
+            *FLAGS,
+            *data_flags,
+            "--train_steps=20",
+            cwd=tmp_path,
+            stdout=full,
+            stderr=subprocess.PIPE,
+        )
+        _, stderr = trained.communicate(timeout=120)
+    assert trained.returncode == 1 and "Traceback" not in stderr
+    said = "train.py: standard output: can't be written: No space left on device"
+    assert stderr.splitlines()[-1] == said
+    assert record(tmp_path)["result"]["step"] == 20
+
+
+def test_letters_that_a_stream_lacks_are_escaped(tmp_path, data_flags):
+    trained = start(
+        "train.py",
+        *FLAGS,
+        *data_flags,
+        "--train_steps=20",
+        "--run=数字",
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONUTF8": "0", "PYTHONIOENCODING": "latin-1"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    stdout, stderr = trained.communicate(timeout=120)
+    assert trained.returncode == 0, stderr
+    assert stdout.splitlines()[-1].endswith(r"checkpoints/\u6570\u5b57/model.ckpt-20")
+
+
+@pytest.mark.parametrize("arguments", [["runs.py"], ["train.py", "--help"]], ids=" ".join)
+def test_a_reader_that_has_seen_enough_is_no_failure(trained_runs, arguments):
+    folder, _ = trained_runs
+    listed = start(*arguments, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    listed.stdout.close()
+    assert listed.wait(60) == 0
+    assert listed.stderr.read() == ""
+
+
+@pytest.mark.parametrize("seconds", [0.15, 0.3, 0.6])
+def test_ctrl_c_while_modules_are_imported_gets_one_line(tmp_path, data_flags, seconds):
+    trained = start("train.py", *FLAGS, *data_flags, cwd=tmp_path, stderr=subprocess.PIPE)
+    # Before its own first line, Python itself can't be told what to print.
+    while not os.path.exists(f"/proc/{trained.pid}/fd/3") and trained.poll() is None:
+        time.sleep(0.001)
+    time.sleep(seconds)
+    trained.send_signal(signal.SIGINT)
+    _, stderr = trained.communicate(timeout=60)
+    assert trained.returncode == 130
+    assert "Traceback" not in stderr and stderr.splitlines()[-1].startswith("train.py: stopped by")
+
+
+@pytest.mark.parametrize("name", ["train.py", "evaluate.py", "compare.py", "runs.py"])
+def test_a_python_that_is_too_old_gets_one_line(name):
+    """It has to get as far as the first import, so a command keeps to what Python 3.7 can read."""
+    program = f"""
+import ast, sys
+for name in ("{name}", "console/first.py"):
+    ast.parse(open(name).read(), feature_version=(3, 7))
+sys.version_info = (3, 7, 16, "final", 0)
+sys.argv = ["{name}"]
+import runpy
+runpy.run_path("{name}", run_name="__main__")
+"""
+    refused = subprocess.run(
+        [sys.executable, "-c", program], cwd=PROJECT, capture_output=True, text=True
+    )
+    assert refused.returncode == 1
+    assert "expected Python 3.10 to 3.13, found 3.7" in refused.stderr
