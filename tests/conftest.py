@@ -26,6 +26,7 @@ UNTRACED = {
     "test_copies",
     "test_functions",
     "test_keras",
+    "test_layouts",
     "test_originals",
 }
 MNIST_DIR = os.environ.get("MNIST_DIR")
