@@ -104,6 +104,9 @@ def batch_norm_wrapper(
     inference graph, also has the scalar `pop_weight`, which tracks how much of the averages is
     data (unless `zero_debias` is False). Variables are float32, or float64 for float64 inputs.
 
+    A training batch needs several values a channel: a single one is its own mean, so that the
+    output would be `beta` for any input.
+
     Args:
         inputs: float tensor of rank 2 to 5, such as [batch, channels] or
             [batch, height, width, channels]. Statistics of float16 and bfloat16 are float32.
@@ -361,9 +364,10 @@ def _by_population(
         None if parameter is None else tf.reshape(parameter, call.sizes)
         for parameter in (mean, var, variables.scale, variables.beta)
     ]
-    outputs = tf.nn.batch_normalization(
-        tf.cast(inputs, call.dtype), mean_along, var_along, beta, scale, call.epsilon
-    )
+    # Subtracted first, as in training: inputs * factor + offset would lose what is left of values
+    # far from zero.
+    centred = tf.cast(inputs, call.dtype) - mean_along
+    outputs = tf.nn.batch_normalization(centred, nothing, var_along, beta, scale, call.epsilon)
     return Normalized(tf.cast(outputs, inputs.dtype), mean, var, count=nothing)
 
 

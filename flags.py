@@ -187,7 +187,7 @@ def _define_data(default: str | None) -> None:
 
 def _define_run() -> None:
     flags.DEFINE_string("run", None, "Name of the run, by default MODEL-bn or MODEL-nobn.")
-    flags.register_validator("run", lambda name: name is None or _is_run_name(name), RUN_NAME_RULE)
+    flags.register_validator("run", lambda name: name is None or _check_run_name(name))
     flags.DEFINE_bool("resume", True, "Resume an existing run; --noresume refuses to.")
     flags.DEFINE_bool("overwrite", False, "Delete an existing run, and start afresh.")
     _define_folders()
@@ -202,9 +202,13 @@ def _define_json() -> None:
     flags.DEFINE_string("json", None, "File to write the result to, as JSON.")
 
 
-def _is_run_name(name: str) -> bool:
+def _check_run_name(name: str) -> bool:
     # A slash or two dots could lead outside the folders of the runs.
-    return re.fullmatch(r"[^\W_][^/\\,\n]*", name) is not None
+    if re.fullmatch(r"[^\W_][^/\\,\n]*", name):
+        return True
+    last = re.split(r"[/\\]", name.rstrip("/\\"))[-1]
+    meant = f"; did you mean --run={last}?" if last not in ("", name) else ""
+    raise flags.ValidationError(f"{RUN_NAME_RULE}{meant}")
 
 
 # --- The network ---
@@ -385,8 +389,7 @@ def _define_weights() -> None:
     )
     flags.register_validator(
         "run",
-        lambda names: names is None or all(map(_is_run_name, names.split(","))),
-        RUN_NAME_RULE,
+        lambda names: names is None or all(map(_check_run_name, names.split(","))),
     )
     flags.register_validator(
         "run",

@@ -11,7 +11,6 @@ from console import first  # noqa: F401, for what it does when it is imported
 
 # isort: split
 import pathlib
-import sys
 
 import flags
 from cluster import joining, local
@@ -20,8 +19,8 @@ from console.importing import import_tensorflow
 from console.interruption import StopRequest
 from console.progress import note
 from mnist.batches import Batches
-from mnist.datasets import Dataset, load
-from storage import lock, opening
+from mnist.datasets import FILES_OF_MNIST, Dataset, load
+from storage import lock, opening, records
 from storage.run import Run
 from training import advice, outcomes
 from training.worker import Verdict, Worker
@@ -34,10 +33,13 @@ def main() -> None:
     """Trains a run according to the flags, alone or as one of several workers."""
     commands.check_json_flag(FLAGS.json)
     dataset = load(FLAGS.dataset, FLAGS.data_dir, is_named=FLAGS["data_dir"].present > 0)
+    are_there_runs = any(pathlib.Path(FLAGS.checkpoint_dir).glob(f"*/{records.FILE}"))
+    if dataset.name == "synthetic" != FLAGS.dataset and not are_there_runs:
+        note(FILES_OF_MNIST)
     dataset = dataset.with_validation(FLAGS.validation_size)
     batches = Batches(*dataset.train, FLAGS.batch_size, FLAGS.seed)
     if FLAGS.workers > 1:
-        sys.exit(local.train(FLAGS.workers))
+        local.train(FLAGS.workers)
     name = FLAGS.run or f"{FLAGS.model}-{'bn' if FLAGS.batch_norm else 'nobn'}"
     wanted = Run(
         folder=pathlib.Path(FLAGS.checkpoint_dir, name),

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from cluster import layout, local
+from console.importing import import_tensorflow
 from console.progress import note
 from training.worker import Worker
 
@@ -39,7 +40,8 @@ def started(batch_size: int, *, sync_batch_norm: bool) -> Iterator[Worker]:
     if found is None:
         yield Worker()
         return
-    # Not at the top of the file, since it imports TensorFlow.
+    # Not at the top of the file: a single worker reports wrong input without waiting for it.
+    import_tensorflow()
     from cluster.workers import OneOfSeveral
 
     with OneOfSeveral(found, batch_size, sync_batch_norm=sync_batch_norm) as worker:

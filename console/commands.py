@@ -2,6 +2,7 @@
 
 import os
 import pathlib
+import re
 import shlex
 import shutil
 import sys
@@ -123,10 +124,25 @@ def parse_flags(arguments: list[str]) -> list[str]:
     except absl_flags.UnrecognizedFlagError as error:
         fail(f"{' '.join(str(error).split())}{_meant(error.flagname)} (--help lists the flags)", 2)
     except absl_flags.Error as error:
-        fail(f"{' '.join(str(error).split())} (--help lists the flags)", 2)
+        fail(f"{_in_plain_words(error)} (--help lists the flags)", 2)
     if len(rest) > 1:
-        fail(f"expected flags only, found {rest[1]!r} (--help lists the flags)", 2)
+        mark = " (a file that begins with a byte order mark: save it without)"
+        hint = mark if rest[1].startswith("\ufeff") else ""
+        fail(f"expected flags only, found {rest[1]!r}{hint} (--help lists the flags)", 2)
     return rest
+
+
+def _in_plain_words(error: absl_flags.Error) -> str:
+    """Returns absl's message in one line, or a better one."""
+    message = " ".join(str(error).split())
+    boolean = re.match(r"flag --(\w+)=(.*): \('Non-boolean argument", message)
+    if boolean:
+        name, found = boolean.groups()
+        return f"--{name}: expected --{name} or --no{name}, found --{name}={found}"
+    if isinstance(error, absl_flags.CantOpenFlagFileError):
+        presets = ", ".join(sorted(path.name for path in (PROJECT / "presets").glob("*.flags")))
+        return f"--flagfile: {message}; presets/ has {presets}"
+    return message
 
 
 def _meant(unknown: str) -> str:

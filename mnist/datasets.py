@@ -16,14 +16,10 @@ VALIDATION_SHARE = 12
 
 SYNTHETIC_TRAIN, SYNTHETIC_TEST = 12_000, 2_000
 
-SYNTHETIC_WARNING = """
-**********************************************************************
-*  MNIST is not in {data_dir} and could not be downloaded.
-*  Training goes on with SYNTHETIC digits, drawn by this program:
-*  every figure below is labelled "synthetic" and is not MNIST's.
-*  For MNIST, put its four files into {data_dir}.
-**********************************************************************
-"""
+FILES_OF_MNIST = (
+    f"for MNIST, put {', '.join(f'{name}.gz' for name in download.FILES)} into a folder and name "
+    "it: --data_dir=FOLDER"
+)
 
 
 class Split(NamedTuple):
@@ -113,8 +109,10 @@ def load(dataset: str, data_dir: str, *, is_named: bool = False) -> Dataset:
     except download.DownloadError as error:
         if dataset == "mnist":
             raise
-        note(str(error))
-        note(SYNTHETIC_WARNING.format(data_dir=data_dir))
+        note(
+            f"MNIST is not in {data_dir}, and could not be downloaded ({error.reason}): SYNTHETIC "
+            "digits, drawn by this program, stand in, and every result says so"
+        )
         return _draw()
     return _read(paths)
 
@@ -162,11 +160,15 @@ def _read(paths: list[pathlib.Path]) -> Dataset:
     train = Split(*idx.read_pair(paths[0], paths[1]))
     test = Split(*idx.read_pair(paths[2], paths[3]))
     _check_match(paths, train, test)
-    if _are_mnist(paths):
+    are_mnist = _are_mnist(paths)
+    if all(are_mnist):
         return _split("mnist", train, test)
     folder = paths[0].parent
     dataset = _split(_name_after(folder), train, test)
-    note(f"{folder}: {_describe(dataset)}; it is called {dataset.name!r} from here on")
+    note(
+        f"{folder}: {_describe(dataset)}; it is called {dataset.name!r} from here on"
+        f"{_mixture(paths, are_mnist)}"
+    )
     return dataset
 
 
@@ -187,11 +189,22 @@ def _check_match(paths: list[pathlib.Path], train: Split, test: Split) -> None:
         )
 
 
-def _are_mnist(paths: list[pathlib.Path]) -> bool:
-    return all(
+def _are_mnist(paths: list[pathlib.Path]) -> list[bool]:
+    """Returns of each of the four files whether it is MNIST's."""
+    return [
         download.sha256_of_decompressed(path) == content.sha256
         for path, content in zip(paths, download.FILES.values(), strict=True)
-    )
+    ]
+
+
+def _mixture(paths: list[pathlib.Path], are_mnist: list[bool]) -> str:
+    """Returns what suggests that the files, though they fit each other, are of different sets."""
+    if any(are_mnist):
+        theirs = [path.name for path, is_mnist in zip(paths, are_mnist, strict=True) if is_mnist]
+        return f"; but {' and '.join(theirs)} MNIST's: do the four belong together?"
+    if len({path.suffix == ".gz" for path in paths}) > 1:
+        return f" (read from {', '.join(path.name for path in paths)})"
+    return ""
 
 
 def _name_after(folder: pathlib.Path) -> str:

@@ -67,6 +67,11 @@ STALE_SECONDS = 3600
 class DownloadError(CommandError):
     """No mirror provided a file. The message has each mirror's reason and what the user can do."""
 
+    def __init__(self, message: str, reason: str):
+        """Takes the message, and the reason in a few words."""
+        super().__init__(message)
+        self.reason = reason
+
 
 class _MirrorError(Exception):
     """A mirror did not provide a file, and would not if asked again."""
@@ -84,14 +89,19 @@ def find(data_dir: StrPath, name: str) -> Path | None:
     """Return the path of a file of `FILES` in a folder, or None if it is not there.
 
     Accepts NAME.gz and NAME, and both with a dot before `idx`, as in `train-images.idx3-ubyte`,
-    the spelling that some archives unpack to.
+    the spelling that some archives unpack to. Raises InputError if there are several of these, and
+    they differ in content.
     """
-    for spelling in (name, name.replace("-idx", ".idx")):
-        for path in (Path(data_dir, f"{spelling}.gz"), Path(data_dir, spelling)):
-            # Unlike Path.is_file, this does not raise if the folder can't be searched.
-            if os.path.isfile(path):
-                return path
-    return None
+    spellings = (name, name.replace("-idx", ".idx"))
+    paths = [Path(data_dir, f"{spelling}{end}") for spelling in spellings for end in (".gz", "")]
+    # Unlike Path.is_file, this does not raise if the folder can't be searched.
+    found = [path for path in paths if os.path.isfile(path)]
+    if len(found) > 1 and len(set(map(sha256_of_decompressed, found))) > 1:
+        raise InputError(
+            f"{data_dir}: expected one file {name}, found {' and '.join(p.name for p in found)} "
+            "with different contents: remove those of the other set"
+        )
+    return found[0] if found else None
 
 
 def sha256_of_decompressed(path: StrPath, limit: int = sys.maxsize) -> str:
@@ -187,8 +197,6 @@ class _Downloader:
         """Download one file from the first mirror that has it, and return its path."""
         target = self.folder / f"{name}.gz"
         _remove_stale_parts(target)
-        if not sys.stderr.isatty():
-            print(f"downloading {target}", file=sys.stderr)  # instead of the progress bar
         for mirror in tuple(self.reachable):
             try:
                 return self._fetch_from(mirror, target, FILES[name])
@@ -200,8 +208,16 @@ class _Downloader:
         tried = "; ".join(f"{mirror}: {reason}" for mirror, reason in self.reasons.items())
         raise DownloadError(
             f"cannot download {target.name} ({tried}): put the four MNIST files into "
-            f"{self.folder} by hand, or use --dataset=synthetic"
+            f"{self.folder} by hand, or use --dataset=synthetic",
+            self._reasons(),
         )
+
+    def _reasons(self) -> str:
+        """Return each reason once, since without a network it is the same for all mirrors."""
+        mirrors_by_reason: dict[str, list[str]] = {}
+        for mirror, reason in self.reasons.items():
+            mirrors_by_reason.setdefault(reason, []).append(mirror)
+        return "; ".join(f"{' and '.join(m)}: {reason}" for reason, m in mirrors_by_reason.items())
 
     def _fetch_from(self, mirror: str, target: Path, content: Content) -> Path:
         """Download one file from one mirror, retrying after a failure that may be temporary."""
@@ -247,6 +263,8 @@ def _download(url: str, part: Path, limit: int, timeout: float) -> None:
     # The file first, so that an unwritable folder is noticed before the network is used.
     with open(part, "wb") as file, _open(url, timeout) as response:
         name = url.rpartition("/")[2]
+        if not sys.stderr.isatty():
+            print(f"downloading {part.with_name(name)}", file=sys.stderr)  # instead of the bar
         length = response.headers.get("Content-Length", "")
         total = int(length) if length.isdecimal() else None
         # Without a terminal (disable=None) there is no bar; `fetch` prints a line instead.

@@ -18,7 +18,7 @@ KINDS = (MODEL, BEST, EXACT)
 # Two `MODEL` checkpoints, so that a damaged one does not end a run; one of each other kind.
 KEPT = 2
 
-NAME = re.compile(rf"({'|'.join(map(re.escape, KINDS))})-(\d+)")
+NAME = re.compile(rf"({'|'.join(map(re.escape, KINDS))})-(\d{{1,18}})")
 
 # The SHA-256 of each of a checkpoint's files, by file name.
 Checksums = dict[str, str]
@@ -99,8 +99,12 @@ def check_path(folder: pathlib.Path) -> None:
     """Rejects a folder where TensorFlow would write checkpoints but not find them again.
 
     Raises:
-        InputError: the path contains a wildcard.
+        InputError: the path contains a wildcard, or is not UTF-8.
     """
+    try:
+        str(folder).encode()
+    except UnicodeEncodeError:
+        raise InputError(f"{folder}: expected a path in UTF-8, found other bytes in it") from None
     found = sorted(set(str(folder)) & set("*?[]\\"))
     if found:
         raise InputError(

@@ -36,7 +36,7 @@ def only_process(run_folder: pathlib.Path) -> Iterator[None]:
         except BlockingIOError:
             raise InputError(
                 f"{run_folder} is being trained by {holder(run_folder) or 'another process'}; "
-                "wait for it, stop it, or use another folder (--help lists the flags)"
+                "wait for it, stop it, or train another run: --run=NAME"
             ) from None
         except OSError as error:
             raise InputError(

@@ -148,4 +148,8 @@ def load_run(folder: pathlib.Path) -> Run:
         InputError: there is no record, or this suite did not write it.
     """
     checkpoints.check_path(folder)
-    return Run(folder=folder, **records.read(folder / records.FILE).content())
+    run = Run(folder=folder, **records.read(folder / records.FILE).content())
+    if run.result:
+        # The folder may have been moved or renamed since.
+        run.result["checkpoint"] = str(folder / pathlib.Path(run.result["checkpoint"]).name)
+    return run

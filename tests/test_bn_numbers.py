@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import tensorflow.compat.v1 as tf
 
+import bn_compat
 from bn_wrapper import batch_norm_wrapper
 
 GENERATOR = np.random.default_rng(0)
@@ -100,3 +101,40 @@ def test_far_from_zero_the_moments_lose_nothing_of_outputs_and_gradients(shape, 
             results.append(session.run([outputs, *gradients]))
     for found, exact in zip(*results, strict=True):
         np.testing.assert_allclose(found, exact, atol=1e-5 * np.abs(exact).max())
+
+
+def infer(normalize, values, mean, var):
+    """Outputs of a layer with these population statistics."""
+    with tf.Graph().as_default(), tf.Session() as session:
+        outputs = normalize(tf.constant(values))
+        session.run(tf.global_variables_initializer())
+        loaded = {"mean": mean, "var": var}
+        for variable in tf.global_variables():
+            kind = variable.op.name.rpartition("_")[2].replace("variance", "var")
+            if kind in loaded:
+                variable.load(loaded[kind], session)
+        return session.run(outputs).astype(np.float64)
+
+
+@pytest.mark.parametrize("offset", [0.0, 1e4, 1e6])
+@pytest.mark.parametrize(
+    "normalize",
+    [
+        lambda x: batch_norm_wrapper(x, epsilon=EPSILON, fused=False),
+        lambda x: batch_norm_wrapper(x, epsilon=EPSILON),
+        lambda x: batch_norm_wrapper(x, epsilon=EPSILON, axis=1),
+        lambda x: bn_compat.batch_norm(x, is_training=False, fused=False, epsilon=EPSILON),
+        lambda x: bn_compat.batch_normalization(x, fused=False, epsilon=EPSILON),
+    ],
+    ids=["moments", "default", "axis 1", "contrib", "layers"],
+)
+def test_inference_keeps_what_is_left_far_from_zero(normalize, offset):
+    """Training subtracts first; x * factor + offset used to lose four digits in inference."""
+    values = (np.random.default_rng(2).normal(size=(64, 8)) + offset).astype(np.float32)
+    exact = values.astype(np.float64)
+    mean, var = exact.mean(0).astype(np.float32), exact.var(0).astype(np.float32)
+    expected = (exact - mean) / np.sqrt(var.astype(np.float64) + EPSILON)
+    # The difference of two float32 numbers this close is exact; a few roundings follow.
+    limit = 16 * 2.0**-23 * np.abs(expected).max()
+    outputs = infer(normalize, values, mean, var)
+    np.testing.assert_allclose(outputs, expected, rtol=0, atol=limit)

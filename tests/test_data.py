@@ -1,5 +1,7 @@
 """Data sets, their names and their batches."""
 
+import gzip
+
 import numpy as np
 import pytest
 
@@ -68,6 +70,20 @@ def test_training_and_test_images_must_match(tmp_path, size, label, message):
     test = np.zeros([3, *size], np.uint8), np.array([0, 1, label], np.uint8)
     with pytest.raises(InputError, match=message):
         datasets.load("auto", str(write_idx(tmp_path / "odd", train, test)))
+
+
+def test_files_that_may_be_of_two_sets_are_told(tmp_path, capsys):
+    """Images of one set beside labels of another used to train, to an accuracy of a guess."""
+    folder = write_noise(tmp_path / "two")
+    datasets.load("auto", str(folder))
+    images, labels = "train-images-idx3-ubyte.gz", "train-labels-idx1-ubyte"
+    assert f"(read from {images}, {labels}, t10k-images" in capsys.readouterr().err
+    raw = gzip.decompress((folder / images).read_bytes())
+    (folder / images).with_suffix("").write_bytes(raw)
+    datasets.load("auto", str(folder))  # twice the same is no contradiction
+    (folder / images).with_suffix("").write_bytes(raw[:-1] + b"?")
+    with pytest.raises(InputError, match=r"found train-images-idx3-ubyte.gz and train-images"):
+        datasets.load("auto", str(folder))
 
 
 def test_mnist_does_not_fill_up_a_set_of_other_digits(tmp_path, no_network):

@@ -10,19 +10,19 @@ from tests.helpers import PROJECT
 TUTORIAL = (PROJECT / "docs/tutorial.md").read_text()
 
 
-def test_every_block_can_be_pasted_into_the_prompt():
-    """Before Python 3.13, the prompt needs an empty line after an indented block."""
-    blocks = re.findall(r"^```python\n(.*?)^```", TUTORIAL, re.DOTALL | re.M)
-    for program in blocks:
-        statement: list[str] = []
-        for line in [*program.splitlines(), ""]:
-            statement.append(line)
-            if codeop.compile_command("\n".join(statement)):
-                statement = []
-        assert not statement
+def statements(program):
+    """The statements of a block as the prompt takes them: an empty line ends an indented one."""
+    statement: list[str] = []
+    for line in [*program.splitlines(), ""]:
+        statement.append(line)
+        if compiled := codeop.compile_command("\n".join(statement)):
+            yield compiled
+            statement = []
+    assert not statement, "before Python 3.13, it can't be pasted into the prompt"
 
 
 def test_every_block_prints_what_stands_below_it(tmp_path, monkeypatch):
+    """Pasted into the prompt, which also shows the value of every expression."""
     monkeypatch.setenv("TMPDIR", str(tmp_path))
     blocks = re.findall(
         r"^```python\n(.*?)^```\n(?:\n```\n(.*?)^```\n)?", TUTORIAL, re.DOTALL | re.M
@@ -32,5 +32,6 @@ def test_every_block_prints_what_stands_below_it(tmp_path, monkeypatch):
     for program, expected in blocks:
         printed = io.StringIO()
         with contextlib.redirect_stdout(printed):
-            exec(compile(program, "docs/tutorial.md", "exec"), shared)
+            for statement in statements(program):
+                exec(statement, shared)
         assert printed.getvalue() == expected

@@ -325,11 +325,17 @@ def test_one_epoch_of_mnist_is_labelled_so_and_learned(tmp_path, real_mnist):
 
 def test_wrong_flags_get_one_line(tmp_path):
     """test_flags.py covers which are wrong."""
+    marked = tmp_path.with_name("marked.flags")
+    marked.write_text("\ufeff--model=mlp\n", encoding="utf-8")
     cases = {
         "--epoch=3": "epochs",
         "train": "'train'",
         "--bn_decay=1": "bn_decay",
         "--flagfile=presets/missing.flags": "presets/missing.flags",
+        "--flagfile=fast": "presets/ has accurate.flags, ",
+        "--batch_norm=no": "--batch_norm: expected --batch_norm or --nobatch_norm, found",
+        "--run=checkpoints/cnn-bn": "did you mean --run=cnn-bn?",
+        f"--flagfile={marked}": "byte order mark",
     }
     for flag, fragment in cases.items():
         refused = run_command("train.py", flag, cwd=tmp_path)
@@ -373,6 +379,7 @@ def test_wrong_input_gets_one_line_before_any_work(tmp_path, data_flags):
         "--validation_size=1000000": "--validation_size: expected less than",
         "--summary_dir=file": "file/cnn-bn",
         "--checkpoint_dir=file": "file: expected a folder",
+        "--checkpoint_dir=\udcff": "expected a path in UTF-8",
     }
     for flag, fragment in cases.items():
         refused = run_command("train.py", flag, *data_flags, cwd=tmp_path)

@@ -190,6 +190,15 @@ def test_a_checkpoint_that_training_has_replaced_is_found_again(trained_runs, tm
         finding.find_again(run, checkpoint)
 
 
+def test_a_run_that_was_renamed_goes_by_its_new_name(trained_runs, tmp_path, data_flags):
+    folder, lines = trained_runs
+    shutil.copytree(folder / "checkpoints/mlp-bn", tmp_path / "checkpoints/renamed")
+    shutil.copytree(folder / "summaries/mlp-bn", tmp_path / "summaries/renamed")
+    flags = ["--model=mlp", "--train_steps=40", "--eval_every=20", "--run=renamed"]
+    again = run_command("train.py", *flags, *data_flags, cwd=tmp_path)
+    assert last_line(again) == lines["mlp-bn"].replace("mlp-bn", "renamed")
+
+
 def test_make_says_which_python_it_needs_and_leaves_nothing(tmp_path):
     old = tmp_path / "python3.9"
     pretend = "import sys; sys.version_info = (3, 9, 0); exec(sys.argv[1])"

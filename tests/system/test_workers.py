@@ -13,10 +13,8 @@ import time
 
 import numpy as np
 import pytest
-import tensorflow  # noqa: F401, before `layout` imports it without Keras, which other tests need
 
-from cluster import layout, local
-from console.errors import InputError
+from cluster import local
 from tests.helpers import (
     PROJECT,
     assert_same_variables,
@@ -338,45 +336,3 @@ def test_options_of_a_run_go_with_workers(tmp_path, data_flags):
         for rank in (0, 1):
             code, _, stderr = cluster.end(rank)
             assert code == 1 and "after going back 5 times" in stderr
-
-
-@pytest.mark.parametrize(
-    ("config", "fragment"),
-    [
-        ("{", "found: "),
-        ("[]", "found the jobs none"),
-        ('{"cluster": {"worker": ["a:1", "b:1"]}}', "a task of type None"),
-        ('{"cluster": {"worker": ["a:1"], "ps": ["b:1"]}, "task": {}}', "docs/distributed.md"),
-        (
-            '{"cluster": {"worker": ["a:1", "b"]}, "task": {"type": "worker", "index": 0}}',
-            "host:port",
-        ),
-        (
-            '{"cluster": {"worker": ["a:1", "a:1"]}, "task": {"type": "worker", "index": 0}}',
-            "different",
-        ),
-        (
-            '{"cluster": {"worker": ["a:1", "b:1"]}, "task": {"type": "worker", "index": 2}}',
-            "from 0 to 1, found 2",
-        ),
-    ],
-)
-def test_a_malformed_tf_config_gets_one_line(monkeypatch, config, fragment):
-    monkeypatch.setenv("TF_CONFIG", config)
-    with pytest.raises(InputError, match="^TF_CONFIG: ") as refused:
-        layout.of_environment()
-    assert fragment in str(refused.value) and "\n" not in str(refused.value)
-
-
-def test_slurm_says_who_the_workers_are(monkeypatch):
-    variables = {
-        "STEP_NUM_TASKS": "3",
-        "STEP_NODELIST": "node[1-2]",
-        "STEP_TASKS_PER_NODE": "2,1",
-        "PROCID": "2",
-    }
-    for name, value in variables.items():
-        monkeypatch.setenv(f"SLURM_{name}", value)
-    monkeypatch.delenv("TF_CONFIG", raising=False)
-    found = layout.of_environment()
-    assert found == (["node1:8888", "node1:8889", "node2:8888"], 2)
