@@ -3,7 +3,6 @@
 import os
 import pathlib
 
-import coverage
 import hypothesis
 import pytest
 
@@ -19,15 +18,6 @@ hypothesis.settings.register_profile("untimed", deadline=None)
 hypothesis.settings.load_profile("untimed")
 
 LONGEST = ["system/test_originals.py", "system/test_reliability.py", "system/test_workers.py"]
-# The quick tests cover the lines of batch norm; tracing these too takes 40 % longer.
-UNTRACED = {
-    "test_averages",
-    "test_bn_tools",
-    "test_copies",
-    "test_functions",
-    "test_keras",
-    "test_originals",
-}
 MNIST_DIR = os.environ.get("MNIST_DIR")
 
 
@@ -55,20 +45,6 @@ def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
     """
     waits = "tests/system" not in map(str, config.option.ignore or ())
     return processor.cores() * 3 // 2 if waits else processor.cores()
-
-
-@pytest.fixture(autouse=True)
-def untraced(request, monkeypatch):
-    """Turns coverage off, here and in commands, for the tests of `UNTRACED` in tests/system."""
-    running = coverage.Coverage.current()
-    is_traced = request.path.parent.name != "system" or request.path.stem not in UNTRACED
-    if running is None or is_traced:
-        yield
-        return
-    running.stop()
-    monkeypatch.setenv("COVERAGE_PROCESS_CONFIG", "")
-    yield
-    running.start()
 
 
 @pytest.fixture(scope="session")

@@ -47,6 +47,21 @@ def variable(name):
     return found
 
 
+def run_once(values, fetch_gradients=True, **options):
+    """Runs one training step; returns outputs, gradients of a cubic loss, and all variables."""
+    with tf.Graph().as_default(), tf.Session() as session:
+        inputs = tf.constant(values)
+        outputs = batch_norm_wrapper(inputs, phase_train=True, name="layer", **options)
+        weights = tf.constant(batch_of(values.shape, seed=1), tf.float32)
+        loss = tf.reduce_sum(weights * tf.cast(outputs, tf.float32) ** 3)
+        sources = [inputs, *tf.trainable_variables()] if fetch_gradients else []
+        gradients = tf.gradients(loss, sources)
+        session.run(tf.global_variables_initializer())
+        results = session.run([outputs, *gradients])
+        variables = {v.op.name.partition("/")[2]: v for v in tf.global_variables()}
+        return results, session.run(variables)
+
+
 def gradient_of(outputs, inputs):
     """The gradient of a loss in which every element of the outputs has a weight of its own."""
     weights = tf.reshape(tf.range(24, dtype=tf.float32), [8, 3])

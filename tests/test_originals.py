@@ -2,8 +2,7 @@
 
 import numpy as np
 
-import bn_compat
-from tests.originals import cases, checkpoints, classes, compare, golden, implementations, runner
+from tests.originals import cases, checkpoints, compare, golden, implementations, runner
 
 
 def test_the_faces_do_what_the_originals_did_in_some_cases():
@@ -20,9 +19,3 @@ def test_checkpoints_of_the_originals_go_on_under_the_faces():
     largest = checkpoints.read(implementations.faces(), golden.FOLDER / "checkpoints")
     assert set(largest) == set(checkpoints.LAYERS)
     assert max(largest.values()) <= runner.LIMITS["fused"], largest
-
-
-def test_programs_make_of_the_layers_what_they_made_of_the_originals():
-    """In TF2's behaviour; tests/system covers TF1's."""
-    found = classes.differences(classes.recorded(), classes.results(bn_compat))
-    assert not found, "\n".join(found)

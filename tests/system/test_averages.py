@@ -497,7 +497,7 @@ def playground(use_resource):
         return graph, inputs, steps, calls, tf.global_variables_initializer(), tf.train.Saver()
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(st.lists(events, min_size=1, max_size=12), st.booleans())
 def test_no_history_takes_an_average_out_of_the_range_of_what_was_seen(
     tmp_path_factory, history, use_resource

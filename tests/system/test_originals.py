@@ -14,9 +14,10 @@ import sys
 import numpy as np
 import pytest
 
+import bn_compat
 from tests import processes
 from tests.helpers import PROJECT
-from tests.originals import checkpoints, implementations
+from tests.originals import checkpoints, classes, implementations
 
 # For comparisons with other originals, or in another behaviour, than the record of all cases.
 SOME = "--every=8"
@@ -91,6 +92,11 @@ def test_programs_make_of_the_layers_what_they_make_of_the_originals(tf115_pytho
 def test_programs_make_of_the_layers_what_they_made_of_the_originals(capsys):
     line = run_module("classes", "recorded")
     say(capsys, "programs on faces and recorded results", line)
+
+
+def test_programs_make_of_the_layers_the_same_in_the_behaviour_of_tf2():
+    found = classes.differences(classes.recorded(), classes.results(bn_compat))
+    assert not found, "\n".join(found)
 
 
 def test_what_has_to_hold_everywhere_does_on_this_tensorflow(capsys):

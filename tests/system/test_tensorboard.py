@@ -64,7 +64,7 @@ def tensorboard(trained_runs, tmp_path_factory):
 
 
 def _wait_for_runs(ask, count):
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 240
     while time.monotonic() < deadline:
         try:
             if len(ask("plugin/scalars/tags")) == count:
