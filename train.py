@@ -20,7 +20,7 @@ from console.interruption import StopRequest
 from console.progress import doing, note
 from mnist.batches import Batches
 from mnist.datasets import FILES_OF_MNIST, Dataset, load
-from storage import lock, opening, records
+from storage import checkpoints, lock, opening, records
 from storage.run import Run
 from training import advice, outcomes
 from training.worker import Verdict, Worker
@@ -48,6 +48,7 @@ def main() -> None:
         data_dir=FLAGS.data_dir,
         checkpoints={},
     )
+    checkpoints.check_path(wanted.folder)
     summary_dir = pathlib.Path(FLAGS.summary_dir, name)
     with joining.joined(wanted.flags, wanted.dataset) as worker:
         if not worker.is_chief:

@@ -6,7 +6,7 @@ from typing import Any
 
 from console.errors import InputError
 from console.files import make_folder
-from storage import checkpoints, records
+from storage import records
 from storage.event_files import has_events
 from storage.run import UNFINISHED_RECORD, Run, load_run
 
@@ -40,7 +40,6 @@ def open_run(
             other data; the folder is not a run's; or a new run would replace another one's curves.
     """
     folder = wanted.folder
-    checkpoints.check_path(folder)
     make_folder(folder)
     make_folder(summary_dir)
     is_unused = _is_unused(folder)
