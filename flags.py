@@ -170,15 +170,15 @@ def _define_data(default: str | None) -> None:
         "dataset",
         default,
         ["auto", "mnist", "synthetic"],
-        "mnist: the IDX files in --data_dir, downloaded if missing; synthetic: drawn digits, which "
-        "need no download; auto: mnist, or synthetic if there is no way to get it. "
+        "mnist: the images in --data_dir, MNIST's downloaded if missing; synthetic: drawn digits, "
+        "which need no download; auto: mnist, or synthetic if there is no way to get it. "
         + ("" if default else "By default what the run was trained on."),
     )
     flags.DEFINE_string(
         "data_dir",
         default and "data",
-        "Folder of the four IDX files, of MNIST or of another set of grey images. "
-        + ("" if default else "By default the run's."),
+        "Folder of the four IDX files, of MNIST or of another set of grey images; or of pictures "
+        "of one size, a folder for each class. " + ("" if default else "By default the run's."),
     )
 
 

@@ -19,7 +19,8 @@ def load(runs: Sequence[Run], split: str, dataset: str | None, data_dir: str | N
         split: the split to evaluate on.
         dataset: see `mnist.datasets.load`; None means the dataset that the first run was trained
             on.
-        data_dir: folder of the IDX files; None means where the first run had them, or else `data`.
+        data_dir: folder of the IDX files or pictures; None means where the first run had them, or
+            else `data`.
 
     Raises:
         InputError: the images are missing or of another size, there are more classes, the split is
