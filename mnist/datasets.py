@@ -87,7 +87,7 @@ class Dataset(NamedTuple):
         }
 
 
-def load(dataset: str, data_dir: str, *, is_named: bool = False) -> Dataset:
+def load(dataset: str, data_dir: str, *, is_named: bool = False, may_store: bool = True) -> Dataset:
     """Loads a data set.
 
     Args:
@@ -100,6 +100,8 @@ def load(dataset: str, data_dir: str, *, is_named: bool = False) -> Dataset:
             `mnist.folders.read`.
         is_named: whether the user named the folder. With `auto`, it must then have all files: a
             typo must not end in results for other digits.
+        may_store: whether pictures that were read may be stored in their folder, to be read at
+            once the next time.
 
     Raises:
         InputError: a file is damaged or missing, or the folder cannot be used.
@@ -110,7 +112,7 @@ def load(dataset: str, data_dir: str, *, is_named: bool = False) -> Dataset:
     if is_named and dataset == "auto":
         check_is_complete(data_dir, "; --dataset=mnist downloads MNIST to it")
     if _is_of_pictures(data_dir):
-        return _read_pictures(pathlib.Path(data_dir))
+        return _read_pictures(pathlib.Path(data_dir), may_store)
     try:
         paths = download.fetch_missing(data_dir)
     except download.DownloadError as error:
@@ -184,8 +186,8 @@ def _read(paths: list[pathlib.Path]) -> Dataset:
     return dataset
 
 
-def _read_pictures(folder: pathlib.Path) -> Dataset:
-    train, test = folders.read(folder)
+def _read_pictures(folder: pathlib.Path, may_store: bool) -> Dataset:
+    train, test = folders.read(folder, may_store)
     dataset = _split(_name_after(folder), Split(*train), Split(*test))
     note(
         f"{folder}: {len(train[1])} pictures to train on, {len(test[1])} for test, "

@@ -12,7 +12,6 @@ import hashlib
 import io
 import os
 import warnings
-import zipfile
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
@@ -69,8 +68,10 @@ def has_pictures(folder: StrPath) -> bool:
     return False
 
 
-def read(folder: Path) -> tuple[Pair, Pair]:
+def read(folder: Path, may_store: bool = True) -> tuple[Pair, Pair]:
     """Read the pictures of a folder, or what an earlier call has stored of them in it.
+
+    What was read is stored in the folder if `may_store`, for the next call.
 
     Colour becomes grey as in Pillow's mode L (ITU-R 601-2), what is transparent becomes white, and
     16 bits become 8; the shades are not inverted. A JPEG is turned upright by its Exif tag. Classes
@@ -95,7 +96,13 @@ def read(folder: Path) -> tuple[Pair, Pair]:
     pictures = found.pictures
     _check_halves(folder, pictures)
     numbers = _numbers(folder, _classes_of(pictures))
-    images = _images(folder, pictures, "\n".join([str(VERSION), *stamps]))
+    listing = "\n".join([str(VERSION), *stamps])
+    key = hashlib.sha256(listing.encode()).hexdigest()
+    images = _stored(folder, key, len(pictures))
+    if images is None:
+        images = _decode(folder, pictures)
+        if may_store:
+            _store(folder, key, images)
     labels = np.array([numbers[picture.class_name] for picture in pictures], np.uint8)
     is_test, order = _split_and_order(pictures)
     if not is_test.any():
@@ -230,23 +237,26 @@ def _hash(picture: _Picture) -> bytes:
 # --- Their pixels ---
 
 
-def _images(folder: Path, pictures: list[_Picture], listing: str) -> np.ndarray:
-    """Return all pictures, uint8 [n, height, width], from the cache or, if need be, the files."""
-    path, key = folder / CACHE, hashlib.sha256(listing.encode()).hexdigest()
-    # Whatever is wrong with a cache, there are still the pictures.
-    with suppress(OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
-        with np.load(path, allow_pickle=False) as cache:
-            if str(cache["key"]) == key:
-                return cache["images"]
-    images = _decode(folder, pictures)
+def _stored(folder: Path, key: str, count: int) -> np.ndarray | None:
+    """Return all pictures, uint8 [n, height, width], if they are stored under this key."""
+    # Whatever is wrong with what is stored, there are still the pictures.
+    with suppress(Exception), np.load(folder / CACHE, allow_pickle=False) as stored:
+        if str(stored["key"]) == key:
+            images = stored["images"]
+            if images.dtype == np.uint8 and images.ndim == 3 and len(images) == count:
+                return images
+    return None
+
+
+def _store(folder: Path, key: str, images: np.ndarray) -> None:
+    """Write the pictures into the folder, or note that it can't be written to."""
     content = io.BytesIO()
     np.savez(content, images=images, key=key)
     try:
-        files.write_bytes(path, content.getvalue())
+        files.write_bytes(folder / CACHE, content.getvalue())
     except CommandError as error:
         why = getattr(error.__cause__, "strerror", None) or error
         note(f"{folder}: {CACHE} can't be written, so every command reads all pictures: {why}")
-    return images
 
 
 def _decode(folder: Path, pictures: list[_Picture]) -> np.ndarray:

@@ -62,7 +62,7 @@ def _check_form(run: Run, dataset: Dataset) -> None:
 def _load(run: Run, dataset: str | None, data_dir: str | None) -> Dataset:
     name = run.dataset["name"]
     is_synthetic = name == "synthetic" and not data_dir
-    # Files may be read from a folder that a record names, but are never downloaded into it.
+    # Files may be read from a folder that a record names, but nothing is ever written to it.
     is_there = datasets.is_complete(run.data_dir)
     if name not in ("mnist", "synthetic") and not (is_there or data_dir or dataset):
         raise InputError(f"--data_dir: expected the images of {name}, found none in {run.data_dir}")
@@ -71,6 +71,7 @@ def _load(run: Run, dataset: str | None, data_dir: str | None) -> Dataset:
     return datasets.load(
         dataset or ("synthetic" if is_synthetic else "mnist"),
         data_dir or (run.data_dir if is_there else "data"),
+        may_store=bool(data_dir),
     )
 
 

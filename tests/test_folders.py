@@ -298,7 +298,7 @@ def test_a_change_of_the_pictures_is_noticed(tmp_path, change):
     assert load(folder).description()["fingerprint"] == after
 
 
-@pytest.mark.parametrize("damage", ["cut", "flip", "text", "empty"])
+@pytest.mark.parametrize("damage", ["cut", "flip", "text", "empty", "other arrays"])
 def test_a_damaged_cache_is_replaced(tmp_path, damage, capsys):
     folder = complete(tmp_path / "mine")
     expected = load(folder).description()
@@ -306,7 +306,11 @@ def test_a_damaged_cache_is_replaced(tmp_path, damage, capsys):
     content = bytearray(path.read_bytes())
     content[300] ^= 1
     damaged = {"cut": content[:500], "flip": content, "text": b"text", "empty": b""}
-    path.write_bytes(damaged[damage])
+    if damage == "other arrays":
+        with np.load(path) as stored:
+            np.savez(path, key=stored["key"], images=np.zeros([1, 1]))
+    else:
+        path.write_bytes(damaged[damage])
     assert load(folder).description() == expected
     capsys.readouterr()
     assert load(folder).description() == expected

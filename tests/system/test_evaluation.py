@@ -267,6 +267,9 @@ def test_a_folder_of_pictures_is_trained_on_and_found_again(tmp_path):
     assert last_line(evaluated) == line
     assert "picture 600" not in evaluated.stderr, "what was read is stored"
     (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "drawn/.pictures.npz").unlink()
+    assert last_line(run_command("evaluate.py", cwd=tmp_path)) == line
+    assert not (tmp_path / "drawn/.pictures.npz").exists(), "nobody named this folder but a record"
     shutil.move(tmp_path / "drawn", tmp_path / "elsewhere/drawn")
     assert_one_line_error(
         run_command("evaluate.py", cwd=tmp_path), 2, "expected the images of drawn, found none"
