@@ -35,6 +35,9 @@ STUDIES = [
     "statistics",
 ]
 
+# What `compare.py` compares: the titles of the two sections of its flags.
+A_STUDY, TWO_RUNS = "A study", "Two runs"
+
 # What determines a run's weights, besides the data and the number of steps; and `on_nan`.
 RUN_FLAGS = (
     "model",
@@ -118,15 +121,15 @@ def define_comparison() -> None:
     """Defines the flags of `compare.py`."""
     with _section("Data"):
         _define_data(default="auto")
-    with _section("The study"):
+    with _section(A_STUDY):
         _define_study()
+    with _section(TWO_RUNS):
+        flags.DEFINE_string("checkpoint_dir", "checkpoints", "Folder of the runs' checkpoints.")
+        _define_json()
 
 
 def _define_study() -> None:
     flags.DEFINE_enum("study", None, STUDIES, "What to compare.")
-    flags.register_validator(
-        "study", lambda study: study is not None, f"expected one of {', '.join(STUDIES)}"
-    )
     flags.DEFINE_bool("full", False, "Run at full size, for publication: hours instead of minutes.")
     flags.DEFINE_string("results_dir", "results", "Folder of the studies' reports.")
 
@@ -187,7 +190,7 @@ def _define_data(default: str | None) -> None:
 
 def _define_run() -> None:
     flags.DEFINE_string("run", None, "Name of the run, by default MODEL-bn or MODEL-nobn.")
-    flags.register_validator("run", lambda name: name is None or _is_run_name(name), RUN_NAME_RULE)
+    flags.register_validator("run", lambda name: name is None or is_run_name(name), RUN_NAME_RULE)
     flags.DEFINE_bool("resume", True, "Resume an existing run; --noresume refuses to.")
     flags.DEFINE_bool("overwrite", False, "Delete an existing run, and start afresh.")
     _define_folders()
@@ -202,7 +205,8 @@ def _define_json() -> None:
     flags.DEFINE_string("json", None, "File to write the result to, as JSON.")
 
 
-def _is_run_name(name: str) -> bool:
+def is_run_name(name: str) -> bool:
+    """Returns whether a run may have this name; see `RUN_NAME_RULE`."""
     # A slash or two dots could lead outside the folders of the runs.
     return re.fullmatch(r"[^\W_][^/\\,\n]*", name) is not None
 
@@ -385,7 +389,7 @@ def _define_weights() -> None:
     )
     flags.register_validator(
         "run",
-        lambda names: names is None or all(map(_is_run_name, names.split(","))),
+        lambda names: names is None or all(map(is_run_name, names.split(","))),
         RUN_NAME_RULE,
     )
     flags.register_validator(

@@ -50,6 +50,28 @@ def load(runs: Sequence[Run], split: str, dataset: str | None, data_dir: str | N
     return loaded
 
 
+def check_same(one: Run, other: Run) -> None:
+    """Refuses two runs on different data, whose results say nothing of each other.
+
+    Raises:
+        InputError: they differ in name, form or images.
+    """
+    differing = {"name", "image_size", "classes", "train", "fingerprint"}
+    if one.dataset.get("validation") != other.dataset.get("validation"):
+        # The images are then split in another way, and so have another fingerprint.
+        differing -= {"train", "fingerprint"}
+    if any(one.dataset[name] != other.dataset[name] for name in differing):
+        of_one, of_other = (
+            f"{run.dataset['name']} ({datasets.describe_form(run.dataset)}, {run.dataset['train']} "
+            f"to train on, fingerprint {run.dataset['fingerprint'][:8]})"
+            for run in (one, other)
+        )
+        raise InputError(
+            f"{one.folder} and {other.folder}: expected runs trained on the same data, found "
+            f"{of_one} and {of_other}"
+        )
+
+
 def _check_form(run: Run, dataset: Dataset) -> None:
     expected, found = run.dataset, dataset.form()
     if found["image_size"] != expected["image_size"] or found["classes"] > expected["classes"]:
