@@ -1,5 +1,6 @@
-"""Trains networks with and without batch normalization side by side, and reports the difference.
+"""Compares networks: with and without batch normalization, or two runs that there are.
 
+python compare.py cnn-bn cnn-nobn               two runs: flags, accuracies, digits they disagree on
 python compare.py --study=learning_rate         how far off the learning rate may be
 python compare.py --study=speed                 how many steps and seconds batch norm saves
 python compare.py --study=initialization        how far off the initial weights may be
@@ -7,7 +8,9 @@ python compare.py --study=dropout               whether batch norm makes dropout
 python compare.py --study=paper                 the MNIST experiment of the batch-norm paper
 python compare.py --study=statistics            which statistics suit inference
 
-Each takes less than 15 minutes on two cores; more with --full. If stopped, it resumes where it was.
+Each study takes less than 15 minutes on two cores; more with --full. If stopped, it resumes where
+it was. Two runs classify the same test images, by default those of the data that they were trained
+on, so even a small difference of their accuracies may be certain.
 """
 
 from console import first  # noqa: F401, for what it does when it is imported
@@ -18,17 +21,74 @@ import pathlib
 
 import flags
 from console import commands, files
+from console.errors import InputError
 from console.importing import import_tensorflow
-from console.progress import note
+from console.progress import Progress, note
 from mnist import datasets
-from storage import lock
+from storage import finding, lock, run_data
 from studies import grid, results, write_up
 
 FLAGS = flags.FLAGS
 flags.define_comparison()
 
 
-def main() -> None:
+def main(*names: str) -> None:
+    """Compares the two runs of these names or, without names, what a study compares."""
+    if not names and not FLAGS.study:
+        raise InputError(
+            f"--study: expected one of {', '.join(flags.STUDIES)}, or the names of two runs"
+        )
+    unused, what = (flags.A_STUDY, "two runs") if names else (flags.TWO_RUNS, "a study")
+    for flag in flags.SECTIONS[unused]:
+        if FLAGS[flag].present:
+            raise InputError(f"--{flag}: expected no such flag when comparing {what}, found it")
+    if names:
+        compare_runs(*names)
+    else:
+        compare_in_a_study()
+
+
+def compare_runs(*names: str) -> None:
+    """Has two runs classify the test images, and prints how they differ."""
+    if len(set(names)) != 2:
+        raise InputError(f"expected the names of two runs, found {' and '.join(names)}")
+    for name in names:
+        if not flags.is_run_name(name):
+            raise InputError(
+                f"expected the name of a run, which {flags.RUN_NAME_RULE}, found {name}"
+            )
+    commands.check_json_flag(FLAGS.json)
+    found = [finding.find_checkpoint(FLAGS.checkpoint_dir, name, None) for name in names]
+    runs = [run for run, _ in found]
+    run_data.check_same(*runs)
+    dataset, data_dir = (
+        FLAGS[flag].value if FLAGS[flag].present else None for flag in ("dataset", "data_dir")
+    )
+    data = run_data.load(runs, "test", dataset, data_dir)
+    import_tensorflow()
+    import model
+    from training import comparison, evaluator, outcomes
+
+    results, both = [], []
+    with Progress(2 * evaluator.batches_of(data.test), 0, "test images") as progress:
+        for run, checkpoint in found:
+            graph = model.inference_graph(evaluator.network_of(run))
+            # A run in training may have replaced it while the graph was built.
+            checkpoint = finding.find_again(run, checkpoint)
+            evaluator.note_mismatches(run, checkpoint, 0)
+            with evaluator.Evaluator(graph) as classifier:
+                classifier.restore(checkpoint)
+                on_batch = functools.partial(progress.advance, run.name)
+                outcome = classifier.classify(*data.test, on_batch=on_batch)
+            both.append(outcome)
+            results.append(outcomes.result(outcome, data.name, "test", checkpoint))
+    facts = comparison.compare(runs, results, both)
+    print(comparison.report(facts), flush=True)
+    if FLAGS.json:
+        files.write_json(pathlib.Path(FLAGS.json), facts)
+
+
+def compare_in_a_study() -> None:
     """Trains the missing runs of a study, writes its report, and prints the figures in it."""
     folder = pathlib.Path(FLAGS.results_dir, FLAGS.study + ("-full" if FLAGS.full else ""))
     summaries = folder / "summaries"
@@ -61,4 +121,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    commands.run(main, flags.SECTIONS)
+    commands.run(main, flags.SECTIONS, most_arguments=2)

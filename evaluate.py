@@ -21,7 +21,7 @@ from console import commands, files
 from console.errors import InputError
 from console.importing import import_tensorflow
 from console.progress import Progress, doing, note
-from storage import finding, lock, records, run_data
+from storage import finding, lock, run_data
 from storage.run import Run
 from training import outcomes
 
@@ -97,13 +97,11 @@ def main() -> None:
 
 def graphs_of(run: Run) -> "tuple[InferenceGraph, InferenceGraph | None]":
     """Builds a run's inference graph and, for --tta, the one that distorts its images."""
-    # Not at the top of the file, since it imports TensorFlow.
+    # Not at the top of the file, since they import TensorFlow.
     import model
+    from training import evaluator
 
-    try:
-        network = model.network_of(run.flags, run.dataset)
-    except ValueError as error:
-        raise InputError(f"{run.folder / records.FILE}: {error}") from None
+    network = evaluator.network_of(run)
     build = model.folded_inference_graph if FLAGS.fold_batch_norm else model.inference_graph
     return build(network), build(network, augment="affine") if FLAGS.tta else None
 

@@ -35,6 +35,9 @@ STUDIES = [
     "statistics",
 ]
 
+# What `compare.py` compares: the titles of the two sections of its flags.
+A_STUDY, TWO_RUNS = "A study", "Two runs"
+
 # What determines a run's weights, besides the data and the number of steps; and `on_nan`.
 RUN_FLAGS = (
     "model",
@@ -118,15 +121,15 @@ def define_comparison() -> None:
     """Defines the flags of `compare.py`."""
     with _section("Data"):
         _define_data(default="auto")
-    with _section("The study"):
+    with _section(A_STUDY):
         _define_study()
+    with _section(TWO_RUNS):
+        flags.DEFINE_string("checkpoint_dir", "checkpoints", "Folder of the runs' checkpoints.")
+        _define_json()
 
 
 def _define_study() -> None:
     flags.DEFINE_enum("study", None, STUDIES, "What to compare.")
-    flags.register_validator(
-        "study", lambda study: study is not None, f"expected one of {', '.join(STUDIES)}"
-    )
     flags.DEFINE_bool("full", False, "Run at full size, for publication: hours instead of minutes.")
     flags.DEFINE_string("results_dir", "results", "Folder of the studies' reports.")
 
@@ -170,15 +173,15 @@ def _define_data(default: str | None) -> None:
         "dataset",
         default,
         ["auto", "mnist", "synthetic"],
-        "mnist: the IDX files in --data_dir, downloaded if missing; synthetic: drawn digits, which "
-        "need no download; auto: mnist, or synthetic if there is no way to get it. "
+        "mnist: the images in --data_dir, MNIST's downloaded if missing; synthetic: drawn digits, "
+        "which need no download; auto: mnist, or synthetic if there is no way to get it. "
         + ("" if default else "By default what the run was trained on."),
     )
     flags.DEFINE_string(
         "data_dir",
         default and "data",
-        "Folder of the four IDX files, of MNIST or of another set of grey images. "
-        + ("" if default else "By default the run's."),
+        "Folder of the four IDX files, of MNIST or of another set of grey images; or of pictures "
+        "of one size, a folder for each class. " + ("" if default else "By default the run's."),
     )
 
 
@@ -202,9 +205,14 @@ def _define_json() -> None:
     flags.DEFINE_string("json", None, "File to write the result to, as JSON.")
 
 
-def _check_run_name(name: str) -> bool:
+def is_run_name(name: str) -> bool:
+    """Returns whether a run may have this name; see `RUN_NAME_RULE`."""
     # A slash or two dots could lead outside the folders of the runs.
-    if re.fullmatch(r"[^\W_][^/\\,\n]*", name):
+    return re.fullmatch(r"[^\W_][^/\\,\n]*", name) is not None
+
+
+def _check_run_name(name: str) -> bool:
+    if is_run_name(name):
         return True
     last = re.split(r"[/\\]", name.rstrip("/\\"))[-1]
     meant = f"; did you mean --run={last}?" if last not in ("", name) else ""

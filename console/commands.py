@@ -1,5 +1,6 @@
 """What the commands share: flag parsing, one-line errors, exit codes."""
 
+import functools
 import os
 import pathlib
 import re
@@ -20,8 +21,14 @@ from console.errors import CommandError, InputError
 PROJECT = pathlib.Path(__file__).resolve().parents[1]
 
 
-def run(main: Callable[[], None], sections: Mapping[str, Sequence[str]] | None = None) -> None:
-    """Parses the command line, runs `main`, and exits.
+def run(
+    main: Callable[..., None],
+    sections: Mapping[str, Sequence[str]] | None = None,
+    most_arguments: int = 0,
+) -> None:
+    """Parses the command line, runs `main` with its arguments that are no flags, and exits.
+
+    There may be `most_arguments` of them, before, between or after the flags.
 
     `--help` prints the docstring of the program, and its flags in these sections.
 
@@ -30,11 +37,11 @@ def run(main: Callable[[], None], sections: Mapping[str, Sequence[str]] | None =
     """
     streams.make_forgiving()
 
-    def checked_main(_: list[str]) -> None:
+    def checked_main(arguments: list[str]) -> None:
         interruption.raise_keyboard_interrupt()
         try:
             processor.use_onednn()
-            main()
+            main(*arguments[1:])
         except CommandError as error:
             fail(str(error), error.exit_code)
         except KeyboardInterrupt:
@@ -43,7 +50,8 @@ def run(main: Callable[[], None], sections: Mapping[str, Sequence[str]] | None =
     if not {"--help", "-help", "-h", "--helpshort", "--helpfull"}.isdisjoint(sys.argv[1:]):
         print(help_text(sections or {}))
         sys.exit(0)
-    app.run(checked_main, flags_parser=parse_flags)
+    parse = functools.partial(parse_flags, most_arguments=most_arguments)
+    app.run(checked_main, flags_parser=parse)
 
 
 def help_text(sections: Mapping[str, Sequence[str]]) -> str:
@@ -117,18 +125,24 @@ def fail(message: str, exit_code: int) -> NoReturn:
     sys.exit(exit_code)
 
 
-def parse_flags(arguments: list[str]) -> list[str]:
-    """Parses a command line; exits with a one-line message if it is invalid."""
+def parse_flags(arguments: list[str], most_arguments: int = 0) -> list[str]:
+    """Parses a command line; exits with a one-line message if it is invalid.
+
+    Returns the command and its arguments that are no flags, of which `most_arguments` may be there.
+    """
+    absl_flags.FLAGS.set_gnu_getopt(most_arguments > 0)
     try:
         rest = absl_flags.FLAGS(arguments)
     except absl_flags.UnrecognizedFlagError as error:
         fail(f"{' '.join(str(error).split())}{_meant(error.flagname)} (--help lists the flags)", 2)
     except absl_flags.Error as error:
         fail(f"{_in_plain_words(error)} (--help lists the flags)", 2)
-    if len(rest) > 1:
+    if len(rest) - 1 > most_arguments:
+        expected = f"flags and at most {most_arguments} names" if most_arguments else "flags only"
+        found = rest[1 + most_arguments]
         mark = " (a file that begins with a byte order mark: save it without)"
-        hint = mark if rest[1].startswith("\ufeff") else ""
-        fail(f"expected flags only, found {rest[1]!r}{hint} (--help lists the flags)", 2)
+        hint = mark if found.startswith("\ufeff") else ""
+        fail(f"expected {expected}, found {found!r}{hint} (--help lists the flags)", 2)
     return rest
 
 

@@ -52,19 +52,19 @@ def doing(what: str) -> Iterator[None]:
 class Progress:
     """A bar on a terminal; elsewhere (a file, a pipe, CI) a plain line every few seconds."""
 
-    def __init__(self, total: int, initial: int, description: str):
-        """Starts at step `initial` of `total`."""
+    def __init__(self, total: int, initial: int, description: str, unit: str = "step"):
+        """Starts at step, or another unit, `initial` of `total`."""
         self._total = total
         self._is_terminal = sys.stderr.isatty()
         self._bar = tqdm(
             total=total,
             initial=initial,
             desc=description,
-            unit="step",
+            unit=unit,
             dynamic_ncols=True,
             disable=not self._is_terminal,
         )
-        self._description = description
+        self._description, self._unit = description, unit
         self._started = time.monotonic()
         self._initial = self._done = initial
         self._last_line = self._started
@@ -86,7 +86,10 @@ class Progress:
         if now - self._last_line >= SECONDS_BETWEEN_LINES or step == self._total:
             self._last_line = now
             left = (now - self._started) / (step - self._initial) * (self._total - step)
-            note(f"{self._description}: step {step}/{self._total}, {facts}, {left:.0f} s left")
+            note(
+                f"{self._description}: {self._unit} {step}/{self._total}, {facts}, "
+                f"{left:.0f} s left"
+            )
 
     def advance(self, facts: str) -> None:
         """Shows that one more step is done, and `facts`."""

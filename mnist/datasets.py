@@ -9,7 +9,7 @@ import numpy as np
 
 from console.errors import InputError
 from console.progress import note
-from mnist import download, idx, synthetic
+from mnist import download, folders, idx, synthetic
 
 # Splits MNIST's 60,000 into 55,000 + 5,000, as TensorFlow's own tutorial did.
 VALIDATION_SHARE = 12
@@ -83,7 +83,7 @@ class Dataset(NamedTuple):
         }
 
 
-def load(dataset: str, data_dir: str, *, is_named: bool = False) -> Dataset:
+def load(dataset: str, data_dir: str, *, is_named: bool = False, may_store: bool = True) -> Dataset:
     """Loads a data set.
 
     Args:
@@ -92,9 +92,12 @@ def load(dataset: str, data_dir: str, *, is_named: bool = False) -> Dataset:
             `auto`: as `mnist`, or, when there is no way to get it, `synthetic` with a warning.
         data_dir: folder of the IDX files. They may be another set of grey images, of any size and
             up to 256 classes, as many as the highest training label says; it then goes by the
-            folder's name.
+            folder's name. So does a folder without IDX files that has pictures: see
+            `mnist.folders.read`.
         is_named: whether the user named the folder. With `auto`, it must then have all files: a
             typo must not end in results for other digits.
+        may_store: whether pictures that were read may be stored in their folder, to be read at
+            once the next time.
 
     Raises:
         InputError: a file is damaged or missing, or the folder cannot be used.
@@ -104,6 +107,8 @@ def load(dataset: str, data_dir: str, *, is_named: bool = False) -> Dataset:
         return _draw()
     if is_named and dataset == "auto":
         check_is_complete(data_dir, "; --dataset=mnist downloads MNIST to it")
+    if _is_of_pictures(data_dir):
+        return _read_pictures(pathlib.Path(data_dir), may_store)
     try:
         paths = download.fetch_missing(data_dir)
     except download.DownloadError as error:
@@ -118,8 +123,10 @@ def load(dataset: str, data_dir: str, *, is_named: bool = False) -> Dataset:
 
 
 def is_complete(data_dir: str) -> bool:
-    """Returns whether all four files are there, so that `load` downloads nothing."""
-    return all(download.find(data_dir, name) for name in download.FILES)
+    """Returns whether all four files, or pictures, are there, so that `load` downloads nothing."""
+    return all(download.find(data_dir, name) for name in download.FILES) or _is_of_pictures(
+        data_dir
+    )
 
 
 def check_is_complete(data_dir: str, cure: str = "") -> None:
@@ -133,7 +140,7 @@ def check_is_complete(data_dir: str, cure: str = "") -> None:
         InputError: it lacks some, or is no folder.
     """
     missing = [name for name in download.FILES if not download.find(data_dir, name)]
-    if not missing:
+    if not missing or _is_of_pictures(data_dir):
         return
     if os.path.isfile(data_dir):
         found = "a file"
@@ -145,9 +152,14 @@ def check_is_complete(data_dir: str, cure: str = "") -> None:
         # What is there may be another set, which files of MNIST must not fill up.
         found, cure = f"no {' and no '.join(missing)}", ""
     raise InputError(
-        f"--data_dir: expected the four IDX files of MNIST or a similar set in {data_dir}, "
-        f"found {found}{cure}"
+        "--data_dir: expected the four IDX files of MNIST or a similar set, or a folder of "
+        f"pictures for each class, in {data_dir}, found {found}{cure}"
     )
+
+
+def _is_of_pictures(data_dir: str) -> bool:
+    has_idx = any(download.find(data_dir, name) for name in download.FILES)
+    return not has_idx and folders.has_pictures(data_dir)
 
 
 def _draw() -> Dataset:
@@ -166,8 +178,18 @@ def _read(paths: list[pathlib.Path]) -> Dataset:
     folder = paths[0].parent
     dataset = _split(_name_after(folder), train, test)
     note(
-        f"{folder}: {_describe(dataset)}; it is called {dataset.name!r} from here on"
-        f"{_mixture(paths, are_mnist)}"
+        f"{folder}: well-formed, but not MNIST: {_describe(dataset)}; it is called "
+        f"{dataset.name!r} from here on{_mixture(paths, are_mnist)}"
+    )
+    return dataset
+
+
+def _read_pictures(folder: pathlib.Path, may_store: bool) -> Dataset:
+    train, test = folders.read(folder, may_store)
+    dataset = _split(_name_after(folder), Split(*train), Split(*test))
+    note(
+        f"{folder}: {len(train[1])} pictures to train on, {len(test[1])} for test, "
+        f"{_describe(dataset)}; it is called {dataset.name!r} from here on"
     )
     return dataset
 
@@ -220,7 +242,7 @@ def describe_form(form: dict[str, Any]) -> str:
 
 def _describe(dataset: Dataset) -> str:
     form = dataset.form()
-    text = f"well-formed, but not MNIST: {describe_form(form)}"
+    text = describe_form(form)
     labels = np.concatenate([dataset.train.labels, dataset.validation.labels])
     empty = sorted(set(range(form["classes"])) - set(labels.tolist()))
     if empty:

@@ -19,7 +19,8 @@ def load(runs: Sequence[Run], split: str, dataset: str | None, data_dir: str | N
         split: the split to evaluate on.
         dataset: see `mnist.datasets.load`; None means the dataset that the first run was trained
             on.
-        data_dir: folder of the IDX files; None means where the first run had them, or else `data`.
+        data_dir: folder of the IDX files or pictures; None means where the first run had them, or
+            else `data`.
 
     Raises:
         InputError: the images are missing or of another size, there are more classes, the split is
@@ -49,6 +50,28 @@ def load(runs: Sequence[Run], split: str, dataset: str | None, data_dir: str | N
     return loaded
 
 
+def check_same(one: Run, other: Run) -> None:
+    """Refuses two runs on different data, whose results say nothing of each other.
+
+    Raises:
+        InputError: they differ in name, form or images.
+    """
+    differing = {"name", "image_size", "classes", "train", "fingerprint"}
+    if one.dataset.get("validation") != other.dataset.get("validation"):
+        # The images are then split in another way, and so have another fingerprint.
+        differing -= {"train", "fingerprint"}
+    if any(one.dataset[name] != other.dataset[name] for name in differing):
+        of_one, of_other = (
+            f"{run.dataset['name']} ({datasets.describe_form(run.dataset)}, {run.dataset['train']} "
+            f"to train on, fingerprint {run.dataset['fingerprint'][:8]})"
+            for run in (one, other)
+        )
+        raise InputError(
+            f"{one.folder} and {other.folder}: expected runs trained on the same data, found "
+            f"{of_one} and {of_other}"
+        )
+
+
 def _check_form(run: Run, dataset: Dataset) -> None:
     expected, found = run.dataset, dataset.form()
     if found["image_size"] != expected["image_size"] or found["classes"] > expected["classes"]:
@@ -61,7 +84,7 @@ def _check_form(run: Run, dataset: Dataset) -> None:
 def _load(run: Run, dataset: str | None, data_dir: str | None) -> Dataset:
     name = run.dataset["name"]
     is_synthetic = name == "synthetic" and not data_dir
-    # Files may be read from a folder that a record names, but are never downloaded into it.
+    # Files may be read from a folder that a record names, but nothing is ever written to it.
     is_there = datasets.is_complete(run.data_dir)
     if name not in ("mnist", "synthetic") and not (is_there or data_dir or dataset):
         raise InputError(f"--data_dir: expected the images of {name}, found none in {run.data_dir}")
@@ -70,6 +93,7 @@ def _load(run: Run, dataset: str | None, data_dir: str | None) -> Dataset:
     return datasets.load(
         dataset or ("synthetic" if is_synthetic else "mnist"),
         data_dir or (run.data_dir if is_there else "data"),
+        may_store=bool(data_dir),
     )
 
 

@@ -15,4 +15,6 @@ The loop knows observers, not who observes: TensorBoard's files are `dashboard`'
     worker.py       what a worker is: a training that is alone has one
     evaluator.py    an inference graph with a session
     outcomes.py     what a network says of a split's images, and how good it is
+    comparison.py   two runs on the same images: flags, accuracies, digits they disagree on
+    paired.py       the statistics of that: the difference, its interval, McNemar's test
 """

@@ -9,13 +9,14 @@ from collections.abc import Callable, Iterator
 import numpy as np
 import tensorflow.compat.v1 as tf
 
+import model
 from bn_tools import population_moments, population_statistics
 from console.errors import InputError
 from console.files import writing
 from console.progress import Progress, note
 from mnist.datasets import Split
 from model import InferenceGraph
-from storage import checkpoints, variables
+from storage import checkpoints, records, variables
 from storage.checkpoints import Checkpoint
 from storage.run import Run
 from training import outcomes
@@ -217,6 +218,18 @@ class Evaluator:
 def batches_of(split: Split) -> int:
     """Returns the number of batches in which an `Evaluator` processes a split."""
     return math.ceil(len(split.labels) / BATCH_SIZE)
+
+
+def network_of(run: Run) -> model.Network:
+    """Returns the network of a run.
+
+    Raises:
+        InputError: its record describes none that there is.
+    """
+    try:
+        return model.network_of(run.flags, run.dataset)
+    except ValueError as error:
+        raise InputError(f"{run.folder / records.FILE}: {error}") from None
 
 
 def save_exact_population(

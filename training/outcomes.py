@@ -181,15 +181,17 @@ def announce(facts: dict[str, Any], json_path: str | None, runs: Sequence[Run]) 
     print(interval_line(facts))
     print(result_line(facts), flush=True)
     if json_path:
-        about = [
-            {
-                "run": run.name,
-                "flags": run.flags,
-                "dataset": run.dataset,
-                "made_with": run.made_with,
-                "validation_accuracy": run.validation_accuracy,
-            }
-            for run in runs
-        ]
         bounds = interval(facts["correct"], facts["total"])
-        write_json(pathlib.Path(json_path), {**facts, "interval": bounds, "runs": about})
+        content = {**facts, "interval": bounds, "runs": [about(run) for run in runs]}
+        write_json(pathlib.Path(json_path), content)
+
+
+def about(run: Run) -> dict[str, Any]:
+    """Returns what a result's JSON says of a run."""
+    return {
+        "run": run.name,
+        "flags": run.flags,
+        "dataset": run.dataset,
+        "made_with": run.made_with,
+        "validation_accuracy": run.validation_accuracy,
+    }

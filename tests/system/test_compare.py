@@ -1,5 +1,6 @@
 """compare.py: a grid that is stopped and resumed, and what is refused."""
 
+import json
 import os
 import pathlib
 import shutil
@@ -9,10 +10,19 @@ import time
 
 import pytest
 
+import flags
 from studies import results, write_up
 from studies.catalogue import STUDIES
 from tests import processes
-from tests.helpers import PROJECT, assert_one_line_error, last_line, run_command, said, wait_for
+from tests.helpers import (
+    DIGITS,
+    PROJECT,
+    assert_one_line_error,
+    last_line,
+    run_command,
+    said,
+    wait_for,
+)
 from tests.system.small_study import CELLS
 
 RESULTS = PROJECT / "docs" / "results"
@@ -143,8 +153,94 @@ def test_a_finished_study_needs_no_data_to_be_written_up_again(tmp_path):
     assert_one_line_error(refused, 2, "expected data mnist, found synthetic")
 
 
+def test_two_runs_are_compared_on_the_same_images(trained_runs, dataset):
+    folder, lines = trained_runs
+    compared = run_command("compare.py", "small-bn", "--json=both.json", "mlp-nobn", cwd=folder)
+    last = last_line(compared)
+    facts = json.loads((folder / "both.json").read_text())
+    images, labels = facts["images"], dataset.test.labels
+    for result, name, only in zip(
+        facts["results"], ("small-bn", "mlp-nobn"), ("first", "second"), strict=True
+    ):
+        assert f"{lines[name]}; 95 % interval of the test accuracy (Wilson)" in compared.stdout
+        assert result["correct"] == images["both_right"] + images[f"only_{only}_right"]
+    assert sum(images.values()) == len(labels)
+    unlike = facts["disagreements"]
+    assert all(each["label"] == labels[each["index"]] for each in unlike)
+    for side, only in enumerate(("only_first_right", "only_second_right")):
+        right = [each for each in unlike if each["predictions"][side] == each["label"]]
+        assert len(right) == images[only]
+    difference = (images["only_first_right"] - images["only_second_right"]) / len(labels)
+    low, high = facts["interval"]
+    assert low < difference == facts["difference"] < high
+    assert last == (
+        f"{DIGITS} test accuracy of small-bn minus that of mlp-nobn: {difference:+.4f}, "
+        f"95 % interval {low:+.4f} to {high:+.4f} (Newcombe, same images), "
+        f"p = {facts['p_value']:.2g} (exact McNemar)"
+    )
+    table = compared.stdout.partition("\n\n")[0].splitlines()
+    assert [row.split() for row in table] == [
+        ["flag", "small-bn", "mlp-nobn"],
+        ["model", "small", "mlp"],
+        ["batch_norm", "True", "False"],
+    ]
+    of_first = [str(unlike[0][name]) for name in ("index", "label")]
+    assert [*of_first, *map(str, unlike[0]["predictions"])] in [
+        line.split() for line in compared.stdout.splitlines()
+    ]
+    assert f"they disagree on {len(unlike)} of {len(labels)} images:" in compared.stdout
+    assert f"\n... and {len(unlike) - 20} more\n" in compared.stdout
+
+
+def test_runs_of_the_same_flags_are_the_same(trained_runs, tmp_path):
+    for name in ("one", "other"):
+        shutil.copytree(trained_runs[0] / "checkpoints/mlp-bn", tmp_path / "checkpoints" / name)
+    compared = run_command("compare.py", "one", "other", cwd=tmp_path)
+    assert ": +0.0000, 95 % interval -" in last_line(compared) and "p = 1 " in compared.stdout
+    assert "no flag differs" in compared.stdout and "disagree on 0 of 300" in compared.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "fragments"),
+    [
+        (["mlp-bn"], ["the names of two runs", "mlp-bn"]),
+        (["mlp-bn", "mlp-bn"], ["the names of two runs", "mlp-bn and mlp-bn"]),
+        (["mlp-bn", "small-bn", "mlp-nobn"], ["at most 2 names", "'mlp-nobn'"]),
+        (["mlp-bn", "missing"], ["checkpoints/missing", "small-bn"]),
+        (["mlp-bn", "../mlp-bn"], ["file name", "../mlp-bn"]),
+        (["mlp-bn", "small-bn", "--study=paper"], ["--study", "two runs"]),
+        (["--study=paper", "--json=paper.json"], ["--json", "a study"]),
+        (["mlp-bn", "small-bn", "--json=none/x.json"], ["--json", "none/x.json"]),
+    ],
+)
+def test_what_can_not_be_compared_gets_one_line(trained_runs, arguments, fragments):
+    refused = run_command("compare.py", *arguments, cwd=trained_runs[0])
+    assert_one_line_error(refused, 2, *fragments)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "fragment"),
+    [
+        ("name", "letters", "letters (10 classes"),
+        ("classes", 12, "12 classes"),
+        ("image_size", [32, 32], "of 32x32 pixels"),
+        ("fingerprint", "0123456789", "fingerprint 01234567)"),
+    ],
+)
+def test_runs_on_other_data_are_not_compared(trained_runs, tmp_path, name, value, fragment):
+    for run in ("one", "other"):
+        shutil.copytree(trained_runs[0] / "checkpoints/mlp-bn", tmp_path / "checkpoints" / run)
+    path = tmp_path / "checkpoints/other/run.json"
+    record = json.loads(path.read_text())
+    record["dataset"][name] = value
+    path.write_text(json.dumps(record))
+    refused = run_command("compare.py", "one", "other", cwd=tmp_path)
+    assert_one_line_error(refused, 2, "trained on the same data", fragment)
+
+
 def test_wrong_input_gets_one_line(tmp_path):
-    assert_one_line_error(run_command("compare.py", cwd=tmp_path), 2, "--study")
+    nothing = run_command("compare.py", cwd=tmp_path)
+    assert_one_line_error(nothing, 2, "--study", *flags.STUDIES, "two runs")
     refused = run_command("compare.py", "--study=weather", cwd=tmp_path)
     assert_one_line_error(refused, 2, "weather", "learning_rate")
     (tmp_path / "results/paper").mkdir(parents=True)

@@ -8,9 +8,10 @@ import shutil
 import numpy as np
 import pytest
 import tensorflow.compat.v1 as tf
+from PIL import Image
 
 import model
-from mnist import datasets
+from mnist import datasets, synthetic
 from storage import checkpoints, finding, variables
 from storage.checkpoints import Checkpoint
 from storage.run import load_run
@@ -248,3 +249,35 @@ def test_trained_on_all_images(tmp_path, trained_runs, data_flags):
     assert record["dataset"]["validation"] == 0 and record["best"] is None
     refused = run_command("evaluate.py", "--run=mlp-bn", "--split=validation", cwd=tmp_path)
     assert_one_line_error(refused, 2, "--split", "validation")
+
+
+def test_a_folder_of_pictures_is_trained_on_and_found_again(tmp_path):
+    images, labels = synthetic.draw_digits(600, seed=1)
+    for index, (image, label) in enumerate(zip(images, labels, strict=True)):
+        path = tmp_path / f"drawn/{label}/{index}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(image).save(path)
+    flags = ["--data_dir=drawn", "--model=mlp", "--train_steps=40"]
+    trained = run_command("train.py", *flags, cwd=tmp_path)
+    line = last_line(trained)
+    correct, total = re.match(r"drawn test accuracy [\d.]+ \((\d+)/(\d+)\)", line).groups()
+    assert int(total) in range(90, 101) and int(correct) > 0.5 * int(total)
+    assert "reading drawn: picture 600/600" in trained.stderr
+    evaluated = run_command("evaluate.py", cwd=tmp_path)
+    assert last_line(evaluated) == line
+    assert "picture 600" not in evaluated.stderr, "what was read is stored"
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "drawn/.pictures.npz").unlink()
+    assert last_line(run_command("evaluate.py", cwd=tmp_path)) == line
+    assert not (tmp_path / "drawn/.pictures.npz").exists(), "nobody named this folder but a record"
+    shutil.move(tmp_path / "drawn", tmp_path / "elsewhere/drawn")
+    assert_one_line_error(
+        run_command("evaluate.py", cwd=tmp_path), 2, "expected the images of drawn, found none"
+    )
+    moved = run_command("evaluate.py", "--data_dir=elsewhere/drawn", cwd=tmp_path)
+    assert last_line(moved) == line and "was trained on" not in moved.stderr
+    (tmp_path / "elsewhere/drawn/3/none.png").write_text("no picture")
+    refused = run_command("train.py", "--data_dir=elsewhere/drawn", cwd=tmp_path)
+    assert refused.returncode == 2 and refused.stdout == ""
+    last = refused.stderr.splitlines()[-1]
+    assert "found 1 of 601 that can't: 3/none.png (no picture)" in last
