@@ -321,7 +321,9 @@ def _grey(image: Image.Image) -> np.ndarray:
     """Return a picture's shades, uint8 [height, width]; raise ValueError if the mode has none."""
     # Of these two formats, 16 bits are in mode I in some versions of Pillow.
     if image.mode.startswith("I;16") or (image.mode == "I" and image.format in ("PNG", "PPM")):
-        return ((np.asarray(image).astype(np.int64) + 128) // 257).astype(np.uint8)
+        shades = np.asarray(image).astype(np.int64)
+        shades[shades == image.info.get("transparency", -1)] = 65535
+        return ((shades + 128) // 257).astype(np.uint8)
     if image.mode in ("I", "F"):
         raise ValueError(f"pixels of 32 bits, mode {image.mode}: their white is unknown")
     if image.has_transparency_data:

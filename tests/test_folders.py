@@ -145,6 +145,15 @@ def test_every_kind_of_picture_becomes_grey(tmp_path, name, picture, shade):
     assert np.unique(image).tolist() == [shade]
 
 
+def test_a_transparent_shade_of_16_bits_is_paper(tmp_path):
+    write(tmp_path / "mine/train", "0", "1")
+    shades = np.full([8, 6], 257, np.uint16)
+    shades[2:5, 3] = 2 * 257
+    save(tmp_path / "mine/test/0/a.png", shades, transparency=257)
+    (image,) = load(tmp_path / "mine").test.images
+    np.testing.assert_array_equal(image, np.where(shades == 257, 255, 2))
+
+
 def test_a_transparent_background_of_a_palette_is_paper(tmp_path):
     ink = np.zeros([8, 6], np.uint8)
     ink[2:5, 3] = 1
