@@ -21,7 +21,7 @@ from console import commands, files
 from console.importing import import_tensorflow
 from console.progress import note
 from mnist import datasets
-from storage import lock
+from storage import event_files, lock
 from studies import grid, results, write_up
 
 FLAGS = flags.FLAGS
@@ -57,7 +57,8 @@ def main() -> None:
     print(f"{figures}\n\n{report}", flush=True)
     # The results that ship with the project come without curves.
     if summaries.exists():
-        note(f"to see the curves: {commands.tensorboard(summaries)}")
+        curves = event_files.address(summaries, few=f"seed={cells[0].varied['seed']}/")
+        note(f"to see the curves: {commands.tensorboard(summaries)}, then {curves}")
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ import numpy as np
 
 from console import markdown
 from mnist.datasets import Dataset
+from networks import AFTER_NORMALIZATION
 from studies import plots
 from studies.cells import DIVERGED, Cell, Row
 from studies.plots import WITH, WITHOUT, Curve
@@ -43,10 +44,9 @@ def train(cell: Cell, dataset: Dataset, folder: pathlib.Path) -> list[Row]:
 
     They show the test images, as the paper's do; nothing is chosen by them.
     """
-    layer = "batch_norm" if cell.flags["batch_norm"] else "bias"
 
     def percentiles(evaluator: Evaluator) -> Row:
-        tensor = evaluator.graph.graph.get_tensor_by_name(f"dense3/after_{layer}:0")
+        tensor = evaluator.graph.graph.get_tensor_by_name(f"dense3/{AFTER_NORMALIZATION}:0")
         inputs = evaluator.values(tensor, dataset.test.images)[:, UNIT]
         return {f"p{percent}": float(np.percentile(inputs, percent)) for percent in PERCENTILES}
 

@@ -24,6 +24,8 @@ matplotlib.rcParams.update(
         "axes.spines.right": False,
         "axes.grid": True,
         "grid.alpha": 0.3,
+        "figure.constrained_layout.w_pad": 0.12,
+        "figure.constrained_layout.h_pad": 0.08,
     }
 )
 
@@ -76,7 +78,6 @@ def panels(count: int, rows: list[Row], key: str) -> tuple[Any, list[Any]]:
     lines = math.ceil(count / columns)
     size = (PANEL_WIDTH * columns, PANEL_HEIGHT * lines)
     figure, axes = pyplot.subplots(lines, columns, figsize=size, layout="constrained")
-    figure.get_layout_engine().set(w_pad=0.12, h_pad=0.08)
     (dataset,) = values(rows, "dataset")
     figure.supxlabel(f"{written(dataset)}; {key}", fontsize="small", x=0.99, ha="right")
     return figure, list(np.ravel(axes))
