@@ -25,7 +25,7 @@ from console.errors import InputError
 from console.importing import import_tensorflow
 from console.progress import Progress, note
 from mnist import datasets
-from storage import finding, lock, run_data
+from storage import event_files, finding, lock, run_data
 from studies import grid, results, write_up
 
 FLAGS = flags.FLAGS
@@ -117,7 +117,8 @@ def compare_in_a_study() -> None:
     print(f"{figures}\n\n{report}", flush=True)
     # The results that ship with the project come without curves.
     if summaries.exists():
-        note(f"to see the curves: {commands.tensorboard(summaries)}")
+        curves = event_files.address(summaries, few=f"seed={cells[0].varied['seed']}/")
+        note(f"to see the curves: {commands.tensorboard(summaries)}, then {curves}")
 
 
 if __name__ == "__main__":

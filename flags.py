@@ -78,6 +78,13 @@ def defaults_of_run(values: flags.FlagValues) -> dict[str, Any]:
     return {name: values[name].default for name in RUN_FLAGS}
 
 
+def chosen(values: flags.FlagValues) -> set[str]:
+    """Returns which of the flags that `of_run` returns have other values than by default."""
+    names = {*RUN_FLAGS, "train_steps", "eval_every", "save_every"}
+    names = {name for name in names if values[name].value != values[name].default}
+    return names | ({"train_steps"} if values.epochs else set())
+
+
 def define_training() -> None:
     """Defines the flags of `train.py`."""
     with _section("Data"):

@@ -61,6 +61,12 @@ class InTraining(NamedTuple):
     replica: Replica = ALONE
 
 
+BEFORE_NORMALIZATION, AFTER_NORMALIZATION = (
+    "before_batch_norm_or_bias",
+    "after_batch_norm_or_bias",
+)
+
+
 class Layers:
     """The building blocks of the networks."""
 
@@ -95,7 +101,6 @@ class Layers:
     def normalize(self, inputs: tf.Tensor) -> tf.Tensor:
         """Batch normalization or, in a network without it, the bias that it makes redundant."""
         if self._network.batch_norm:
-            what = "batch_norm"
             outputs = batch_norm_wrapper(
                 inputs,
                 self._phase_train,
@@ -105,10 +110,10 @@ class Layers:
                 cross_replica=self._training.replica.gather,
             )
         else:
-            what = "bias"
             outputs = _add_bias(inputs)
-        tf.add_to_collection(tf.GraphKeys.ACTIVATIONS, tf.identity(inputs, f"before_{what}"))
-        tf.add_to_collection(tf.GraphKeys.ACTIVATIONS, tf.identity(outputs, f"after_{what}"))
+        # The same names with and without batch norm, so that their histograms share an axis.
+        for name, values in ((BEFORE_NORMALIZATION, inputs), (AFTER_NORMALIZATION, outputs)):
+            tf.add_to_collection(tf.GraphKeys.ACTIVATIONS, tf.identity(values, name))
         return outputs
 
     def drop_out(self, inputs: tf.Tensor) -> tf.Tensor:

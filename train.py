@@ -11,6 +11,7 @@ from console import first  # noqa: F401, for what it does when it is imported
 
 # isort: split
 import pathlib
+import re
 
 import flags
 from cluster import joining, local
@@ -20,7 +21,7 @@ from console.interruption import StopRequest
 from console.progress import doing, note
 from mnist.batches import Batches
 from mnist.datasets import FILES_OF_MNIST, Dataset, load
-from storage import checkpoints, lock, opening, records
+from storage import checkpoints, event_files, lock, opening, records
 from storage.run import Run
 from training import advice, outcomes
 from training.worker import Verdict, Worker
@@ -72,7 +73,8 @@ def main() -> None:
         print(f"validation accuracy {run.validation_accuracy:.4f} at step {run.evaluated_step}")
     assert run.result is not None, "it is finished"
     outcomes.announce(run.result, FLAGS.json, [run])
-    note(f"to see the curves: {commands.tensorboard(FLAGS.summary_dir)}")
+    curves = event_files.address(pathlib.Path(FLAGS.summary_dir), few=f"^{re.escape(name)}/")
+    note(f"to see the curves: {commands.tensorboard(FLAGS.summary_dir)}, then {curves}")
     is_default = FLAGS["checkpoint_dir"].using_default_value
     where = [] if is_default else [f"--checkpoint_dir={FLAGS.checkpoint_dir}"]
     if not run.missing():
@@ -104,7 +106,7 @@ def train(
     plan = Plan.of_flags(run.flags, has_validation=len(dataset.validation.labels) > 0)
     keeper = CheckpointKeeper(run, worker.count)
     with Evaluator(inference_graph) as evaluator, ProgressBar(run.name) as progress:
-        board = Board(summary_dir, run, evaluator, dataset.validation)
+        board = Board(summary_dir, run, flags.chosen(FLAGS), evaluator, dataset.validation)
         worker.news_from_chief(rollbacks=len(run.rollbacks))
         # Who evaluates comes last, since the others are told of what it finds, from the start on.
         observers = [progress, board, Evaluation(evaluator, keeper, dataset)]

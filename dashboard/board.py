@@ -2,6 +2,7 @@
 
 import contextlib
 import pathlib
+from collections.abc import Collection
 from typing import Any
 
 from console import commands, markdown
@@ -22,16 +23,31 @@ TRACED_STEP = 10
 class Board(Observer):
     """Writes a run's events; a context manager, to say how the run ended and to close the files."""
 
-    def __init__(self, folder: pathlib.Path, run: Run, evaluator: Evaluator, validation: Split):
-        """Takes the folder of the run's events, the run, what evaluates it, and on which images."""
+    def __init__(
+        self,
+        folder: pathlib.Path,
+        run: Run,
+        chosen: Collection[str],
+        evaluator: Evaluator,
+        validation: Split,
+    ):
+        """Takes the folder of the run's events, the run, what evaluates it, and on which images.
+
+        Of the run's flags, HParams shows `chosen`, besides those that are always there.
+        """
         self._folder = folder
         self._run = run
+        self._chosen = chosen
         self._inference_graph = evaluator.graph.graph
         self._validation = validation
         self._files = contextlib.ExitStack()
 
     def __enter__(self) -> "Board":
-        flags = {**self._run.flags, "dataset": self._run.dataset["name"]}
+        # Not all: columns that are the same for every run would push the results out of view.
+        shown = {*hparams.ALWAYS, *self._chosen}
+        flags = {name: value for name, value in self._run.flags.items() if name in shown}
+        if self._run.dataset["name"] != "mnist":
+            flags["dataset"] = self._run.dataset["name"]
         self._files.enter_context(hparams.session(self._folder, flags))
         return self
 
@@ -69,7 +85,15 @@ class Board(Observer):
         if step == self._started_at:
             # It is made up for: what the interrupted run has shown of this step is replaced.
             self._validation_events.void_from(step)
-        self._validation_events.scalars(step, outcome.scalars)
+        scalars, images = outcome.scalars, len(outcome.labels)
+        if images < len(self._validation.labels):
+            # Not in one line with the others: what sets these few images apart from all would look
+            # like a bump, and smoothing would drag the line's end down to where it began.
+            scalars = {
+                f"early/accuracy of {images} images": outcome.accuracy,
+                f"early/loss of {images} images": outcome.loss,
+            }
+        self._validation_events.scalars(step, scalars)
         histograms = evaluator.histograms(*self._validation)
         if histograms is not None:
             self._validation_events.serialized(step, histograms)

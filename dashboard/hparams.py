@@ -19,7 +19,8 @@ STEP = 0
 # The first columns. TensorBoard sorts them: flags that differ between runs come first, and then the
 # name decides. Spaces sort before letters, and a browser doesn't show leading ones. An experiment
 # summary would change neither order, and would hide the flags that it doesn't name.
-FIRST = ("learning_rate", "model", "batch_norm", "seed")
+ALWAYS = ("learning_rate", "model", "batch_norm")  # for every run, also by default
+FIRST = (*ALWAYS, "seed")
 COLUMNS = {flag: " " * (len(FIRST) - place) + flag for place, flag in enumerate(FIRST)}
 
 

@@ -21,7 +21,7 @@ FILTERS_WIDTH, FILTERS_LINE = 300, 3
 def misclassified_grid(
     images: np.ndarray, labels: np.ndarray, predictions: np.ndarray
 ) -> Image.Image:
-    """Draws the first misclassified digits, with `predicted/true` under each.
+    """Draws the first misclassified digits, with `predicted/true` under each, as a line above says.
 
     Args:
         images: uint8 [n, height, width].
@@ -35,11 +35,14 @@ def misclassified_grid(
     height = images.shape[1] * scale + caption + 8
     wrong = np.flatnonzero(labels != predictions)[: MISCLASSIFIED_COLUMNS * MISCLASSIFIED_ROWS]
     rows = max(1, -(-len(wrong) // MISCLASSIFIED_COLUMNS))
-    grid = Image.new("L", (width * MISCLASSIFIED_COLUMNS, height * rows), color=255)
+    above = caption + 8
+    size = (width * MISCLASSIFIED_COLUMNS, above + height * rows)
+    grid = Image.new("L", size, color=255)
     draw = ImageDraw.Draw(grid)
+    draw.text((size[0] // 2, 2), "predicted / true digit", anchor="ma", font=font, fill=0)
     for place, index in enumerate(wrong):
         row, column = divmod(place, MISCLASSIFIED_COLUMNS)
-        middle, top = column * width + width // 2, row * height + 2
+        middle, top = column * width + width // 2, above + row * height + 2
         digit = Image.fromarray(255 - images[index])
         digit = digit.resize((digit.width * scale, digit.height * scale))
         grid.paste(digit, (middle - digit.width // 2, top))

@@ -34,7 +34,8 @@ class EventWriter:
             folder: the folder of the split's event files.
             first_step: the next step; TensorBoard drops what older files have for it and later
                 steps.
-            graph: shown in the Graphs tab.
+            graph: shown in the Graphs tab, without the `Saver`, to which an arrow leads from every
+                variable.
         """
         self._path = new_event_file(folder)
         with writing(self._path, tf.errors.OpError):
@@ -42,7 +43,11 @@ class EventWriter:
             self._records = tf.io.TFRecordWriter(str(self._path))
         self._write(file_version="brain.Event:2")
         if graph is not None:
-            self._write(graph_def=graph.as_graph_def(add_shapes=True).SerializeToString())
+            shown = graph.as_graph_def(add_shapes=True)
+            nodes = [node for node in shown.node if not node.name.startswith("save/")]
+            del shown.node[:]
+            shown.node.extend(nodes)
+            self._write(graph_def=shown.SerializeToString())
         self.void_from(first_step)
 
     def __enter__(self) -> "EventWriter":

@@ -4,8 +4,11 @@ import pathlib
 import re
 import socket
 import time
+import urllib.parse
 
 EVENT_FILES = "events.out.tfevents.*"
+# With more runs than this that its filter lets through, TensorBoard ticks none of them.
+MOST_TICKED = 40
 
 
 def new_event_file(folder: pathlib.Path) -> pathlib.Path:
@@ -29,6 +32,20 @@ def _microseconds(name: str) -> int:
 def has_events(folder: pathlib.Path) -> bool:
     """Returns whether a run's folder contains event files."""
     return any(folder.rglob(EVENT_FILES))
+
+
+def address(summaries: pathlib.Path, few: str) -> str:
+    """Returns the address at which a TensorBoard on this computer shows all runs of a folder.
+
+    If they are too many, those whose names match the regular expression `few`. The curves are not
+    smoothed, since a smoothed one ends beside its last value. The first tab reads these settings
+    before the #, the others, written long before it, those after.
+    """
+    before, after = "smoothing=0", "_smoothingWeight=0"
+    if len({path.parent for path in summaries.rglob(EVENT_FILES)}) > MOST_TICKED:
+        chosen = urllib.parse.quote(few)
+        before, after = f"{before}&runFilter={chosen}", f"{after}&regexInput={chosen}"
+    return f"http://localhost:6006/?{before}#timeseries&{after}"
 
 
 def remove_events(folder: pathlib.Path) -> None:

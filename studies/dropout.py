@@ -44,7 +44,7 @@ def report(rows: list[Row], folder: pathlib.Path) -> str:
     """Draws the plot, and returns it with the table in Markdown."""
     ends = outcomes(rows)
     arms = [(arm, share) for arm in (True, False) for share in values(ends, "dropout")]
-    figure, (axes,) = plots.panels(1, rows)
+    figure, (axes,) = plots.panels(1, rows, "dots: seeds; bars: means")
     lines: list[list[str]] = []
     for place, (arm, share) in enumerate(reversed(arms)):
         of_arm = where(ends, batch_norm=arm, dropout=share)
@@ -53,7 +53,8 @@ def report(rows: list[Row], folder: pathlib.Path) -> str:
         )
         lines.insert(0, [_name(arm, share), accuracy_of(of_arm)])
     axes.set_yticks(range(len(arms)), [_name(*arm) for arm in reversed(arms)])
-    axes.set_xlabel("test error [%]\n(dots: seeds; bars: means)")
+    axes.set_ylim(-0.5, len(arms) - 0.5)  # so that no bar is cut off
+    axes.set_xlabel("test error [%]")
     header = ["regularized by", "test accuracy [%]"]
     return f"{plots.save(figure, folder, 'dropout')}\n{markdown.table(header, lines)}\n"
 

@@ -6,6 +6,7 @@ import numpy as np
 
 from console import markdown
 from mnist.datasets import Dataset
+from networks import AFTER_NORMALIZATION
 from studies import plots
 from studies.cells import DIVERGED, Cell, Row
 from studies.plots import WITH, WITHOUT, Curve
@@ -43,10 +44,9 @@ def train(cell: Cell, dataset: Dataset, folder: pathlib.Path) -> list[Row]:
 
     They show the test images, as the paper's do; nothing is chosen by them.
     """
-    layer = "batch_norm" if cell.flags["batch_norm"] else "bias"
 
     def percentiles(evaluator: Evaluator) -> Row:
-        tensor = evaluator.graph.graph.get_tensor_by_name(f"dense3/after_{layer}:0")
+        tensor = evaluator.graph.graph.get_tensor_by_name(f"dense3/{AFTER_NORMALIZATION}:0")
         inputs = evaluator.values(tensor, dataset.test.images)[:, UNIT]
         return {f"p{percent}": float(np.percentile(inputs, percent)) for percent in PERCENTILES}
 
@@ -63,7 +63,8 @@ def train(cell: Cell, dataset: Dataset, folder: pathlib.Path) -> list[Row]:
 
 def report(rows: list[Row], folder: pathlib.Path) -> str:
     """Redraws the figure's three panels, and returns them with a table in Markdown."""
-    figure, panels = plots.panels(3, rows)
+    key = f"(a) {plots.BANDS}; (b), (c) the first seed, over the test images"
+    figure, panels = plots.panels(3, rows, key)
     arms = {name: where(rows, batch_norm=arm) for name, arm in (("with", True), ("without", False))}
     panels[0].set(title="(a) test error", xlabel="step", ylabel="test error [%]")
     plots.as_error(panels[0])
@@ -71,7 +72,7 @@ def report(rows: list[Row], folder: pathlib.Path) -> str:
     for (name, of_arm), style in zip(arms.items(), (WITH, WITHOUT), strict=True):
         curves.append(Curve(f"{name} batch norm", style, *error_curves(by_seed(of_arm))))
     plots.draw(panels[0], curves)
-    panels[1].set_ylabel("input to one sigmoid of the last hidden layer")
+    panels[1].set_ylabel("input to one sigmoid\nof the last hidden layer")
     panels[1].sharey(panels[2])
     for axes, letter, name, style in (
         (panels[1], "b", "without", WITHOUT),
@@ -97,7 +98,7 @@ def _percentile_curves(rows: list[Row], style: plots.Style) -> list[Curve]:
     of_seed = [row for row in by_seed(rows)[0] if row["status"] != DIVERGED]
     steps = values(of_seed, "step")
     return [
-        Curve(f"{percent} %", style, steps, [[row[f"p{percent}"]] for row in of_seed])
+        Curve(f"{percent}th percentile", style, steps, [[row[f"p{percent}"]] for row in of_seed])
         for percent in PERCENTILES
     ]
 

@@ -1,7 +1,8 @@
 """Plots that are legible in print, in greyscale, and to readers who can't tell red from green.
 
 Each curve has a colour from Okabe and Ito's set, its own dash pattern, and its name at its end
-instead of a legend. A band spans the lowest to the highest seed; the line is their mean.
+instead of a legend. A band spans the lowest to the highest seed; the line is their mean. Each
+picture says so itself, since it is also seen without its report.
 """
 
 import io
@@ -23,6 +24,8 @@ matplotlib.rcParams.update(
         "axes.spines.right": False,
         "axes.grid": True,
         "grid.alpha": 0.3,
+        "figure.constrained_layout.w_pad": 0.12,
+        "figure.constrained_layout.h_pad": 0.08,
     }
 )
 
@@ -53,6 +56,11 @@ STYLES = [
 ]
 PANEL_WIDTH, PANEL_HEIGHT = 4.6, 3.6  # inches
 LABEL_HEIGHT = 11  # points from one curve's name to the next
+LABEL_DISTANCE = 18  # points from a curve's end to its name, where a line leads there
+# Names as one writes them, by the flags' values.
+WRITTEN = {"mnist": "MNIST", "mlp": "MLP", "cnn": "CNN", "small": "small CNN"}
+WRITTEN |= {"sgd": "SGD", "adam": "Adam"}
+BANDS = "lines: means of the seeds; bands: from the lowest to the highest seed"
 
 
 class Curve(NamedTuple):
@@ -64,15 +72,20 @@ class Curve(NamedTuple):
     samples: Sequence[Sequence[float]]  # [x][seed]
 
 
-def panels(count: int, rows: list[Row]) -> tuple[Any, list[Any]]:
-    """Returns a figure labelled with the data set of `rows`, and `count` axes."""
+def panels(count: int, rows: list[Row], key: str) -> tuple[Any, list[Any]]:
+    """Returns a figure with `count` axes; below, the data set of `rows`, and a key to the marks."""
     columns = count if count <= 3 else 2
     lines = math.ceil(count / columns)
     size = (PANEL_WIDTH * columns, PANEL_HEIGHT * lines)
     figure, axes = pyplot.subplots(lines, columns, figsize=size, layout="constrained")
     (dataset,) = values(rows, "dataset")
-    figure.supxlabel(dataset, fontsize="small", x=1, ha="right")
+    figure.supxlabel(f"{written(dataset)}; {key}", fontsize="small", x=0.99, ha="right")
     return figure, list(np.ravel(axes))
+
+
+def written(name: str) -> str:
+    """Returns a flag's value as one writes it in a text."""
+    return WRITTEN.get(name, name)
 
 
 def draw(axes: Any, curves: Sequence[Curve]) -> None:
@@ -89,6 +102,7 @@ def draw(axes: Any, curves: Sequence[Curve]) -> None:
             marker=marker if few else "",
             markersize=4,
         )
+        axes.xaxis.set_major_formatter(ticker.FuncFormatter(lambda x, _: _number(x)))
         lowest, highest = map(min, curve.samples), map(max, curve.samples)
         axes.fill_between(
             curve.x, list(lowest), list(highest), color=color, alpha=0.18, linewidth=0
@@ -119,26 +133,64 @@ def error(row: Row) -> float:
     return 100 * (1 - final_accuracy(row))
 
 
+def _number(x: float) -> str:
+    return f"{x:,.0f}" if x >= 1000 else f"{x:g}"
+
+
 def _name_ends(axes: Any, curves: Sequence[Curve]) -> None:
-    """Writes each curve's name beside its last point, moved apart where the ends are close."""
+    """Writes each curve's name beside its last point.
+
+    Where the ends are too close for that, the names are moved apart, and lines lead to them.
+    """
+    # Where the points are is not known before.
+    axes.figure.draw_without_rendering()
     points_per_pixel = 72 / axes.figure.dpi
     ends = []
     for curve in curves:
         end = (curve.x[-1], np.mean(curve.samples[-1]))
         ends.append((axes.transData.transform(end)[1] * points_per_pixel, end, curve))
-    lowest_free = -np.inf
-    for height, end, curve in sorted(ends, key=lambda entry: entry[0]):
-        place = max(height, lowest_free)
-        lowest_free = place + LABEL_HEIGHT
+    ends.sort(key=lambda entry: entry[0])
+    heights = [height for height, _, _ in ends]
+    places = _apart(heights)
+    is_moved = any(abs(p - h) > LABEL_HEIGHT / 3 for p, h in zip(places, heights, strict=True))
+    for place, (height, end, curve) in zip(places, ends, strict=True):
         axes.annotate(
             curve.name,
             end,
-            xytext=(6, place - height),
+            xytext=(LABEL_DISTANCE if is_moved else 6, place - height),
             textcoords="offset points",
             color=curve.style.color,
             va="center",
             annotation_clip=False,
+            arrowprops={
+                "arrowstyle": "-",
+                "color": curve.style.color,
+                "linewidth": 0.7,
+                "relpos": (0, 0.5),
+                "shrinkA": 0,
+                "shrinkB": 3,
+            }
+            if is_moved
+            else None,
         )
+
+
+def _apart(heights: Sequence[float]) -> list[float]:
+    """Returns places near ascending heights, `LABEL_HEIGHT` apart or more.
+
+    Names that would overlap form a block around the mean of their heights.
+    """
+    blocks: list[list[float]] = []  # of the heights of names that touch each other
+    for height in heights:
+        block = [height]
+        while blocks and _bottom(block) < _bottom(blocks[-1]) + LABEL_HEIGHT * len(blocks[-1]):
+            block = blocks.pop() + block
+        blocks.append(block)
+    return [_bottom(block) + LABEL_HEIGHT * i for block in blocks for i in range(len(block))]
+
+
+def _bottom(block: Sequence[float]) -> float:
+    return float(np.mean(block)) - LABEL_HEIGHT * (len(block) - 1) / 2
 
 
 def as_error(axes: Any) -> None:

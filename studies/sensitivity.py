@@ -35,15 +35,16 @@ def report(rows: list[Row], folder: pathlib.Path, by: str, setting: str, name: s
     """
     ends = outcomes(rows)
     kinds = values(ends, by)
-    figure, panels = plots.panels(len(kinds), rows)
+    key = f"dots: the values tried; {plots.BANDS}"
+    figure, panels = plots.panels(len(kinds), rows, key)
     text = []
     for kind, axes in zip(kinds, panels, strict=True):
         of_kind = where(ends, **{by: kind})
-        axes.set(title=kind, xlabel=name, xscale="log", ylabel="test error after training [%]")
+        axes.set(xlabel=name, xscale="log", ylabel="test error after training [%]")
+        axes.set_title(plots.written(kind))
         plots.draw_arms(axes, of_kind, setting)
-        text.append(
-            f"## {kind}\n\n{_table(of_kind, setting, name)}\n{_good_values(of_kind, setting)}"
-        )
+        table, good = _table(of_kind, setting, name), _good_values(of_kind, setting)
+        text.append(f"## {plots.written(kind)}\n\n{table}\n{good}")
     return plots.save(figure, folder, setting) + "\n" + "\n".join(text)
 
 

@@ -160,7 +160,7 @@ def report(rows: list[Row], folder: pathlib.Path) -> str:
     text = []
     for name in values(rows, "model"):
         of_model = where(rows, model=name)
-        figure, panels = plots.panels(3, rows)
+        figure, panels = plots.panels(3, rows, f"dots: where it was measured; {plots.BANDS}")
         over_batch_size = where(of_model, step=LAST_STEP)
         over_steps = where(of_model, batch_size=USUAL_BATCH_SIZE)
         with_small_batches = where(of_model, batch_size=BATCH_SIZES[0])
@@ -169,11 +169,15 @@ def report(rows: list[Row], folder: pathlib.Path) -> str:
             (panels[1], over_steps, "step", f"batches of {USUAL_BATCH_SIZE}"),
             (panels[2], with_small_batches, "step", f"batches of {BATCH_SIZES[0]}"),
         ):
-            axes.set(title=f"{name}, {title}", xlabel=x.replace("_", " "), xscale="log")
+            axes.set(
+                title=f"{plots.written(name)}, {title}", xlabel=x.replace("_", " "), xscale="log"
+            )
             plots.as_error(axes)
             plots.draw(axes, _curves(part, x))
         panels[0].set_ylabel("validation error [%]")
-        text.append(f"## {name}\n\n{plots.save(figure, folder, f'statistics-{name}')}")
+        text.append(
+            f"## {plots.written(name)}\n\n{plots.save(figure, folder, f'statistics-{name}')}"
+        )
         text.append(f"Validation accuracy [%] after {LAST_STEP:,} steps:\n")
         text.append(_table(over_batch_size, "batch_size", "batch size"))
         text.append(f"Validation accuracy [%] with batches of {USUAL_BATCH_SIZE}:\n")

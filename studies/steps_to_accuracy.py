@@ -59,15 +59,16 @@ def train(cell: Cell, dataset: Dataset, folder: pathlib.Path) -> list[Row]:
 def report(rows: list[Row], folder: pathlib.Path) -> str:
     """Draws the plot, and returns it with the table in Markdown."""
     kinds = [(n, o) for n in values(rows, "model") for o in values(rows, "optimizer")]
-    figure, panels = plots.panels(len(kinds), rows)
+    figure, panels = plots.panels(len(kinds), rows, plots.BANDS)
     lines = []
     for (name, optimizer), axes in zip(kinds, panels, strict=True):
         arms = [
             where(rows, model=name, optimizer=optimizer, batch_norm=arm) for arm in (True, False)
         ]
-        lines += [[name, optimizer, *line] for line in _compare(*arms)]
+        written = [plots.written(name), plots.written(optimizer)]
+        lines += [[*written, *line] for line in _compare(*arms)]
         axes.set(
-            title=f"{name}, {optimizer}, each at its rate for 97 %",
+            title=f"{', '.join(written)}, each at its rate for 97 %",
             xlabel="step",
             ylabel="validation error [%]",
         )

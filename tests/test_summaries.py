@@ -1,6 +1,7 @@
 """What is written for TensorBoard: pictures, sessions, points; and that writing changes nothing."""
 
 import time
+import urllib.parse
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ import model
 from console.errors import CommandError
 from console.interruption import Interrupted
 from dashboard import hparams, pictures, projector, summaries
+from storage import event_files
 from tests.helpers import scalars, sessions
 from training.loop import take_step
 
@@ -223,3 +225,17 @@ def test_points_that_a_kill_cut_off_are_not_shown_and_are_cleared_away(tmp_path)
     projector.remove(tmp_path)
     (left,) = content(tmp_path / "projector")
     assert left.startswith("events")
+
+
+@pytest.mark.parametrize(("trainings", "is_filtered"), [(1, False), (10, False), (11, True)])
+def test_the_address_shows_one_run_if_tensorboard_would_tick_none(tmp_path, trainings, is_filtered):
+    for number in range(trainings):
+        for folder in ("", "train", "validation", "test"):
+            path = event_files.new_event_file(tmp_path / f"run{number}" / folder)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.touch()
+    address = urllib.parse.urlsplit(event_files.address(tmp_path, few="^run 1&2/"))
+    before, after = map(urllib.parse.parse_qs, (address.query, address.fragment))
+    assert before["smoothing"] == after["_smoothingWeight"] == ["0"]
+    assert before.get("runFilter") == after.get("regexInput")
+    assert before.get("runFilter") == (["^run 1&2/"] if is_filtered else None)

@@ -186,6 +186,16 @@ def test_early_evaluations_end_with_the_first_on_all_images(tmp_path, data_flags
     assert [step for step, _ in points] == [0, 1, 2, *expected, 40]
 
 
+def test_early_points_on_a_few_images_have_a_chart_of_their_own(tmp_path, data_flags):
+    """In one line with the others they made a bump, which was no change of the network."""
+    flags = ["--model=mlp", "--train_steps=8", "--eval_every=4", "--validation_size=300"]
+    run_command("train.py", *flags, *data_flags, cwd=tmp_path)
+    shown = scalars(tmp_path / "summaries/mlp-bn/validation")
+    for metric in ("accuracy", "loss"):
+        assert [step for step, _ in shown[f"classification/{metric}"]] == [4, 8]
+        assert [step for step, _ in shown[f"early/{metric} of 200 images"]] == [0, 1, 2]
+
+
 def test_overwrite_starts_afresh(tmp_path, data_flags):
     run_command("train.py", *SHORT, *data_flags, cwd=tmp_path)
     run_command("evaluate.py", "--projector", cwd=tmp_path)
