@@ -127,8 +127,6 @@ def _become(
         os.setsid()
     for descriptor, name in enumerate(names, start=1):
         os.dup2(os.open(name, os.O_WRONLY | os.O_APPEND), descriptor)
-    # As a shell leaves it, whatever started pytest.
-    signal.signal(signal.SIGINT, signal.default_int_handler)
     running = coverage.Coverage.current()
     if running is not None and environment.get("COVERAGE_PROCESS_CONFIG") == "":
         running.stop()
