@@ -97,7 +97,7 @@ def _at(path: str) -> tuple[Run, Checkpoint]:
 def _newest_run(checkpoint_dir: pathlib.Path) -> Run:
     runs, faults = readable_runs(checkpoint_dir)
     if not runs:
-        fault = next(iter(faults.values()), f"no run in {checkpoint_dir}; train one: train.py")
+        fault = next(iter(faults.values()), f"no run in {checkpoint_dir}; train one: python train.py")
         raise InputError(fault if faults else f"--checkpoint_dir: {fault}")
     for fault in faults.values():
         note(f"warning: passed over: {fault}")
