@@ -96,9 +96,12 @@ def _at(path: str) -> tuple[Run, Checkpoint]:
 
 def _newest_run(checkpoint_dir: pathlib.Path) -> Run:
     runs, faults = readable_runs(checkpoint_dir)
+    if faults and not runs:
+        raise InputError(next(iter(faults.values())))
     if not runs:
-        fault = next(iter(faults.values()), f"no run in {checkpoint_dir}; train one: python train.py")
-        raise InputError(fault if faults else f"--checkpoint_dir: {fault}")
+        raise InputError(
+            f"--checkpoint_dir: no run in {checkpoint_dir}; train one: python train.py"
+        )
     for fault in faults.values():
         note(f"warning: passed over: {fault}")
     return runs[0]
