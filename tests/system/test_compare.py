@@ -76,7 +76,7 @@ def test_a_grid_that_was_stopped_goes_on_where_it_was(tmp_path, start_grid, stop
     assert stderr.count("well-formed, but not MNIST") == 1, "the workers do not repeat it"
     for line in said(stderr):
         assert line.startswith(("1 of 2 runs to train", "to see the curves: ")), line
-    assert said(stderr)[-1].endswith(f"--logdir={folder}/summaries")
+    assert f"--logdir={folder}/summaries, then http://localhost:6006/" in said(stderr)[-1]
     assert stdout.splitlines()[-1] == str(folder / "report.md")
     both = (folder / results.FILE).read_text()
     assert both.startswith(first), "the finished run was not trained again"
