@@ -86,8 +86,15 @@ def network_of(flags: dict[str, Any], data: dict[str, Any]) -> Network:
             f"expected height and width of images and a number of classes, found {form}"
         )
     height, width, classes = form
-    network = Network(*(flags[name] for name in sound))
-    return network._replace(image_size=(height, width), classes=classes)
+    return Network(
+        name=flags["model"],
+        batch_norm=flags["batch_norm"],
+        bn_decay=flags["bn_decay"],
+        bn_epsilon=flags["bn_epsilon"],
+        precision=flags["precision"],
+        image_size=(height, width),
+        classes=classes,
+    )
 
 
 class Recipe(NamedTuple):
@@ -133,7 +140,7 @@ def training_graph(network: Network, recipe: Recipe, replica: Replica = ALONE) -
         with tf.name_scope("train"):
             optimizer = optimization.OPTIMIZERS[recipe.optimizer](rate)
             stop_wish = tf.placeholder_with_default(0.0, [], name="stop_wish")
-            train_op, (loss, accuracy, stop_wishes) = optimization.step(
+            train_op, (loss, accuracy, stop_wishes) = optimization.minimize(
                 optimizer, objective, [loss, accuracy], stop_wish, replica
             )
             if recipe.weight_decay:

@@ -1,5 +1,6 @@
 """The networks, from the pixels to the logits."""
 
+import math
 import zlib
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
@@ -16,16 +17,16 @@ class Network(NamedTuple):
     batch_norm: bool
     bn_decay: float
     bn_epsilon: float
-    precision: str  # of activations, float32 or bfloat16; variables, statistics, loss are float32
+    precision: str  # of activations, float32 or bfloat16 (float64 in tests); the rest is float32
     image_size: tuple[int, int] = (28, 28)  # height and width, in pixels
     classes: int = 10
 
 
-def _each_by_itself(tensors: Sequence[tf.Tensor]) -> list[tf.Tensor]:
+def _identity(tensors: Sequence[tf.Tensor]) -> list[tf.Tensor]:
     return list(tensors)
 
 
-def _at_once(updates: Sequence[tf.Tensor], until: Sequence[tf.Tensor]) -> None:
+def _no_wait(updates: Sequence[tf.Tensor], until: Sequence[tf.Tensor]) -> None:
     pass
 
 
@@ -41,11 +42,11 @@ class Replica(NamedTuple):
     # From a vector [k] to those of all workers, [workers, k]; None if each normalizes by itself.
     gather: Callable[[tf.Tensor], tf.Tensor] | None = None
     # The sums over all workers.
-    add_up_all: Callable[[Sequence[tf.Tensor]], list[tf.Tensor]] = _each_by_itself
+    add_up_all: Callable[[Sequence[tf.Tensor]], list[tf.Tensor]] = _identity
     # The collection for updates of statistics that `hold_back` holds back; None if nothing does.
     updates_collection: str | None = None
     # Makes assignments wait for what arrives from other workers.
-    hold_back: Callable[[Sequence[tf.Tensor], Sequence[tf.Tensor]], None] = _at_once
+    hold_back: Callable[[Sequence[tf.Tensor], Sequence[tf.Tensor]], None] = _no_wait
 
 
 # The only worker of a training.
@@ -126,8 +127,8 @@ class Layers:
         if not rate:
             return inputs
         # Only two seeds fit, so the first combines the run's seed and the layer.
-        seeds = [self._training.seed * 2**32 + _checksum_of_scope(), tf.train.get_global_step()]
-        seeds[0] %= 2**63
+        of_layer = (self._training.seed * 2**32 + _checksum_of_scope()) % 2**63
+        seeds = [of_layer, tf.train.get_global_step()]
         with tf.name_scope("stateless_dropout"):
             # Not in bfloat16, whose random numbers are multiples of 1/128: 0.3 would drop 30.5 %.
             exact = tf.cast(inputs, self._wide)
@@ -158,9 +159,7 @@ class Layers:
         1502.01852), 1 through linear ones. Seeded by name as well, so that adding another variable
         does not change the values.
         """
-        fan_in = 1
-        for dimension in shape[:-1]:
-            fan_in *= dimension
+        fan_in = math.prod(shape[:-1])
         seeds = [self._training.seed, _checksum_of_scope()]
 
         def initializer(shape, dtype, partition_info=None):
@@ -251,10 +250,7 @@ def _halve(inputs: tf.Tensor) -> tf.Tensor:
 
 
 def _flatten(inputs: tf.Tensor) -> tf.Tensor:
-    size = 1
-    for dimension in inputs.shape.as_list()[1:]:
-        size *= dimension
-    return tf.reshape(inputs, [-1, size])
+    return tf.reshape(inputs, [-1, math.prod(inputs.shape.as_list()[1:])])
 
 
 NETWORKS = {"cnn": cnn, "small": small, "deep": deep, "mlp": mlp}

@@ -21,14 +21,24 @@ def learning_rate(schedule: str, peak: float, train_steps: int) -> tuple[tf.Tens
         return factor * peak * LR_SCHEDULES[schedule](progress), factor
 
 
-def step(
+def minimize(
     optimizer: tf.train.Optimizer,
     objective: tf.Tensor,
     means: list[tf.Tensor],
     stop_wish: tf.Tensor,
     replica: Replica,
 ) -> tuple[tf.Operation, list[tf.Tensor]]:
-    """Returns the step of all workers, and the means over the whole batch and the sum of wishes.
+    """Returns the op that takes a step, and what it is known by, of all workers together.
+
+    Args:
+        optimizer: applies the gradients.
+        objective: float scalar, what to minimize, of the worker's own images.
+        means: scalars, such as the loss, over the worker's own images.
+        stop_wish: float32 scalar, 1 if this worker wants to stop.
+        replica: the worker's part.
+
+    Returns:
+        The op; and the means over the whole batch, followed by how many workers want to stop.
 
     No variable changes before all sums have arrived: if a worker is lost, the others have either
     taken this step or not begun it.
@@ -41,10 +51,10 @@ def step(
     updates = tf.get_collection(tf.GraphKeys.UPDATE_OPS)
     replica.hold_back(updates, arrived)
     with tf.control_dependencies(arrived):
-        step = optimizer.apply_gradients(
+        applied = optimizer.apply_gradients(
             zip(arrived[:-1], weights, strict=True), tf.train.get_global_step()
         )
-    return tf.group(step, *updates), tf.unstack(arrived[-1])
+    return tf.group(applied, *updates), tf.unstack(arrived[-1])
 
 
 def decay_weights(share: tf.Tensor, after: tf.Operation) -> tf.Operation:

@@ -40,7 +40,7 @@ def main() -> None:
     dataset = dataset.with_validation(FLAGS.validation_size)
     batches = Batches(*dataset.train, FLAGS.batch_size, FLAGS.seed)
     if FLAGS.workers > 1:
-        local.train(FLAGS.workers)
+        local.train(FLAGS.workers)  # does not return
     name = FLAGS.run or f"{FLAGS.model}-{'bn' if FLAGS.batch_norm else 'nobn'}"
     wanted = Run(
         folder=pathlib.Path(FLAGS.checkpoint_dir, name),
@@ -108,7 +108,7 @@ def train(
     with Evaluator(inference_graph) as evaluator, ProgressBar(run.name) as progress:
         board = Board(summary_dir, run, flags.chosen(FLAGS), evaluator, dataset.validation)
         worker.news_from_chief(rollbacks=len(run.rollbacks))
-        # Who evaluates comes last, since the others are told of what it finds, from the start on.
+        # The evaluation last: at its own start, it may already tell the others of something.
         observers = [progress, board, Evaluation(evaluator, keeper, dataset)]
         training = Training(graph, batches.taking(worker.part), plan, keeper, worker, observers)
         with board:

@@ -77,9 +77,10 @@ def main() -> None:
     import model
     from mnist import datasets
     from mnist.batches import Batches
+    from training.curve import EVALUATING
     from training.evaluator import Evaluator
     from training.keeper import Keeper
-    from training.loop import EVALUATING, Step, Training
+    from training.loop import Step, Training
     from training.observer import Observer
     from training.plan import Plan
     from training.worker import Worker

@@ -28,6 +28,8 @@ def follow(worker: Worker, run: Run, batches: Batches) -> None:
             the folder.
         batches: of the training images.
 
+    Exits if the chief refuses to train.
+
     Raises:
         Interrupted: Ctrl-C or SIGTERM on one of the workers.
         CommandError: a worker is lost, or training diverged.
@@ -57,7 +59,7 @@ class ChiefsKeeper(Keeper):
         self._weights = weights
 
     def go_back(self, diverged_at: int) -> None:
-        """Likewise."""
+        """The chief restores the weights, and then shares them."""
 
     def rescue(self, loss: WorkerLost, unfinished_point: list[list[float]]) -> WorkerLost:
         """Saves the last step that all workers have taken, if the chief can't."""

@@ -35,7 +35,7 @@ SIGN_SECONDS = 3.0
 # How long a server may take to answer.
 ANSWER_SECONDS = 4.0
 # What TensorFlow raises where a worker is gone, or waits for one too long.
-LOSSES = (
+ERRORS_OF_LOST_WORKER = (
     tf.errors.UnavailableError,
     tf.errors.DeadlineExceededError,
     tf.errors.AbortedError,
@@ -73,7 +73,7 @@ class OneOfSeveral(Worker):
         self.exchange = collectives.Exchange(self.count, layout.rank, first_key=1)
         # Apart, since the training graph may be built earlier on one worker than on another.
         in_training = collectives.Exchange(self.count, layout.rank, first_key=10**6)
-        self._in_training = in_training
+        self._graph_exchange = in_training
         bounds = [batch_size * rank // self.count for rank in range(self.count + 1)]
         self.part = slice(bounds[layout.rank], bounds[layout.rank + 1])
         self._replica = Replica(
@@ -105,7 +105,7 @@ class OneOfSeveral(Worker):
             ) from None
         self._has_begun = False
         self._slowest_step = 0.0
-        self._is_awaited = False  # whether the others wait for the chief's first number
+        self._is_awaited = False  # whether the others wait for the chief's verdict
         self._last_sign = 0.0
 
     def __enter__(self) -> "OneOfSeveral":
@@ -191,13 +191,13 @@ class OneOfSeveral(Worker):
         with graph.graph.as_default():
             self._receive_weights = tf.group(
                 *(
-                    variable.assign(self._in_training.from_chief(variable.read_value()))
+                    variable.assign(self._graph_exchange.from_chief(variable.read_value()))
                     for variable in tf.global_variables()
                 )
             )
             self._average_statistics = self._averaging()
             self._sign = tf.placeholder(tf.int32, [])
-            self._received_sign = self._in_training.from_chief(self._sign)
+            self._received_sign = self._graph_exchange.from_chief(self._sign)
         self._session = self.plain_session(graph.graph)
         return self._session
 
@@ -227,8 +227,8 @@ class OneOfSeveral(Worker):
         watchdog.start()
         try:
             yield tf.RunOptions(timeout_in_ms=int(1000 * limit))
-        except LOSSES as error:
-            raise self._loss(error) from error
+        except ERRORS_OF_LOST_WORKER as error:
+            raise self._worker_lost(error) from error
         finally:
             watchdog.cancel()
 
@@ -274,7 +274,7 @@ class OneOfSeveral(Worker):
         ]
         if not statistics:
             return None
-        sums = self._in_training.add_up_all(
+        sums = self._graph_exchange.add_up_all(
             [self.replica.share * variable.read_value() for variable in statistics]
         )
         with tf.control_dependencies(sums):
@@ -292,7 +292,7 @@ class OneOfSeveral(Worker):
         """Opens a session on this worker's server."""
         return tf.Session(self._server.target, graph=graph, config=self._config)
 
-    def _loss(self, error: tf.errors.OpError) -> WorkerLost:
+    def _worker_lost(self, error: tf.errors.OpError) -> WorkerLost:
         silent = self._silent(ANSWER_SECONDS)
         if silent:
             return WorkerLost(f"{self._names(silent)} does not answer any more", silent)
@@ -336,7 +336,7 @@ def _code() -> str:
     """Returns a fingerprint of the program."""
     project = pathlib.Path(__file__).resolve().parents[1]
     content = hashlib.sha256()
-    for room in (".", "cluster", "console", "dashboard", "mnist", "storage", "training"):
-        for path in sorted((project / room).glob("*.py")):
+    for path in sorted([*project.glob("*.py"), *project.glob("*/*.py")]):
+        if path.parent.name != "tests":
             content.update(path.read_bytes())
     return content.hexdigest()

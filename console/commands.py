@@ -26,9 +26,9 @@ def run(
     sections: Mapping[str, Sequence[str]] | None = None,
     most_arguments: int = 0,
 ) -> None:
-    """Parses the command line, runs `main` with its arguments that are no flags, and exits.
+    """Parses the command line, runs `main` with the positional arguments, and exits.
 
-    There may be `most_arguments` of them, before, between or after the flags.
+    There may be `most_arguments` of these, before, between or after the flags.
 
     `--help` prints the docstring of the program, and its flags in these sections.
 

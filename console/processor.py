@@ -4,8 +4,6 @@ import os
 import pathlib
 import platform
 
-from console.progress import note
-
 CPUINFO = pathlib.Path("/proc/cpuinfo")
 # Instructions that multiply in bfloat16.
 BFLOAT16_FEATURES = ("amx_bf16", "avx512_bf16")
@@ -58,31 +56,3 @@ def use_onednn() -> None:
 def emulates_bfloat16(features: frozenset[str] | None) -> bool:
     """Whether the processor is known to have no bfloat16 instructions."""
     return features is not None and features.isdisjoint(BFLOAT16_FEATURES)
-
-
-def note_precision(precision: str, network: str) -> None:
-    """Writes the hint about the precision, if there is one for this processor and network."""
-    hint = precision_hint(precision, network, features())
-    if hint:
-        note(hint)
-
-
-def precision_hint(precision: str, network: str, features: frozenset[str] | None) -> str | None:
-    """Returns a hint if another precision would be better here, or None."""
-    if features is None:
-        return None
-    found = [name.upper() for name in BFLOAT16_FEATURES if name in features]
-    # The multiplications of the MLP are too small for it to pay.
-    if precision == "float32" and found and network != "mlp":
-        return (
-            f"hint: this processor has {found[0]}: --precision=bfloat16 trains about 1.5 times as "
-            "fast, to the same accuracy (docs/results/speed.md)"
-        )
-    if precision == "bfloat16" and emulates_bfloat16(features):
-        is_emulated_by_onednn = not features.isdisjoint(EMULATION_FEATURES)
-        outcome = "will not be faster" if is_emulated_by_onednn else "takes ten times as long"
-        return (
-            "hint: this processor has neither AMX_BF16 nor AVX512_BF16: --precision=bfloat16 "
-            f"{outcome}; add --precision=float32, which is as accurate"
-        )
-    return None

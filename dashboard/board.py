@@ -11,8 +11,9 @@ from dashboard.summaries import EventWriter
 from mnist.datasets import Split
 from storage.event_files import remove_events
 from storage.run import Run
+from training.curve import EVALUATING
 from training.evaluator import Evaluator
-from training.loop import EVALUATING, Diverged, Step, Training
+from training.loop import Diverged, Step, Training
 from training.observer import Observer
 from training.outcomes import Outcome
 

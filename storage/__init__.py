@@ -1,6 +1,6 @@
 """A run's folder: the record, the checkpoints, the lock beside it, the names of event files.
 
-What is in the files, and nothing of how it came about: no loop and no network.
+Nothing here trains or evaluates.
 
     run.py          a run: its folder, and the record that describes the checkpoints in it
     records.py      the record's fields, and how a file is checked

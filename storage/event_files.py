@@ -37,9 +37,9 @@ def has_events(folder: pathlib.Path) -> bool:
 def address(summaries: pathlib.Path, few: str) -> str:
     """Returns the address at which a TensorBoard on this computer shows all runs of a folder.
 
-    If they are too many, those whose names match the regular expression `few`. The curves are not
-    smoothed, since a smoothed one ends beside its last value. The first tab reads these settings
-    before the #, the others, written long before it, those after.
+    Where there are too many runs, it shows those whose names match the regular expression `few`.
+    Curves are not smoothed, since a smoothed one ends beside its last value. The tab Time Series
+    reads settings before the #, the older tabs those after it.
     """
     before, after = "smoothing=0", "_smoothingWeight=0"
     if len({path.parent for path in summaries.rglob(EVENT_FILES)}) > MOST_TICKED:

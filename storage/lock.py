@@ -49,7 +49,7 @@ def only_process(run_folder: pathlib.Path) -> Iterator[None]:
 
 
 def _take(file: IO[str]) -> None:
-    """Takes the lock, or raises BlockingIOError; a look by `holder` is waited for."""
+    """Takes the lock, or raises BlockingIOError; waits for a look by `holder` to end."""
     for _ in range(10):
         with contextlib.suppress(BlockingIOError):
             return fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

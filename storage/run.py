@@ -31,9 +31,10 @@ class Run(records.Record):
         return self.folder.absolute().name
 
     def begin_at(self, step: int, workers: int) -> None:
-        """Notes that so many workers train it after a step, and forgets what it has of later ones.
+        """Notes how many workers train it after a step.
 
-        There is some if a damaged checkpoint was passed over.
+        If a damaged checkpoint was passed over, workers and evaluations of later steps are
+        forgotten.
         """
         self.workers = [[since, count] for since, count in self.workers if since < step]
         if workers != (self.workers[-1][1] if self.workers else 1):

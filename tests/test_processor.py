@@ -5,6 +5,7 @@ import pathlib
 import pytest
 
 from console import processor
+from training.advice import precision_hint
 
 CPUINFO = """processor\t: 0
 model name\t: Some processor
@@ -34,7 +35,7 @@ def test_hints_fit_the_processor(tmp_path, names, precision, expected):
     path.write_text(CPUINFO.format(features=names))
     features = processor.features(path)
     assert features == {"fpu", "sse", *names.split()}
-    hint = processor.precision_hint(precision, "cnn", features)
+    hint = precision_hint(precision, "cnn", features)
     if expected is None:
         assert hint is None
     else:
@@ -45,8 +46,8 @@ def test_where_the_system_does_not_tell_nothing_is_claimed(tmp_path):
     (tmp_path / "arm").write_text("processor\t: 0\nFeatures\t: fp asimd\n")
     for path in (tmp_path / "arm", pathlib.Path("/nowhere/cpuinfo")):
         assert processor.features(path) is None
-        assert processor.precision_hint("bfloat16", "cnn", processor.features(path)) is None
+        assert precision_hint("bfloat16", "cnn", processor.features(path)) is None
 
 
 def test_the_mlp_is_not_told_of_a_precision_that_slows_it_down():
-    assert processor.precision_hint("float32", "mlp", frozenset(["avx512_bf16"])) is None
+    assert precision_hint("float32", "mlp", frozenset(["avx512_bf16"])) is None

@@ -10,6 +10,8 @@ from training.outcomes import ACCURACY_TAG, LOSS_TAG
 
 # Each point of the training curve is the mean over this many steps.
 STEPS_PER_POINT = 10
+# What the clock is stopped for.
+SAVING, EVALUATING = "checkpoints", "evaluation and summaries"
 LEARNING_RATE_TAG, SPEED_TAG = "training/learning_rate", "training/images_per_second"
 
 

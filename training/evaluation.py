@@ -1,12 +1,13 @@
-"""Evaluation a run: on the validation images while it is trained, on the test images at its end."""
+"""Evaluates a run: on validation images while it is trained, on test images at its end."""
 
 from mnist.datasets import Dataset
 from storage import checkpoints
 from storage.checkpoints import Checkpoint
 from training import outcomes
+from training.curve import EVALUATING, SAVING
 from training.evaluator import Evaluator, save_exact_population
 from training.keeper import CheckpointKeeper
-from training.loop import EVALUATING, SAVING, Training
+from training.loop import Training
 from training.observer import Observer
 from training.outcomes import Outcome
 

@@ -20,7 +20,7 @@ from console.interruption import Interrupted, StopRequest
 from mnist.batches import Batches
 from mnist.datasets import Split
 from model import TrainingGraph
-from training.curve import LEARNING_RATE_TAG, STEPS_PER_POINT, Clock, Point
+from training.curve import LEARNING_RATE_TAG, SAVING, STEPS_PER_POINT, Clock, Point
 from training.evaluator import Evaluator
 from training.keeper import Keeper
 from training.observer import Observer
@@ -31,8 +31,6 @@ from training.worker import Worker, WorkerLost
 
 # Each rollback halves the learning rate; after this many, the learning rate is not to blame.
 MOST_ROLLBACKS = 5
-# What the clock is stopped for.
-SAVING, EVALUATING = "checkpoints", "evaluation and summaries"
 
 
 class Diverged(CommandError):
@@ -45,7 +43,7 @@ class Diverged(CommandError):
         self.learning_rate = learning_rate
         self.what = what
 
-    def and_so(self, advice: str) -> "Diverged":
+    def with_advice(self, advice: str) -> "Diverged":
         """Returns the same, with advice to the user."""
         return Diverged(self.step, self.learning_rate, self.what, advice)
 
@@ -156,8 +154,8 @@ class Training:
         Raises:
             InputError: no checkpoint of the run can be restored.
             Interrupted: a signal asked to stop; the weights have been saved.
-            Diverged: and it may not go back, or not again.
-            WorkerLost: another worker is; what could be saved has been.
+            Diverged: and `on_nan` is "stop", or it went back too often already.
+            WorkerLost: another worker stopped answering; what could be saved was.
             CommandError: checkpoints or curves can't be written.
         """
         with self.worker.session(self._graph) as session:
@@ -186,7 +184,7 @@ class Training:
     def _train(self, stop: StopRequest) -> None:
         self.keeper.begin(self.weights)
         self.clock = Clock()
-        step = self._begin()
+        step = self._start_from_chief()
         for observer in self._observers:
             observer.on_start(self, step)
         self.worker.meet()
@@ -196,11 +194,11 @@ class Training:
                 step = self.plan.train_steps
             except Diverged as divergence:
                 step = self._go_back(divergence)
-            except WorkerLost as loss:
-                raise self.keeper.rescue(loss, self._point.seen) from loss
+            except WorkerLost as lost:
+                raise self.keeper.rescue(lost, self._point.seen) from lost
         self.worker.leave()
 
-    def _begin(self) -> int:
+    def _start_from_chief(self) -> int:
         """Goes on from the chief's weights; returns how many steps they have been trained for."""
         self.worker.share_weights(self.weights.session)
         self._point = Point(self.keeper.unfinished_point(), self.clock.seconds())
@@ -209,7 +207,7 @@ class Training:
     def _take_steps(self, steps_done: int, stop: StopRequest) -> None:
         batches = self.batches.ahead(steps_done, self.plan.train_steps)
         for step, batch in enumerate(batches, steps_done + 1):
-            taken = self._take_step(step, *batch, wants_to_stop=stop.signal_number is not None)
+            taken = self._checked_step(step, *batch, wants_to_stop=stop.signal_number is not None)
             self._add_to_curve(step, taken)
             if self.plan.is_pause_due(step) or taken.stops:
                 self._pause(step, taken)
@@ -220,7 +218,7 @@ class Training:
                 number = stop.signal_number or signal.SIGINT
                 raise Interrupted(number, self.keeper.how_to_resume())
 
-    def _take_step(
+    def _checked_step(
         self, step: int, images: np.ndarray, labels: np.ndarray, *, wants_to_stop: bool
     ) -> Step:
         began = time.perf_counter()
@@ -271,14 +269,14 @@ class Training:
         """Goes back to what was kept last, with half the learning rate; returns its step."""
         kept = f"the last good checkpoint is {self.keeper.kept()}"
         if self.plan.on_nan == "stop":
-            raise divergence.and_so(
+            raise divergence.with_advice(
                 f"; {kept}. Lower --learning_rate, or use --on_nan=rollback to go back and halve it"
             )
         if self._rollbacks >= MOST_ROLLBACKS:
-            raise divergence.and_so(f", after going back {MOST_ROLLBACKS} times; {kept}")
+            raise divergence.with_advice(f", after going back {MOST_ROLLBACKS} times; {kept}")
         self._rollbacks += 1
         self.keeper.go_back(divergence.step)
-        step = self._begin()
+        step = self._start_from_chief()
         for observer in self._observers:
             observer.on_rollback(step, divergence)
         self.worker.meet()

@@ -1,4 +1,4 @@
-"""What happens in a training, as it is told to those who save, evaluate, draw or measure."""
+"""The events of a training, for observers."""
 
 from __future__ import annotations
 

@@ -39,8 +39,8 @@ class WorkerLost(CommandError):
 class Worker:
     """The only worker of a training, and the interface of one of several.
 
-    All workers call the methods of an exchange together: `news_from_chief`, `share_weights`,
-    `average_statistics`, `meet`, `leave`.
+    All workers call the methods of an exchange together: `check_agreement`, `news_from_chief`,
+    `share_weights`, `average_statistics`, `meet`, `leave`.
     """
 
     count = 1
