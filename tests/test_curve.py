@@ -7,8 +7,9 @@ import pytest
 import model
 from mnist.batches import Batches
 from training import curve
+from training.curve import EVALUATING
 from training.keeper import Keeper
-from training.loop import EVALUATING, Training
+from training.loop import Training
 from training.observer import Observer
 from training.plan import Plan
 from training.worker import Worker
