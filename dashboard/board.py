@@ -60,6 +60,10 @@ class Board(Observer):
         self._clock = training.clock
         self._started_at = step
         self._step_to_trace: int | None = min(TRACED_STEP, training.plan.train_steps)
+        with self._clock.stopped(EVALUATING):
+            self._open(training, step)
+
+    def _open(self, training: Training, step: int) -> None:
         if step == 0:
             remove_events(self._folder)
             projector.remove(self._folder)
