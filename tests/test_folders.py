@@ -1,4 +1,4 @@
-"""Folders of pictures: what is read from them, what is told, and what is refused."""
+"""Folders of pictures: what is read from them, what is reported, and what is refused."""
 
 import os
 import struct
