@@ -6,5 +6,5 @@
     ./            the HParams row                                   hparams.session
     projector/    the digits as the last hidden layer sees them     projector.write
 
-How a run is trained or evaluated does not belong here: `Board` observes it, and writes what it sees.
+How a run is trained or evaluated does not belong here: `Board` observes it and writes what it sees.
 """

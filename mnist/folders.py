@@ -271,7 +271,7 @@ def _decode(folder: Path, pictures: list[_Picture]) -> np.ndarray:
             try:
                 # Of those that can't be used together, only the sizes are of interest.
                 size, pixels = _read(path, decode=len(sizes) < 2)
-            except Exception as error:  # Pillow's decoders raise anything; all of it is reported below.
+            except Exception as error:  # Pillow's decoders raise anything; it is reported below.
                 unreadable.append(f"{picture.path} ({_why(error, path)})")
                 continue
             sizes.setdefault(size, []).append(picture.path)
