@@ -122,7 +122,8 @@ def test_a_run_is_not_taken_up_with_other_flags(trained_runs, data_flags):
 
 
 @pytest.mark.parametrize(
-    ("stop", "exit_code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGKILL, -9)]
+    ("stop", "exit_code"),
+    [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129), (signal.SIGKILL, -9)],
 )
 def test_stopped_and_resumed_is_never_stopped(tmp_path, data_flags, stop, exit_code):
     flags = ["--model=mlp", "--train_steps=600", "--eval_every=50", "--save_every=20", *data_flags]
