@@ -39,6 +39,8 @@ def _held_back_stderr() -> Iterator[None]:
     try:
         file = tempfile.TemporaryFile()  # noqa: SIM115, closed below
     except FileNotFoundError:  # There is no folder for it: a file system that is read-only.
+        # TensorFlow's import asks for the folder's name, but writes nothing there.
+        tempfile.tempdir = os.curdir
         yield
         return
     sys.stderr.flush()
