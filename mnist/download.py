@@ -89,19 +89,16 @@ def find(data_dir: StrPath, name: str) -> Path | None:
     """Return the path of a file of `FILES` in a folder, or None if it is not there.
 
     Accepts NAME.gz and NAME, and both with a dot before `idx`, as in `train-images.idx3-ubyte`,
-    the spelling that some archives unpack to. Raises InputError if there are several of these, and
-    they differ in content.
+    the spelling that some archives unpack to.
     """
+    return next(iter(_spellings_in(data_dir, name)), None)
+
+
+def _spellings_in(data_dir: StrPath, name: str) -> list[Path]:
     spellings = (name, name.replace("-idx", ".idx"))
     paths = [Path(data_dir, f"{spelling}{end}") for spelling in spellings for end in (".gz", "")]
     # Unlike Path.is_file, this does not raise if the folder can't be searched.
-    found = [path for path in paths if os.path.isfile(path)]
-    if len(found) > 1 and len(set(map(sha256_of_decompressed, found))) > 1:
-        raise InputError(
-            f"{data_dir}: expected one file {name}, found {' and '.join(p.name for p in found)} "
-            "with different contents: remove those of the other set"
-        )
-    return found[0] if found else None
+    return [path for path in paths if os.path.isfile(path)]
 
 
 def sha256_of_decompressed(path: StrPath, limit: int = sys.maxsize) -> str:
@@ -132,14 +129,27 @@ def fetch_missing(
     often to retry a mirror after a failure that may be temporary, such as a lost connection.
 
     Raises DownloadError if no mirror provides a file, and InputError if the folder cannot be
-    created or written to, or has some files that are not MNIST's and lacks others. Files downloaded
+    created or written to, has some files that are not MNIST's and lacks others, or has a file twice
+    with different contents. Files downloaded
     before the error stay, so that the next call needs fewer.
     """
     folder = Path(data_dir)
+    _check_for_contradictions(folder)
     _check_that_mnist_is_what_is_missing(folder)
     downloader = _Downloader(folder, _chosen(mirrors), timeout, retries)
     with _made_folder(folder):
         return [find(folder, name) or downloader.fetch(name) for name in FILES]
+
+
+def _check_for_contradictions(folder: Path) -> None:
+    """Raise InputError if a file is there in several spellings that differ in content."""
+    for name in FILES:
+        found = _spellings_in(folder, name)
+        if len(found) > 1 and len(set(map(sha256_of_decompressed, found))) > 1:
+            raise InputError(
+                f"{folder}: expected one file {name}, found {' and '.join(p.name for p in found)} "
+                "with different contents: remove those of the other set"
+            )
 
 
 def _check_that_mnist_is_what_is_missing(folder: Path) -> None:
