@@ -12,10 +12,10 @@ from typing import Any, NamedTuple
 import numpy as np
 import tensorflow.compat.v1 as tf
 
-import optimization
-from augmentation import AUGMENTATIONS
 from bn_tools import Layer, fold_batch_norm, layers_of
-from networks import ALONE, NETWORKS, InTraining, Layers, Network, Replica
+from networks import optimization
+from networks.architectures import ALONE, NETWORKS, InTraining, Layers, Network, Replica
+from networks.augmentation import AUGMENTATIONS
 
 # Maps the values of variables, by name, to the values of others.
 Fold = Callable[[dict[str, np.ndarray]], dict[str, np.ndarray]]

@@ -19,7 +19,7 @@ def main() -> None:
             layers.Rescaling(1 / 255),
             layers.Conv2D(32, 5, padding="same", use_bias=False),
             layers.BatchNormalization(epsilon=1e-5),
-            # Pooled before ReLU, as in networks.py: the same function with less work.
+            # Pooled before ReLU, as in networks/architectures.py: the same function with less work.
             layers.MaxPooling2D(),
             layers.ReLU(),
             layers.Conv2D(64, 5, padding="same", use_bias=False),

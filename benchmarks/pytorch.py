@@ -9,7 +9,7 @@ from benchmarks import contestant
 
 
 class Network(nn.Module):
-    """The network that `networks.py` calls cnn."""
+    """The network that `networks/architectures.py` calls cnn."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -25,7 +25,7 @@ class Network(nn.Module):
         """Returns the logits [n, 10] of uint8 images [n, 28, 28]."""
         hidden = (images.to(torch.float32) / 255).unsqueeze(1)
         hidden = hidden.contiguous(memory_format=torch.channels_last)
-        # Pooled before ReLU, as in networks.py: the same function with less work.
+        # Pooled before ReLU, as in networks/architectures.py: the same function with less work.
         hidden = functional.relu(functional.max_pool2d(self.norm1(self.conv1(hidden)), 2))
         hidden = functional.relu(functional.max_pool2d(self.norm2(self.conv2(hidden)), 2))
         hidden = functional.relu(self.norm3(self.dense(hidden.flatten(1))))

@@ -19,7 +19,7 @@ from cluster.layout import Layout
 from console.errors import CommandError, InputError, reason
 from console.progress import note
 from model import TrainingGraph
-from networks import Replica
+from networks.architectures import Replica
 from training.worker import Verdict, Worker, WorkerLost
 
 # How long the others are waited for at the start.

@@ -6,7 +6,7 @@ import numpy as np
 
 from console import markdown
 from mnist.datasets import Dataset
-from networks import AFTER_NORMALIZATION
+from networks.architectures import AFTER_NORMALIZATION
 from studies import plots
 from studies.cells import DIVERGED, Cell, Row
 from studies.plots import WITH, WITHOUT, Curve

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 import tensorflow.compat.v1 as tf
 
-import augmentation
-from augmentation import AUGMENTATIONS
 from mnist import synthetic
+from networks import augmentation
+from networks.augmentation import AUGMENTATIONS
 
 IMAGES = synthetic.draw_digits(64, seed=1)[0].astype(np.float32) / 255
 

@@ -5,7 +5,7 @@ import pytest
 import tensorflow.compat.v1 as tf
 
 import model
-import optimization
+from networks import optimization
 
 NETWORKS = [
     model.Network(name, batch_norm, bn_decay=0.99, bn_epsilon=1e-5, precision=precision)

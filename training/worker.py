@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     import tensorflow.compat.v1 as tf
 
     from model import TrainingGraph
-    from networks import Replica
+    from networks.architectures import Replica
 
 
 class Verdict(enum.IntEnum):
@@ -51,7 +51,7 @@ class Worker:
     def replica(self) -> Replica:
         """Its part in the training graph."""
         # Not at the top of the file, since it imports TensorFlow.
-        from networks import ALONE
+        from networks.architectures import ALONE
 
         return ALONE
 

@@ -4,7 +4,7 @@ import math
 
 import tensorflow.compat.v1 as tf
 
-from networks import Replica
+from networks.architectures import Replica
 
 
 def learning_rate(schedule: str, peak: float, train_steps: int) -> tuple[tf.Tensor, tf.Tensor]:

@@ -1,0 +1,5 @@
+"""What stands between the pixels and a step: the networks, distortions of images, optimizers.
+
+Everything here adds operations to the default graph, and nothing else. `model.py` puts them
+together; only batch norm is imported.
+"""
