@@ -13,6 +13,9 @@ it was. Two runs classify the same test images, by default those of the data tha
 on, so even a small difference of their accuracies may be certain.
 """
 
+import sys
+
+sys.path.insert(0, __file__.rpartition("/")[0])  # where `python -I` does not look
 from console import first  # noqa: F401, for what it does when it is imported
 
 # isort: split

@@ -4,11 +4,14 @@ python evaluate.py                                            the run trained la
 python evaluate.py --run=cnn-nobn --split=validation
 python evaluate.py --checkpoint=checkpoints/cnn-bn/best.ckpt-1287
 python evaluate.py --fold_batch_norm                          as it would be deployed
-python evaluate.py --run=best0,best1,best2                    several runs together
-python evaluate.py --tta=8                                    each image and 8 distorted copies
+python evaluate.py --run=cnn-bn,cnn-nobn                      several runs together
+python evaluate.py --run=accurate --tta=8                     trained with --augment: copies, too
 python evaluate.py --projector                                the digits in TensorBoard's Projector
 """
 
+import sys
+
+sys.path.insert(0, __file__.rpartition("/")[0])  # where `python -I` does not look
 from console import first  # noqa: F401, for what it does when it is imported
 
 # isort: split

@@ -21,6 +21,10 @@ from networks.augmentation import AUGMENTATIONS
 Fold = Callable[[dict[str, np.ndarray]], dict[str, np.ndarray]]
 
 
+# A signal: Ctrl-C, the system, a lost terminal.
+STOP_REASONS = 3
+
+
 class TrainingGraph(NamedTuple):
     """A graph that learns. Its placeholders take one batch; a run of `train_op` is one step."""
 
@@ -35,8 +39,10 @@ class TrainingGraph(NamedTuple):
     global_step: tf.Variable  # int64 scalar: steps taken so far
     is_finite: tf.Tensor  # bool scalar: whether no variable is infinite or not a number
     initializer: tf.Operation
-    stop_wish: tf.Tensor  # float32 scalar, 0 unless fed: 1 if this worker wants to stop
-    stop_wishes: tf.Tensor  # float32 scalar: how many workers want to stop after the step
+    stop_wish: (
+        tf.Tensor
+    )  # float32 [STOP_REASONS], 0 unless fed: 1 for why this worker wants to stop
+    stop_wishes: tf.Tensor  # float32 [STOP_REASONS]: how many workers want to stop after the step
 
 
 class InferenceGraph(NamedTuple):
@@ -139,8 +145,10 @@ def training_graph(network: Network, recipe: Recipe, replica: Replica = ALONE) -
         )
         with tf.name_scope("train"):
             optimizer = optimization.OPTIMIZERS[recipe.optimizer](rate)
-            stop_wish = tf.placeholder_with_default(0.0, [], name="stop_wish")
-            train_op, (loss, accuracy, stop_wishes) = optimization.minimize(
+            stop_wish = tf.placeholder_with_default(
+                tf.zeros([STOP_REASONS]), [STOP_REASONS], "stop_wish"
+            )
+            train_op, (loss, accuracy), stop_wishes = optimization.minimize(
                 optimizer, objective, [loss, accuracy], stop_wish, replica
             )
             if recipe.weight_decay:

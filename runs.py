@@ -4,6 +4,9 @@ python runs.py                                  those in checkpoints/
 python runs.py --json=runs.json                 all that is known of them
 """
 
+import sys
+
+sys.path.insert(0, __file__.rpartition("/")[0])  # where `python -I` does not look
 from console import first  # noqa: F401, for what it does when it is imported
 
 # isort: split

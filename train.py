@@ -7,6 +7,9 @@ python evaluate.py                              the checkpoint, in a separate in
 tensorboard --logdir=summaries                  the curves
 """
 
+import sys
+
+sys.path.insert(0, __file__.rpartition("/")[0])  # where `python -I` does not look
 from console import first  # noqa: F401, for what it does when it is imported
 
 # isort: split

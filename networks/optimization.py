@@ -27,18 +27,18 @@ def minimize(
     means: list[tf.Tensor],
     stop_wish: tf.Tensor,
     replica: Replica,
-) -> tuple[tf.Operation, list[tf.Tensor]]:
+) -> tuple[tf.Operation, list[tf.Tensor], tf.Tensor]:
     """Returns the op that takes a step, and what it is known by, of all workers together.
 
     Args:
         optimizer: applies the gradients.
         objective: float scalar, what to minimize, of the worker's own images.
         means: scalars, such as the loss, over the worker's own images.
-        stop_wish: float32 scalar, 1 if this worker wants to stop.
+        stop_wish: float32 [reasons], 1 for that for which this worker wants to stop.
         replica: the worker's part.
 
     Returns:
-        The op; and the means over the whole batch, followed by how many workers want to stop.
+        The op; the means over the whole batch; and for each reason how many workers want to stop.
 
     No variable changes before all sums have arrived: if a worker is lost, the others have either
     taken this step or not begun it.
@@ -47,14 +47,15 @@ def minimize(
     # The gradients of the last layers, and so of the largest one, are computed first.
     weights = tf.trainable_variables()[::-1]
     gradients = tf.gradients(replica.share * objective, weights)
-    arrived = replica.add_up_all([*gradients, tf.stack([*own, stop_wish])])
+    arrived = replica.add_up_all([*gradients, tf.concat([own, stop_wish], axis=0)])
     updates = tf.get_collection(tf.GraphKeys.UPDATE_OPS)
     replica.hold_back(updates, arrived)
     with tf.control_dependencies(arrived):
         applied = optimizer.apply_gradients(
             zip(arrived[:-1], weights, strict=True), tf.train.get_global_step()
         )
-    return tf.group(applied, *updates), tf.unstack(arrived[-1])
+    sums = arrived[-1]
+    return tf.group(applied, *updates), tf.unstack(sums[: len(own)]), sums[len(own) :]
 
 
 def decay_weights(share: tf.Tensor, after: tf.Operation) -> tf.Operation:

@@ -7,7 +7,6 @@ order.
 
 import contextlib
 import math
-import signal
 import time
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
@@ -16,7 +15,7 @@ import numpy as np
 import tensorflow.compat.v1 as tf
 
 from console.errors import CommandError
-from console.interruption import Interrupted, StopRequest
+from console.interruption import SIGNALS, Interrupted, StopRequest
 from mnist.batches import Batches
 from mnist.datasets import Split
 from model import TrainingGraph
@@ -54,7 +53,7 @@ class Step(NamedTuple):
     loss: float
     accuracy: float
     learning_rate: float
-    stops: bool  # whether a worker wants to stop after it
+    stop_signal: int | None  # the signal after which all workers stop, if one of them got one
     fetched: Mapping[str, Any] = {}  # the values of what observers had fetched
     trace: tf.RunMetadata | None = None  # the time and memory of every op
 
@@ -66,7 +65,7 @@ def take_step(
     labels: np.ndarray,
     *,
     rate_factor: float = 1.0,
-    wants_to_stop: bool = False,
+    stop_signal: int | None = None,
     is_traced: bool = False,
     fetches: Mapping[str, Any] | None = None,
     options: tf.RunOptions | None = None,
@@ -77,7 +76,7 @@ def take_step(
         session, graph: of the training graph.
         images, labels: the batch, or this worker's part of it.
         rate_factor: by which the schedule's learning rate is multiplied.
-        wants_to_stop: whether this worker wants all workers to stop after the step.
+        stop_signal: one of `SIGNALS` if this worker got it, so that all stop after the step.
         is_traced: whether to record the time and memory of every op.
         fetches: what else to compute in the step, by the names under which it is returned.
         options: of the session's run.
@@ -101,12 +100,13 @@ def take_step(
             graph.images: images,
             graph.labels: labels,
             graph.rate_factor: rate_factor,
-            graph.stop_wish: float(wants_to_stop),
+            graph.stop_wish: [float(number == stop_signal) for number in SIGNALS],
         },
         options=options,
         run_metadata=trace,
     )
-    return Step(loss, accuracy, rate, bool(stop_wishes), fetched, trace)
+    wanted = [number for number, wishes in zip(SIGNALS, stop_wishes, strict=True) if wishes]
+    return Step(loss, accuracy, rate, wanted[0] if wanted else None, fetched, trace)
 
 
 class Training:
@@ -207,19 +207,17 @@ class Training:
     def _take_steps(self, steps_done: int, stop: StopRequest) -> None:
         batches = self.batches.ahead(steps_done, self.plan.train_steps)
         for step, batch in enumerate(batches, steps_done + 1):
-            taken = self._checked_step(step, *batch, wants_to_stop=stop.signal_number is not None)
+            taken = self._checked_step(step, *batch, stop_signal=stop.signal_number)
             self._add_to_curve(step, taken)
-            if self.plan.is_pause_due(step) or taken.stops:
+            if self.plan.is_pause_due(step) or taken.stop_signal:
                 self._pause(step, taken)
             for observer in self._observers:
                 observer.on_step(step, taken)
-            if taken.stops and step < self.plan.train_steps:
-                # Without a signal of its own, another worker got it.
-                number = stop.signal_number or signal.SIGINT
-                raise Interrupted(number, self.keeper.how_to_resume())
+            if taken.stop_signal and step < self.plan.train_steps:
+                raise Interrupted(taken.stop_signal, self.keeper.how_to_resume())
 
     def _checked_step(
-        self, step: int, images: np.ndarray, labels: np.ndarray, *, wants_to_stop: bool
+        self, step: int, images: np.ndarray, labels: np.ndarray, *, stop_signal: int | None
     ) -> Step:
         began = time.perf_counter()
         with self.worker.watched(is_step=True) as options:
@@ -229,7 +227,7 @@ class Training:
                 images,
                 labels,
                 rate_factor=self.rate_factor,
-                wants_to_stop=wants_to_stop,
+                stop_signal=stop_signal,
                 is_traced=any(observer.wants_trace(step) for observer in self._observers),
                 fetches=self._fetches,
                 options=options,
@@ -252,7 +250,7 @@ class Training:
 
     def _pause(self, step: int, taken: Step) -> None:
         """Saves if it is time to, and lets observers do what takes long."""
-        is_saved = self.plan.is_save_due(step) or taken.stops
+        is_saved = self.plan.is_save_due(step) or taken.stop_signal is not None
         if is_saved:
             with self.clock.stopped(SAVING):
                 self.worker.average_statistics(self.weights.session)

@@ -144,6 +144,41 @@ def test_ctrl_c_while_modules_are_imported_gets_one_line(tmp_path, data_flags, l
     assert "Traceback" not in stderr and stderr.splitlines()[-1].startswith("train.py: stopped by")
 
 
+def test_without_a_folder_for_temporary_files_training_goes_on(tmp_path, data_flags):
+    """As on a system that is read-only but for the folder of the results."""
+    own_mounts = ["unshare", "--mount", *([] if os.getuid() == 0 else ["--map-root-user"])]
+    read_only = "for d in /tmp /var/tmp; do mount --bind $d $d && mount -o remount,bind,ro $d; done"
+    bind = f"mount --bind {tmp_path} /mnt"
+    script = f'{bind} && {read_only} && cd /proc && exec "$@"'
+    if subprocess.run(
+        [*own_mounts, "sh", "-c", script, "sh", "true"], capture_output=True
+    ).returncode:
+        pytest.skip("needs a mount namespace of its own")
+    folders = ["--checkpoint_dir=/mnt/checkpoints", "--summary_dir=/mnt/summaries"]
+    flags = [*FLAGS, *data_flags, *folders, "--train_steps=20"]
+    trained = subprocess.run(
+        [*own_mounts, "sh", "-c", script, "sh", *command("train.py", *flags)],
+        capture_output=True,
+        text=True,
+        env={name: value for name, value in os.environ.items() if name != "TMPDIR"},
+    )
+    assert trained.returncode == 0, trained.stderr
+    assert "Traceback" not in trained.stderr
+    assert record(tmp_path)["result"]["step"] == 20
+
+
+@pytest.mark.parametrize("name", ["train.py", "evaluate.py", "compare.py", "runs.py"])
+def test_a_python_that_leaves_out_the_folder_of_its_script_finds_the_rest(name, tmp_path):
+    """As `python -I`, or with PYTHONSAFEPATH."""
+    helped = subprocess.run(
+        [sys.executable, "-I", PROJECT / name, "--help"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+    )
+    assert helped.returncode == 0 and "--checkpoint_dir" in helped.stdout, helped.stderr
+
+
 @pytest.mark.parametrize("name", ["train.py", "evaluate.py", "compare.py", "runs.py"])
 def test_a_python_that_is_too_old_gets_one_line(name):
     """It has to get as far as the first import, so a command keeps to what Python 3.7 can read."""

@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 
 from cluster import local
+from console import processor
 from tests.helpers import (
     PROJECT,
     assert_same_variables,
@@ -208,20 +209,20 @@ def test_the_same_workers_give_the_same_bits(tmp_path, data_flags, uninterrupted
     assert evaluated == last_line(run_command("train.py", *MLP, *data_flags, cwd=tmp_path))
 
 
-def test_one_that_comes_late_is_waited_for_and_ctrl_c_on_it_stops_all(tmp_path, data_flags):
+def test_one_that_comes_late_is_waited_for_and_a_signal_to_it_stops_all(tmp_path, data_flags):
     flags = [*MLP, *data_flags, "--train_steps=400"]
     with Cluster(tmp_path, flags) as cluster:
         cluster.start(1)
         cluster.processes[1].wait_for_message("waiting for worker 0")
         cluster.start(0)
         cluster.wait_for_step(20)
-        cluster.processes[1].send_signal(signal.SIGINT)
+        cluster.processes[1].send_signal(signal.SIGTERM)
         code, stdout, stderr = cluster.end(0)
-        assert code == 130 and stdout == ""
+        assert code == 143 and stdout == ""
         (step,) = re.findall(r"saved \S+model\.ckpt-(\d+)", stderr.splitlines()[-1])
         code, stdout, stderr = cluster.end(1)
-        assert code == 130 and stdout == ""
-        assert "stopped by SIGINT" in stderr.splitlines()[-1]
+        assert code == 143 and stdout == ""
+        assert "stopped by SIGTERM" in stderr.splitlines()[-1]
     assert "at step 400" in last_line(run_command("train.py", *flags, cwd=tmp_path))
     record = json.loads((tmp_path / CHECKPOINTS / "run.json").read_text())
     assert record["workers"] == [[0, 2], [int(step), 1]]
@@ -283,10 +284,14 @@ def test_local_workers_are_out_of_reach(tmp_path, data_flags):
 
 @pytest.mark.usefixtures("own_network")
 def test_a_user_without_rights_gets_a_network_too(tmp_path, data_flags):
-    """Each of its workers is this process's command, which tells whether it is out of reach."""
+    """Each of its workers is this process's command, which tells whether it is out of reach.
+
+    There are more of them than cores, which slows them all down.
+    """
     worker = "from cluster import local; raise SystemExit(local.is_out_of_reach())"
     program = (
-        f"import sys; from cluster import local; sys.argv = ['-c', {worker!r}]; local.train(2)"
+        f"import sys; from cluster import local; sys.argv = ['-c', {worker!r}]; "
+        f"local.train({processor.cores() + 1})"
     )
     # What root may do without a user namespace, others may not.
     drop = ["setpriv", "--bounding-set=-sys_admin"] if os.getuid() == 0 else []
@@ -295,6 +300,7 @@ def test_a_user_without_rights_gets_a_network_too(tmp_path, data_flags):
     if "Linux with namespaces" in started.stderr:
         pytest.skip(started.stderr.splitlines()[-1])
     assert started.returncode == 1, f"out of reach: {started.stderr}"
+    assert f"share {processor.cores()} cores" in started.stderr
 
 
 def test_when_one_of_three_is_lost_the_others_name_that_one_only(tmp_path, data_flags):
