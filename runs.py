@@ -1,4 +1,4 @@
-"""Lists the runs: how far each is, what it reached, how large it is, and which flags differ.
+"""Lists the runs: how far each is, what it reached, its size, and flags unlike those of most runs.
 
 python runs.py                                  those in checkpoints/
 python runs.py --json=runs.json                 all that is known of them

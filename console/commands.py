@@ -1,5 +1,6 @@
 """What the commands share: flag parsing, one-line errors, exit codes."""
 
+import difflib
 import functools
 import os
 import pathlib
@@ -134,7 +135,9 @@ def parse_flags(arguments: list[str], most_arguments: int = 0) -> list[str]:
     try:
         rest = absl_flags.FLAGS(arguments)
     except absl_flags.UnrecognizedFlagError as error:
-        fail(f"{' '.join(str(error).split())}{_meant(error.flagname)} (--help lists the flags)", 2)
+        meant = " or ".join(f"--{name}" for name in _meant(error.flagname))
+        hint = f"; did you mean {meant}?" if meant else ""
+        fail(f"unknown flag --{error.flagname}{hint} (--help lists the flags)", 2)
     except absl_flags.Error as error:
         fail(f"{_in_plain_words(error)} (--help lists the flags)", 2)
     if len(rest) - 1 > most_arguments:
@@ -159,9 +162,13 @@ def _in_plain_words(error: absl_flags.Error) -> str:
     return message
 
 
-def _meant(unknown: str) -> str:
-    """Returns a suggestion for an abbreviation, such as `lr`, which is too far from its flag."""
-    for name in absl_flags.FLAGS:
-        if "".join(word[:1] for word in name.split("_")) == unknown:
-            return f" Did you mean: {name}?"
-    return ""
+def _meant(unknown: str) -> list[str]:
+    """Returns the flags that are spelled nearly so or, for initials such as `lr`, their flag."""
+    defined = absl_flags.FLAGS
+    # Those of absl itself, such as run_with_pdb, are not listed by --help either.
+    ours = [
+        n for n in defined if not (defined.find_module_defining_flag(n) or "").startswith("absl")
+    ]
+    abbreviated = [n for n in ours if "".join(word[:1] for word in n.split("_")) == unknown]
+    negated = [f"no{name}" for name in ours if defined[name].boolean]
+    return difflib.get_close_matches(unknown, [*ours, *negated, "flagfile"], n=2) or abbreviated

@@ -86,7 +86,7 @@ def _at(path: str) -> tuple[Run, Checkpoint]:
     checkpoint = Checkpoint.at(re.sub(r"\.(index|data-\d+-of-\d+)$", "", path))
     run = load_run(checkpoint.folder)
     if not (checkpoint.name in run.checkpoints or checkpoint.exists()):
-        there = [found.name for found in run.newest(*checkpoints.KINDS)]
+        there = [found.name for found in run.newest(*checkpoints.KINDS) if found.exists()]
         raise InputError(
             f"{checkpoint}: expected a checkpoint, found none; "
             f"{run.folder} has {', '.join(there) or 'none'}"

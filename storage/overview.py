@@ -57,7 +57,7 @@ def _state(run: Run) -> str:
 def table(runs: list[dict[str, Any]]) -> str:
     """Returns the runs as a table, each with the flags in which it differs from most of them."""
     usual = _most_common_flags([run["flags"] for run in runs if "flags" in run])
-    header = ["run", "state", "step", "data", "validation", "test", "age", "size", "differs in"]
+    header = ["run", "state", "step", "data", "validation", "test", "age", "size", "unlike most"]
     return markdown.aligned(header, [_row(run, usual) for run in runs])
 
 
@@ -80,7 +80,11 @@ def _row(run: dict[str, Any], usual: dict[str, Any]) -> list[str]:
 
 def _most_common_flags(flags: list[dict[str, Any]]) -> dict[str, Any]:
     names = sorted({name for each in flags for name in each} - {"train_steps", *FREE_TO_CHANGE})
-    return {name: statistics.mode(each[name] for each in flags if name in each) for name in names}
+    # Of two values that are as common, that of the run trained longer ago, often the default.
+    oldest_first = flags[::-1]
+    return {
+        name: statistics.mode(each[name] for each in oldest_first if name in each) for name in names
+    }
 
 
 def _differs(run: dict[str, Any], name: str, usual: dict[str, Any]) -> bool:

@@ -2,6 +2,8 @@
 
 import re
 
+import pytest
+
 import bn_wrapper
 from tests.helpers import PROJECT
 
@@ -31,3 +33,16 @@ def test_the_project_has_one_name_and_one_author():
     package = (PROJECT / "pyproject.toml").read_text()
     assert f'name = "{title.lower().replace(" ", "-")}"' in package
     assert f'authors = [{{ name = "{cited("name")}" }}]' in package
+
+
+@pytest.mark.parametrize(
+    "document", sorted((PROJECT / "docs").rglob("*.md")), ids=lambda path: path.name
+)
+def test_the_tests_that_a_document_names_are_there(document):
+    text = document.read_text()
+    for file in re.findall(r"`((?:system/)?test_\w+\.py)", text):
+        assert (PROJECT / "tests" / file).is_file(), file
+    written = "\n".join(path.read_text() for path in (PROJECT / "tests").rglob("test_*.py"))
+    defined = set(re.findall(r"^def (test_\w+)", written, re.M))
+    named = set(re.findall(r"\b(test_\w+)\b(?!\.py)", text))
+    assert named <= defined

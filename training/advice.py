@@ -37,7 +37,7 @@ def precision_hint(precision: str, network: str, features: frozenset[str] | None
     if precision == "float32" and found and network != "mlp":
         return (
             f"hint: this processor has {found[0]}: --precision=bfloat16 trains about 1.5 times as "
-            "fast, to the same accuracy (docs/results/speed.md)"
+            "fast, to the same accuracy (docs/results/README.md)"
         )
     if precision == "bfloat16" and processor.emulates_bfloat16(features):
         is_emulated_by_onednn = not features.isdisjoint(processor.EMULATION_FEATURES)

@@ -340,6 +340,7 @@ def test_wrong_flags_get_one_line(tmp_path):
     marked.write_text("\ufeff--model=mlp\n", encoding="utf-8")
     cases = {
         "--epoch=3": "epochs",
+        "--nobatchnorm": "did you mean --nobatch_norm",
         "train": "'train'",
         "--bn_decay=1": "bn_decay",
         "--flagfile=presets/missing.flags": "presets/missing.flags",
