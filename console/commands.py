@@ -15,7 +15,7 @@ from typing import NoReturn
 from absl import app
 from absl import flags as absl_flags
 
-from console import interruption, processor, streams
+from console import files, interruption, processor, streams
 from console.errors import CommandError, InputError
 
 PROJECT = pathlib.Path(__file__).resolve().parents[1]
@@ -40,6 +40,8 @@ def run(
     def checked_main(arguments: list[str]) -> None:
         interruption.raise_keyboard_interrupt()
         try:
+            for argument in sys.argv[1:]:
+                files.check_is_utf8(argument)
             processor.use_onednn()
             main(*arguments[1:])
         except CommandError as error:
@@ -135,6 +137,8 @@ def parse_flags(arguments: list[str], most_arguments: int = 0) -> list[str]:
         rest = absl_flags.FLAGS(arguments)
     except absl_flags.UnrecognizedFlagError as error:
         fail(f"{' '.join(str(error).split())}{_meant(error.flagname)} (--help lists the flags)", 2)
+    except UnicodeDecodeError:
+        fail("--flagfile: expected a file in UTF-8, found other bytes (--help lists the flags)", 2)
     except absl_flags.Error as error:
         fail(f"{_in_plain_words(error)} (--help lists the flags)", 2)
     if len(rest) - 1 > most_arguments:
