@@ -127,6 +127,9 @@ def test_the_runs_are_listed_with_what_tells_them_apart(trained_runs, tmp_path):
         assert runs[name]["state"] == "finished" and runs[name]["step"] == 40
         assert f"accuracy {runs[name]['test_accuracy']:.4f}" in line
         assert runs[name]["bytes"] > 1e5
+    narrow = run_command("runs.py", cwd=folder, COLUMNS="92").stdout
+    assert max(map(len, narrow.splitlines())) <= 92 < max(map(len, listed.stdout.splitlines()))
+    assert sorted(narrow.split()) == sorted(listed.stdout.split())
     nothing = run_command("runs.py", cwd=tmp_path)
     assert_one_line_error(nothing, 2, "--checkpoint_dir", "found none")
 
@@ -175,7 +178,9 @@ def test_a_finished_run_without_its_checkpoints_does_not_pretend(
     assert_one_line_error(refused, 2, "model.ckpt-40", "--checkpoint=checkpoints/mlp-bn/", "sound")
 
 
-def test_a_checkpoint_that_training_has_replaced_is_found_again(trained_runs, tmp_path, capsys):
+def test_a_checkpoint_that_training_has_replaced_is_found_again(
+    trained_runs, tmp_path, capsys, monkeypatch
+):
     folder, _ = trained_runs
     shutil.copytree(folder / "checkpoints/mlp-bn", tmp_path / "mlp-bn")
     run, checkpoint = finding.find_checkpoint(str(tmp_path), "mlp-bn", None)
@@ -183,6 +188,12 @@ def test_a_checkpoint_that_training_has_replaced_is_found_again(trained_runs, tm
     older = dataclasses.replace(checkpoint, step=1)
     assert finding.find_again(run, older) == checkpoint
     assert "model.ckpt-1 has been replaced in training" in capsys.readouterr().err
+    with monkeypatch.context() as patched:
+        # As if training had gone on between the look at the record and that at the files.
+        stale = dataclasses.replace(run, checkpoints={older.name: {f"{older.name}.index": "0"}})
+        records = iter([stale])
+        patched.setattr(finding, "load_run", lambda folder: next(records, run))
+        assert finding.find_checkpoint(str(tmp_path), "mlp-bn", None) == (run, checkpoint)
     checkpoint.remove()
     run.checkpoints.pop(checkpoint.name)
     run.save()
