@@ -12,6 +12,7 @@ import pytest
 
 from console.errors import InputError
 from storage import finding
+from tests import processes
 from tests.helpers import (
     PROJECT,
     assert_one_line_error,
@@ -200,6 +201,36 @@ def test_a_checkpoint_that_training_has_replaced_is_found_again(
     run.save()
     with pytest.raises(InputError, match="has been deleted"):
         finding.find_again(run, checkpoint)
+
+
+# evaluate.py, while training goes on: once the graphs are built, there is another checkpoint.
+OVERTAKEN = """
+import evaluate
+from console import commands
+
+build = evaluate.graphs_of
+
+def build_and_replace(run):
+    graphs = build(run)
+    for path in run.folder.glob("model.ckpt-40.*"):
+        path.rename(path.with_name(path.name.replace("-40", "-41")))
+    sums = run.checkpoints.pop("model.ckpt-40")
+    run.checkpoints["model.ckpt-41"] = {name.replace("-40", "-41"): sums[name] for name in sums}
+    run.save()
+    return graphs
+
+evaluate.graphs_of = build_and_replace
+commands.run(evaluate.main)
+"""
+
+
+def test_a_checkpoint_that_is_replaced_before_it_is_read_is_found_again(trained_runs, tmp_path):
+    shutil.copytree(trained_runs[0] / "checkpoints/mlp-bn", tmp_path / "mlp-bn")
+    overtaken = processes.run(
+        [sys.executable, "-c", OVERTAKEN, f"--checkpoint_dir={tmp_path}"], PROJECT, dict(os.environ)
+    )
+    assert last_line(overtaken).endswith("at step 41, " + str(tmp_path / "mlp-bn/model.ckpt-41"))
+    assert "model.ckpt-40 has been replaced in training; this is step 41" in overtaken.stderr
 
 
 def test_batches_of_one_image_are_told_to_teach_nothing(tmp_path, data_flags):
