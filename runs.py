@@ -11,6 +11,7 @@ from console import first  # noqa: F401, for what it does when it is imported
 
 # isort: split
 import pathlib
+import shutil
 
 import flags
 from console import commands
@@ -29,7 +30,9 @@ def main() -> None:
     for run in found:
         if "problem" in run:
             note(f"warning: {run['problem']}")
-    print(overview.table(found))
+    # In a file or a pipe, a run is a line.
+    width = shutil.get_terminal_size(fallback=(0, 0)).columns or None
+    print(overview.table(found, width))
     if FLAGS.json:
         write_json(pathlib.Path(FLAGS.json), {"runs": found})
 

@@ -16,7 +16,7 @@ from typing import NoReturn
 from absl import app
 from absl import flags as absl_flags
 
-from console import interruption, processor, streams
+from console import files, interruption, processor, streams
 from console.errors import CommandError, InputError
 
 PROJECT = pathlib.Path(__file__).resolve().parents[1]
@@ -41,6 +41,8 @@ def run(
     def checked_main(arguments: list[str]) -> None:
         interruption.raise_keyboard_interrupt()
         try:
+            for argument in sys.argv[1:]:
+                files.check_is_utf8(argument)
             processor.use_onednn()
             main(*arguments[1:])
         except CommandError as error:
@@ -138,6 +140,8 @@ def parse_flags(arguments: list[str], most_arguments: int = 0) -> list[str]:
         meant = " or ".join(f"--{name}" for name in _meant(error.flagname))
         hint = f"; did you mean {meant}?" if meant else ""
         fail(f"unknown flag --{error.flagname}{hint} (--help lists the flags)", 2)
+    except UnicodeDecodeError:
+        fail("--flagfile: expected a file in UTF-8, found other bytes (--help lists the flags)", 2)
     except absl_flags.Error as error:
         fail(f"{_in_plain_words(error)} (--help lists the flags)", 2)
     if len(rest) - 1 > most_arguments:

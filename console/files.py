@@ -31,6 +31,18 @@ def make_folder(folder: pathlib.Path) -> None:
         ) from error
 
 
+def check_is_utf8(path: str | pathlib.Path) -> None:
+    """Refuses a path that neither TensorFlow nor a record in JSON can hold.
+
+    Raises:
+        InputError: it is not UTF-8.
+    """
+    try:
+        str(path).encode()
+    except UnicodeEncodeError:
+        raise InputError(f"{path}: expected a path in UTF-8, found other bytes in it") from None
+
+
 def write_json(path: pathlib.Path, content: dict[str, Any]) -> None:
     """Writes `content` as JSON; see `write_text`."""
     write_text(path, json.dumps(content, indent=2) + "\n")

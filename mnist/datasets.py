@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from console import files
 from console.errors import InputError
 from console.progress import note
 from mnist import download, folders, idx, synthetic
@@ -231,6 +232,7 @@ def _mixture(paths: list[pathlib.Path], are_mnist: list[bool]) -> str:
 
 def _name_after(folder: pathlib.Path) -> str:
     name = folder.resolve().name
+    files.check_is_utf8(name)
     # A folder may have a misleading name; results may not.
     return f"other-{name}" if name.lower() in ("mnist", "synthetic") else name
 

@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterable
 
 from console.errors import InputError
-from console.files import flush_folder
+from console.files import check_is_utf8, flush_folder
 
 MODEL = "model.ckpt"
 # Checkpoints for inference only.
@@ -101,10 +101,7 @@ def check_path(folder: pathlib.Path) -> None:
     Raises:
         InputError: the path contains a wildcard, or is not UTF-8.
     """
-    try:
-        str(folder).encode()
-    except UnicodeEncodeError:
-        raise InputError(f"{folder}: expected a path in UTF-8, found other bytes in it") from None
+    check_is_utf8(folder)
     found = sorted(set(str(folder)) & set("*?[]\\"))
     if found:
         raise InputError(

@@ -28,15 +28,11 @@ def find_checkpoint(
     else:
         folder = pathlib.Path(checkpoint_dir)
         run = _named(folder, name) if name else _newest_run(folder)
-        # A run that has exact population statistics was meant to be used with them.
-        candidates = run.newest(checkpoints.EXACT, checkpoints.MODEL)
-        if not candidates:
-            raise InputError(
-                f"{run.folder}: expected a checkpoint, found none: "
-                "the run was stopped before its first one"
-            )
-        checkpoint = candidates[0]
+        checkpoint = _newest_checkpoint(run)
     problem = run.problem(checkpoint)
+    if problem and not path and _newest_checkpoint(load_run(run.folder)) != checkpoint:
+        # Training has replaced it since the record was read.
+        return find_checkpoint(checkpoint_dir, run.name, None)
     if problem:
         sound = [str(other) for other in run.newest(*checkpoints.KINDS) if not run.problem(other)]
         cure = f"--checkpoint={sound[0]} is sound" if sound else "no other of the run is sound"
@@ -79,6 +75,17 @@ def _named(checkpoint_dir: pathlib.Path, name: str) -> Run:
             f"{checkpoint_dir} has {', '.join(there) or 'none'}"
         )
     return load_run(checkpoint_dir / name)
+
+
+def _newest_checkpoint(run: Run) -> Checkpoint:
+    # A run that has exact population statistics was meant to be used with them.
+    candidates = run.newest(checkpoints.EXACT, checkpoints.MODEL)
+    if not candidates:
+        raise InputError(
+            f"{run.folder}: expected a checkpoint, found none: "
+            "the run was stopped before its first one"
+        )
+    return candidates[0]
 
 
 def _at(path: str) -> tuple[Run, Checkpoint]:

@@ -54,11 +54,14 @@ def _state(run: Run) -> str:
     return f"{state}, {', '.join(run.missing())} missing" if run.missing() else state
 
 
-def table(runs: list[dict[str, Any]]) -> str:
-    """Returns the runs as a table, each with the flags in which it differs from most of them."""
+def table(runs: list[dict[str, Any]], width: int | None = None) -> str:
+    """Returns the runs as a table, each with the flags in which it differs from most of them.
+
+    Flags for which `width` letters are not enough go on in lines below.
+    """
     usual = _most_common_flags([run["flags"] for run in runs if "flags" in run])
     header = ["run", "state", "step", "data", "validation", "test", "age", "size", "unlike most"]
-    return markdown.aligned(header, [_row(run, usual) for run in runs])
+    return markdown.aligned(header, [_row(run, usual) for run in runs], width)
 
 
 def _row(run: dict[str, Any], usual: dict[str, Any]) -> list[str]:

@@ -1,12 +1,13 @@
 """Data sets, their names and their batches."""
 
 import gzip
+import hashlib
 
 import numpy as np
 import pytest
 
 from console.errors import InputError
-from mnist import datasets
+from mnist import datasets, download
 from mnist.batches import Batches
 from mnist.download import DownloadError
 from tests.helpers import write_idx, write_noise
@@ -72,13 +73,18 @@ def test_training_and_test_images_must_match(tmp_path, size, label, message):
         datasets.load("auto", str(write_idx(tmp_path / "odd", train, test)))
 
 
-def test_files_that_may_be_of_two_sets_are_told(tmp_path, capsys):
+def test_files_that_may_be_of_two_sets_are_told(tmp_path, capsys, monkeypatch):
     """Images of one set beside labels of another used to train, to an accuracy of a guess."""
     folder = write_noise(tmp_path / "two")
     datasets.load("auto", str(folder))
     images, labels = "train-images-idx3-ubyte.gz", "train-labels-idx1-ubyte"
     assert f"(read from {images}, {labels}, t10k-images" in capsys.readouterr().err
     raw = gzip.decompress((folder / images).read_bytes())
+    with monkeypatch.context() as patched:
+        mnist = download.Content(len(raw), hashlib.sha256(raw).hexdigest())
+        patched.setitem(download.FILES, "train-images-idx3-ubyte", mnist)
+        datasets.load("auto", str(folder))
+    assert f"but {images} MNIST's: do the four belong together?" in capsys.readouterr().err
     (folder / images).with_suffix("").write_bytes(raw)
     datasets.load("auto", str(folder))  # twice the same is no contradiction
     (folder / images).with_suffix("").write_bytes(raw[:-1] + b"?")

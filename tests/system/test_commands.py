@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 import model
+from mnist.datasets import FILES_OF_MNIST
 from tests.helpers import (
     DIGITS,
     PROJECT,
@@ -40,6 +41,8 @@ def test_evaluate_reads_the_number_that_train_printed(trained_runs, run):
     )
     evaluated = run_command("evaluate.py", f"--run={run}", "--json=result.json", cwd=folder)
     assert last_line(evaluated) == lines[run]
+    first = f"evaluating checkpoints/{run}/model.ckpt-40 on 300 test images of {DIGITS}"
+    assert first in evaluated.stderr.splitlines()
 
     result = json.loads((folder / "result.json").read_text())
     assert f"({result['correct']}/{result['total']})" in lines[run]
@@ -293,7 +296,12 @@ def test_offline_the_first_command_works_and_is_honest(tmp_path):
     """No MNIST, no network: drawn digits, announced loudly and on every result line."""
     trained = run_command("train.py", *SHORT, cwd=tmp_path, MNIST_MIRROR=UNREACHABLE)
     assert last_line(trained).startswith("synthetic test accuracy")
-    assert "SYNTHETIC" in trained.stderr
+    assert "SYNTHETIC" in trained.stderr and FILES_OF_MNIST in trained.stderr.splitlines()
+    again = run_command("train.py", *SHORT, cwd=tmp_path, MNIST_MIRROR=UNREACHABLE)
+    assert last_line(again) == last_line(trained)
+    about_data, about_run, *hints = again.stderr.splitlines()
+    assert "SYNTHETIC" in about_data and "is finished" in about_run
+    assert all(line.startswith("to ") for line in hints), "once it has been said"
     evaluated = run_command("evaluate.py", cwd=tmp_path, MNIST_MIRROR=UNREACHABLE)
     assert last_line(evaluated) == last_line(trained)
 
@@ -336,8 +344,9 @@ def test_one_epoch_of_mnist_is_labelled_so_and_learned(tmp_path, real_mnist):
 
 def test_wrong_flags_get_one_line(tmp_path):
     """test_flags.py covers which are wrong."""
-    marked = tmp_path.with_name("marked.flags")
+    marked, wide = (tmp_path.with_name(f"{name}.flags") for name in ("marked", "wide"))
     marked.write_text("\ufeff--model=mlp\n", encoding="utf-8")
+    wide.write_text("--model=mlp\n", encoding="utf-16")
     cases = {
         "--epoch=3": "epochs",
         "--nobatchnorm": "did you mean --nobatch_norm",
@@ -348,6 +357,7 @@ def test_wrong_flags_get_one_line(tmp_path):
         "--batch_norm=no": "--batch_norm: expected --batch_norm or --nobatch_norm, found",
         "--run=checkpoints/cnn-bn": "did you mean --run=cnn-bn?",
         f"--flagfile={marked}": "byte order mark",
+        f"--flagfile={wide}": "--flagfile: expected a file in UTF-8",
     }
     for flag, fragment in cases.items():
         refused = run_command("train.py", flag, cwd=tmp_path)
@@ -391,10 +401,13 @@ def test_wrong_input_gets_one_line_before_any_work(tmp_path, data_flags):
         "--validation_size=1000000": "--validation_size: expected less than",
         "--summary_dir=file": "file/cnn-bn",
         "--checkpoint_dir=file": "file: expected a folder",
-        "--checkpoint_dir=\udcff": "expected a path in UTF-8",
+        **{
+            f"--{flag}=\udcff": f"--{flag}=\\udcff: expected a path in UTF-8"
+            for flag in ("checkpoint_dir", "summary_dir", "data_dir")
+        },
     }
     for flag, fragment in cases.items():
-        refused = run_command("train.py", flag, *data_flags, cwd=tmp_path)
+        refused = run_command("train.py", *data_flags, flag, cwd=tmp_path)
         assert_one_line_error(refused, 2, fragment)
     assert not list(tmp_path.glob("**/*.ckpt*")) and not list(tmp_path.glob("**/events*"))
 

@@ -12,6 +12,7 @@ import pytest
 
 from console.errors import InputError
 from storage import finding
+from tests import processes
 from tests.helpers import (
     PROJECT,
     assert_one_line_error,
@@ -127,6 +128,10 @@ def test_the_runs_are_listed_with_what_tells_them_apart(trained_runs, tmp_path):
         assert runs[name]["state"] == "finished" and runs[name]["step"] == 40
         assert f"accuracy {runs[name]['test_accuracy']:.4f}" in line
         assert runs[name]["bytes"] > 1e5
+    narrow = run_command("runs.py", cwd=folder, COLUMNS="92").stdout
+    assert max(map(len, narrow.splitlines())) <= 92 < max(map(len, listed.stdout.splitlines()))
+    flags = [sorted(re.findall(r"\w+=\w+", each)) for each in (narrow, listed.stdout)]
+    assert flags[0] == flags[1]
     nothing = run_command("runs.py", cwd=tmp_path)
     assert_one_line_error(nothing, 2, "--checkpoint_dir", "found none")
 
@@ -175,7 +180,9 @@ def test_a_finished_run_without_its_checkpoints_does_not_pretend(
     assert_one_line_error(refused, 2, "model.ckpt-40", "--checkpoint=checkpoints/mlp-bn/", "sound")
 
 
-def test_a_checkpoint_that_training_has_replaced_is_found_again(trained_runs, tmp_path, capsys):
+def test_a_checkpoint_that_training_has_replaced_is_found_again(
+    trained_runs, tmp_path, capsys, monkeypatch
+):
     folder, _ = trained_runs
     shutil.copytree(folder / "checkpoints/mlp-bn", tmp_path / "mlp-bn")
     run, checkpoint = finding.find_checkpoint(str(tmp_path), "mlp-bn", None)
@@ -183,6 +190,12 @@ def test_a_checkpoint_that_training_has_replaced_is_found_again(trained_runs, tm
     older = dataclasses.replace(checkpoint, step=1)
     assert finding.find_again(run, older) == checkpoint
     assert "model.ckpt-1 has been replaced in training" in capsys.readouterr().err
+    with monkeypatch.context() as patched:
+        # As if training had gone on between the look at the record and that at the files.
+        stale = dataclasses.replace(run, checkpoints={older.name: {f"{older.name}.index": "0"}})
+        records = iter([stale])
+        patched.setattr(finding, "load_run", lambda folder: next(records, run))
+        assert finding.find_checkpoint(str(tmp_path), "mlp-bn", None) == (run, checkpoint)
     checkpoint.remove()
     run.checkpoints.pop(checkpoint.name)
     run.save()
@@ -190,12 +203,42 @@ def test_a_checkpoint_that_training_has_replaced_is_found_again(trained_runs, tm
         finding.find_again(run, checkpoint)
 
 
-@pytest.mark.parametrize(("batch_size", "is_told"), [(1, True), (2, False)])
-def test_batches_of_one_image_are_told_to_teach_nothing(tmp_path, data_flags, batch_size, is_told):
-    flags = ["--model=mlp", f"--batch_size={batch_size}", "--train_steps=2", *data_flags]
+# evaluate.py, while training goes on: once the graphs are built, there is another checkpoint.
+OVERTAKEN = """
+import evaluate
+from console import commands
+
+build = evaluate.graphs_of
+
+def build_and_replace(run):
+    graphs = build(run)
+    for path in run.folder.glob("model.ckpt-40.*"):
+        path.rename(path.with_name(path.name.replace("-40", "-41")))
+    sums = run.checkpoints.pop("model.ckpt-40")
+    run.checkpoints["model.ckpt-41"] = {name.replace("-40", "-41"): sums[name] for name in sums}
+    run.save()
+    return graphs
+
+evaluate.graphs_of = build_and_replace
+commands.run(evaluate.main)
+"""
+
+
+def test_a_checkpoint_that_is_replaced_before_it_is_read_is_found_again(trained_runs, tmp_path):
+    shutil.copytree(trained_runs[0] / "checkpoints/mlp-bn", tmp_path / "mlp-bn")
+    overtaken = processes.run(
+        [sys.executable, "-c", OVERTAKEN, f"--checkpoint_dir={tmp_path}"], PROJECT, dict(os.environ)
+    )
+    assert last_line(overtaken).endswith("at step 41, " + str(tmp_path / "mlp-bn/model.ckpt-41"))
+    assert "model.ckpt-40 has been replaced in training; this is step 41" in overtaken.stderr
+
+
+def test_batches_of_one_image_are_told_to_teach_nothing(tmp_path, data_flags):
+    """test_advice.py covers when."""
+    flags = ["--model=mlp", "--batch_size=1", "--train_steps=2", *data_flags]
     trained = run_command("train.py", *flags, cwd=tmp_path)
     assert last_line(trained)
-    assert ("warning: batch norm of a dense layer sees one value" in trained.stderr) == is_told
+    assert "warning: batch norm of a dense layer sees one value" in trained.stderr
 
 
 def test_a_run_that_was_renamed_goes_by_its_new_name(trained_runs, tmp_path, data_flags):

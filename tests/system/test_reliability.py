@@ -366,7 +366,8 @@ def test_the_second_of_two_on_one_run_stops_at_once_and_says_who_has_it(tmp_path
     try:
         for flag in ("--resume", "--overwrite"):
             second = run_command("train.py", *flags, flag, cwd=tmp_path)
-            assert_one_line_error(second, 2, "checkpoints/shared", f"process {first.pid} ")
+            who = f"process {first.pid} "
+            assert_one_line_error(second, 2, "checkpoints/shared", who, "--run=NAME")
         assert first.poll() is None
     finally:
         first.kill()
