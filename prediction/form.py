@@ -7,6 +7,8 @@ and paper 0, and strokes are as wide as those of the pens that wrote MNIST.
 import numpy as np
 from PIL import Image
 
+from prediction import pieces
+
 FIELD = 28
 BOX = 20
 # Pixels of the enlarged digit for one of the result's.
@@ -18,16 +20,24 @@ FAINT = 32
 # Of MNIST's ink, at least this share is neither paper nor full ink; of a drawing without
 # anti-aliasing, nothing is.
 LEAST_GREY = 0.15
+# What no digit has: strokes as wide as this, of 20; more holes or parts than these.
+MOST_WIDTH = 7.5
+MOST_HOLES, MOST_PARTS = 3, 4
+# Pixels of FINE from which on a hole or a part counts.
+HOLE = 150
 
 
-def if_mnist_like(picture: Image.Image) -> np.ndarray | None:
-    """Returns the picture as it is, uint8 [28, 28], if it has MNIST's form already.
+def if_mnist_like(colours: np.ndarray) -> np.ndarray | None:
+    """Returns a picture as it is, uint8 [28, 28], if it has MNIST's form already.
 
     It may be inverted, enlarged, or shifted, which is undone.
+
+    Args:
+        colours: float32 [height, width, 3] from 0 to 1.
     """
-    if picture.width != picture.height or picture.width < FIELD:
+    if colours.shape[0] != colours.shape[1] or len(colours) < FIELD:
         return None
-    grey = picture.convert("L")
+    grey = Image.fromarray((colours * 255).round().astype(np.uint8)).convert("L")
     if grey.width != FIELD:
         grey = grey.resize((FIELD, FIELD), Image.Resampling.BOX)
     image = np.asarray(grey)
@@ -46,36 +56,54 @@ def if_mnist_like(picture: Image.Image) -> np.ndarray | None:
 
 
 def _shifted(ink: np.ndarray, image: np.ndarray) -> np.ndarray:
-    """Returns the image with the centre of the ink's mass at (14, 14), by whole pixels."""
-    index = np.arange(FIELD) + 0.5
+    """Returns the image with the centre of the ink's mass at pixel (14, 14), by whole pixels."""
+    index = np.arange(FIELD)
     mass = ink.sum()
     for axis in (0, 1):
         centre = (ink.sum(axis=1 - axis) @ index) / mass
         shift = FIELD / 2 - centre
-        if abs(shift) > 0.7:
+        if abs(shift) > 0.6:
             image = np.roll(image, round(shift), axis)
     return image
 
 
-def normalize(ink: np.ndarray) -> np.ndarray:
-    """Brings a digit's ink to MNIST's form.
+def fine(ink: np.ndarray) -> np.ndarray:
+    """Returns where a digit's ink is, bool [height, width], its longer side BOX * FINE pixels.
 
     Args:
         ink: float32 [height, width], 0 for paper and 1 for ink, with at least one pixel above 0.5.
-
-    Returns uint8 [28, 28].
     """
     ink = _cropped(ink, 0.5)
     scale = BOX * FINE / max(ink.shape)
-    filter_ = Image.Resampling.BICUBIC if scale > 1 else Image.Resampling.BOX
-    fine = np.asarray(
-        Image.fromarray(np.pad(ink, 1)).resize(
-            [round((side + 2) * scale) for side in ink.shape[::-1]], filter_
-        )
-    )
-    mask = fine > min(0.45, fine.max() / 2)
-    mask = _with_pen_of_mnist(mask)
-    return _centred(_fitted(mask))
+    way = Image.Resampling.BICUBIC if scale > 1 else Image.Resampling.BOX
+    size = [round((side + 2) * scale) for side in ink.shape[::-1]]
+    enlarged = np.asarray(Image.fromarray(np.pad(ink, 1)).resize(size, way))
+    return enlarged > min(0.45, enlarged.max() / 2)
+
+
+def normalize(mask: np.ndarray) -> np.ndarray:
+    """Brings a digit, as `fine` returns it, to MNIST's form, uint8 [28, 28]."""
+    return _centred(_fitted(_with_pen_of_mnist(mask)))
+
+
+def objection(mask: np.ndarray) -> str:
+    """Returns why this is no digit that a pen wrote, or nothing.
+
+    Args:
+        mask: see `fine`.
+    """
+    height, width = _cropped(mask, 0).shape
+    if width > 2.5 * height:
+        return "a line across"
+    if stroke_width(mask) * BOX / max(height, width) > MOST_WIDTH:
+        return "a patch, no strokes"
+    _, gaps = pieces.label(~np.pad(mask, 1))
+    if sum(gap.area > HOLE for gap in gaps) - 1 > MOST_HOLES:
+        return "more holes than a digit has"
+    _, parts = pieces.label(mask)
+    if sum(part.area > HOLE for part in parts) > MOST_PARTS:
+        return "more parts than a digit has"
+    return ""
 
 
 def _cropped(values: np.ndarray, threshold: float) -> np.ndarray:
@@ -139,7 +167,7 @@ def _centred(box: np.ndarray) -> np.ndarray:
     field = np.zeros((FIELD, FIELD), np.float32)
     corner = []
     for axis, side in enumerate(box.shape):
-        centre = (box.sum(axis=1 - axis) @ (np.arange(side) + 0.5)) / box.sum()
+        centre = (box.sum(axis=1 - axis) @ np.arange(side)) / box.sum()
         corner.append(int(np.clip(round(FIELD / 2 - centre), 0, FIELD - side)))
     top, left = corner
     field[top : top + box.shape[0], left : left + box.shape[1]] = box

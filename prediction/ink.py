@@ -43,6 +43,11 @@ def _without_transparency(picture: Image.Image) -> Image.Image:
     if not picture.has_transparency_data:
         return picture.convert("RGB")
     picture = picture.convert("RGBA")
+    box = picture.getchannel("A").getbbox()
+    if box is None:
+        return Image.new("RGB", picture.size, "white")
+    if np.asarray(picture.crop(box))[..., 3].min() == 255:  # a smaller picture on nothing
+        return picture.crop(box).convert("RGB")
     pixels = np.asarray(picture, np.float32)
     weights = pixels[..., 3]
     is_light = (pixels[..., :3].mean(axis=2) * weights).sum() > 127 * weights.sum()

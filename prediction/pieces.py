@@ -82,62 +82,96 @@ def label(mask: np.ndarray) -> tuple[np.ndarray, list[Piece]]:
     return labels, [Piece(k + 1, *map(int, row)) for k, row in enumerate(table)]
 
 
-def digits_in(ink: np.ndarray) -> list[np.ndarray]:
-    """Finds the digits in a picture's ink.
+class Layout(NamedTuple):
+    """What a picture's ink is made of."""
+
+    digits: list[np.ndarray]  # the ink of each alone, from left to right, cropped
+    panel: tuple[slice, slice] | None  # rows and columns of a frame's inside, to look at first
+
+
+def layout_of(ink: np.ndarray) -> Layout:
+    """Finds the digits in a picture's ink, and the frame in which they may be instead.
 
     Args:
         ink: float32 [height, width], 0 for paper and about 1 for strong strokes.
-
-    Returns the ink of each digit alone, from left to right, cropped.
     """
     labels, found = label(ink > THRESHOLD)
-    if not found:
-        return []
     found = sorted(found, key=lambda piece: -piece.area)[:MOST_PIECES]
-    found = _without_frames(labels, found)
-    largest = max(piece.size for piece in found)
+    panels = [panel for panel in (_panel(labels, piece) for piece in found) if panel is not None]
+    largest = max((piece.size for piece in found), default=0)
     found = [piece for piece in found if piece.size > 0.05 * largest and piece.area > 2]
-    groups = _joined(found)
-    groups = [group for group in groups if _ink_of(ink, labels, group).max() > 0.5]
-    if not groups:
-        return []
-    heights = [_box(group).height for group in groups]
-    tall = [
-        group for group, height in zip(groups, heights, strict=True) if height > 0.5 * max(heights)
-    ]
-    tall.sort(key=lambda group: _box(group).left)
-    return [_ink_of(ink, labels, group) for group in tall]
+    found = [piece for piece in found if not _is_rule(piece, ink.shape)] or found
+    groups = [group for group in _joined(found) if _ink_of(ink, labels, group).max() > 0.5]
+    tallest = max((_box(group).height for group in groups), default=0)
+    digits = [group for group in groups if _box(group).height > 0.5 * tallest]
+    digits.sort(key=lambda group: _box(group).left)
+    inks = [_ink_of(ink, labels, group) for group in digits]
+    return Layout(inks, panels[0] if len(panels) == 1 else None)
 
 
-def _without_frames(labels: np.ndarray, found: list[Piece]) -> list[Piece]:
-    kept = []
-    for piece in found:
-        inside = [
-            other
-            for other in found
-            if other is not piece
-            and other.size > 0.2 * piece.size
-            and piece.top < other.top
-            and other.bottom < piece.bottom
-            and piece.left < other.left
-            and other.right < piece.right
-        ]
-        if inside and _is_rectangle(labels, piece):
-            continue
-        kept.append(piece)
-    return kept or found
-
-
-def _is_rectangle(labels: np.ndarray, piece: Piece) -> bool:
+def _panel(labels: np.ndarray, piece: Piece) -> tuple[slice, slice] | None:
+    """Returns the inside of a piece that is a frame, or a plate with a digit on it."""
+    if min(piece.height, piece.width) < max(16, 0.1 * min(labels.shape)):
+        return None
     mask = labels[piece.top : piece.bottom, piece.left : piece.right] == piece.number
-    margin = max(1, round(0.06 * min(mask.shape)))
+    # The marks of a plot's axes stand out of it.
+    rows = np.flatnonzero(mask.mean(axis=1) > 0.5)
+    columns = np.flatnonzero(mask.mean(axis=0) > 0.5)
+    if len(rows) < 2 or len(columns) < 2:
+        return None
+    top, bottom, left, right = rows[0], rows[-1] + 1, columns[0], columns[-1] + 1
+    mask = mask[top:bottom, left:right]
+    if min(mask.shape) < 0.8 * min(piece.height, piece.width) or not _fills_sides(mask):
+        return None
+    if mask.mean() > 0.9 or _has_strokes_left_out(mask):  # a plate
+        margins = [2, 2, 2, 2]
+    else:
+        margins = [
+            _thickness(shares) + 1
+            for along in (mask.mean(axis=1), mask.mean(axis=0))
+            for shares in (along, along[::-1])
+        ]
+    top, bottom = piece.top + top + margins[0], piece.top + bottom - margins[1]
+    left, right = piece.left + left + margins[2], piece.left + right - margins[3]
+    if min(bottom - top, right - left) < 12:
+        return None
+    return slice(int(top), int(bottom)), slice(int(left), int(right))
+
+
+def _thickness(shares: np.ndarray) -> int:
+    """Returns how many rows from a frame's edge belong to it, given how much of each is ink."""
+    return int(np.argmin(shares > 0.5))
+
+
+def _has_strokes_left_out(mask: np.ndarray) -> bool:
+    """Returns whether strokes are left out of a plate, which the hole of a thick 0 is not."""
+    _, holes = label(~mask[2:-2, 2:-2])
+    largest = max(holes, key=lambda hole: hole.area, default=None)
+    if largest is None or largest.size < 0.2 * min(mask.shape):
+        return False
+    return largest.area < 0.5 * largest.size**2 and bool(mask.mean() > 0.6)
+
+
+def _is_rule(piece: Piece, shape: tuple[int, ...]) -> bool:
+    """Returns whether this is a line across the paper, up to its edge."""
+    height, width = shape
+    at_edge = piece.left <= 1 or piece.right >= width - 1
+    is_across = piece.width > 8 * piece.height and (at_edge or piece.width > 0.6 * width)
+    up_to_edge = piece.top <= 1 and piece.bottom >= height - 1
+    at_side = piece.left <= 1 or piece.right >= width - 1
+    return is_across or (up_to_edge and at_side and piece.height > 8 * piece.width)
+
+
+def _fills_sides(mask: np.ndarray) -> bool:
+    """Returns whether all four sides of a piece's box are covered, as a rectangle's are."""
+    margin = max(1, round(0.04 * min(mask.shape)))
     sides = [
         mask[:margin].any(axis=0).mean(),
         mask[-margin:].any(axis=0).mean(),
         mask[:, :margin].any(axis=1).mean(),
         mask[:, -margin:].any(axis=1).mean(),
     ]
-    return min(sides) > 0.8
+    return min(sides) > 0.9
 
 
 def _box(group: list[Piece]) -> Piece:
@@ -152,18 +186,12 @@ def _box(group: list[Piece]) -> Piece:
 
 
 def _joined(found: list[Piece]) -> list[list[Piece]]:
-    groups = [[piece] for piece in sorted(found, key=lambda piece: -piece.size)]
-    changed = True
-    while changed:
-        changed = False
-        for i in range(len(groups)):
-            for j in range(i + 1, len(groups)):
-                if _belong_together(_box(groups[i]), _box(groups[j])):
-                    groups[i] += groups.pop(j)
-                    changed = True
-                    break
-            if changed:
-                break
+    """Puts together the pieces that belong to one digit; returns these groups."""
+    groups: list[list[Piece]] = []
+    for piece in sorted(found, key=lambda piece: -piece.size):
+        near = [group for group in groups if _belong_together(_box(group), piece)]
+        groups = [group for group in groups if all(group is not other for other in near)]
+        groups.append([*(member for group in near for member in group), piece])
     return groups
 
 
