@@ -136,6 +136,8 @@ def define_prediction() -> None:
         flags.DEFINE_string(
             "show", None, "File to write a picture to, such as seen.png: what the network saw."
         )
+    with _section("A page to draw on"):
+        _define_page()
 
 
 def define_comparison() -> None:
@@ -471,3 +473,29 @@ def _define_answers() -> None:
         "With less, the answer is `unsure`, and the likeliest digits are named.",
     )
     flags.DEFINE_bool("many", False, "Read several digits side by side, from left to right.")
+
+
+def _define_page() -> None:
+    flags.DEFINE_bool(
+        "page",
+        False,
+        "Instead of reading pictures, serve a page to draw on, on this machine alone: it shows "
+        "what the network sees and answers, and what batch norm does with it.",
+    )
+    flags.register_multi_flags_validator(
+        ["page", "run"],
+        lambda values: not values["page"] or "," not in (values["run"] or ""),
+        "--page shows one run at a time",
+    )
+    flags.DEFINE_integer(
+        "port",
+        None,
+        "The page's port, by default one that is free.",
+        lower_bound=1,
+        upper_bound=65535,
+    )
+    flags.register_multi_flags_validator(
+        ["port", "page"],
+        lambda values: values["port"] is None or values["page"],
+        "--port is of --page",
+    )

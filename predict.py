@@ -6,6 +6,7 @@ python predict.py --run=best0,best1 3.jpg 4.jpg   several runs together
 python predict.py --many number.png               several digits side by side
 python predict.py my_digit.png --show=seen.png    what the network saw, beside the picture
 cat my_digit.png | python predict.py -
+python predict.py --page                          a page to draw on, in a browser
 """
 
 from console import first  # noqa: F401, for what it does when it is imported
@@ -34,6 +35,9 @@ def main(*arguments: str) -> None:
     """Answers for each picture, and writes what the flags ask for."""
     for name in ("json", "csv", "show"):
         commands.check_output_flag(name, FLAGS[name].value)
+    if FLAGS.page:
+        show_page(*arguments)
+        return
     if not arguments:
         example = commands.line("predict.py", "my_digit.png")
         raise InputError(f"expected pictures, found none; for example: {example}")
@@ -74,6 +78,17 @@ def main(*arguments: str) -> None:
     advise(said)
     if unreadable:
         raise CommandError(f"{len(unreadable)} of {len(pictures)} pictures can't be read")
+
+
+def show_page(*arguments: str) -> None:
+    """Serves the page to draw on, until Ctrl-C."""
+    if arguments:
+        raise InputError(f"--page: expected no pictures beside it, found {arguments[0]}")
+    ((run, checkpoint),) = members.find(FLAGS.checkpoint_dir, FLAGS.run, FLAGS.checkpoint)
+    import_tensorflow()
+    from prediction import page
+
+    page.show(run, checkpoint, FLAGS.port or 0)
 
 
 def write(said: list, unreadable: list, shown: list, runs: list) -> None:

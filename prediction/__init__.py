@@ -10,6 +10,8 @@
     reading.py      many pictures, classified together
     answers.py      what is said of a picture, as a line, JSON and CSV
     sheet.py        a picture of what the network saw
+    inspection.py   what batch norm does with an image, in inference and in training
+    page.py         a page to draw on: the server; `page.html` is the page
 
-Only `classifier.py` imports TensorFlow.
+Only `classifier.py`, `inspection.py` and `page.py` import TensorFlow.
 """

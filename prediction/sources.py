@@ -93,20 +93,20 @@ def _read_file(path: str) -> Image.Image:
         if not stat.S_ISREG(os.stat(path).st_mode):
             raise Unreadable("neither a file nor a folder")
         with open(path, "rb") as file:
-            return _decoded(file.read(MOST_BYTES + 1), path)
+            return decoded(file.read(MOST_BYTES + 1), path)
     except OSError as error:
         raise Unreadable(error.strerror or str(error)) from error
 
 
 def _read_standard_input() -> Image.Image:
     try:
-        return _decoded(sys.stdin.buffer.read(MOST_BYTES + 1), "standard input")
+        return decoded(sys.stdin.buffer.read(MOST_BYTES + 1), "standard input")
     except OSError as error:
         raise Unreadable(error.strerror or str(error)) from error
 
 
-def _decoded(content: bytes, name: str) -> Image.Image:
-    """Returns the picture in a file's content, its pixels read."""
+def decoded(content: bytes, name: str) -> Image.Image:
+    """Returns the picture in a file's content, its pixels read; or raises `Unreadable`."""
     if len(content) > MOST_BYTES:
         raise Unreadable(f"more than {MOST_BYTES >> 20} MiB")
     if not content:
