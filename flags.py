@@ -124,6 +124,22 @@ def define_listing() -> None:
         _define_json()
 
 
+def define_prediction() -> None:
+    """Defines the flags of `predict.py`."""
+    with _section("Which weights"):
+        _define_weights()
+    with _section("What is said of a picture"):
+        _define_answers()
+    with _section("What is written besides"):
+        _define_json()
+        flags.DEFINE_string("csv", None, "File to write the answers to, as a table with commas.")
+        flags.DEFINE_string(
+            "show", None, "File to write a picture to, such as seen.png: what the network saw."
+        )
+    with _section("A page to draw on"):
+        _define_page()
+
+
 def define_comparison() -> None:
     """Defines the flags of `compare.py`."""
     with _section("Data"):
@@ -443,4 +459,43 @@ def _define_looks() -> None:
         ["projector", "run"],
         lambda values: not values["projector"] or "," not in (values["run"] or ""),
         "--projector shows one run at a time",
+    )
+
+
+# --- predict.py: what is said of a picture ---
+
+
+def _define_answers() -> None:
+    _define_float(
+        "min_probability",
+        0.5,
+        (lambda share: 0 <= share <= 1, "must be in [0, 1]"),
+        "With less, the answer is `unsure`, and the likeliest digits are named.",
+    )
+    flags.DEFINE_bool("many", False, "Read several digits side by side, from left to right.")
+
+
+def _define_page() -> None:
+    flags.DEFINE_bool(
+        "page",
+        False,
+        "Instead of reading pictures, serve a page to draw on, on this machine alone: it shows "
+        "what the network sees and answers, and what batch norm does with it.",
+    )
+    flags.register_multi_flags_validator(
+        ["page", "run"],
+        lambda values: not values["page"] or "," not in (values["run"] or ""),
+        "--page shows one run at a time",
+    )
+    flags.DEFINE_integer(
+        "port",
+        None,
+        "The page's port, by default one that is free.",
+        lower_bound=1,
+        upper_bound=65535,
+    )
+    flags.register_multi_flags_validator(
+        ["port", "page"],
+        lambda values: values["port"] is None or values["page"],
+        "--port is of --page",
     )

@@ -51,6 +51,9 @@ class InferenceGraph(NamedTuple):
     graph: tf.Graph
     images: tf.Tensor  # placeholder, uint8 [batch, height, width]
     labels: tf.Tensor  # placeholder, uint8 [batch]
+    pixels: (
+        tf.Tensor
+    )  # float32 [batch, height, width], 0 to 1: the images, distorted or as they are
     embedding: tf.Tensor  # float32 [batch, units]: the last hidden layer
     logits: tf.Tensor  # float32 [batch, classes]: unnormalized log-probabilities
     probabilities: tf.Tensor  # float32 [batch, classes]: of each class; they sum to 1
@@ -210,6 +213,7 @@ def inference_graph(
         graph=graph,
         images=images,
         labels=labels,
+        pixels=pixels,
         embedding=embedding,
         logits=logits,
         probabilities=probabilities,

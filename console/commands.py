@@ -79,7 +79,12 @@ def help_text(sections: Mapping[str, Sequence[str]]) -> str:
 
 
 def check_json_flag(path: str | None) -> None:
-    """Checks, before the work rather than after it, that the result can be written.
+    """Checks that the result can be written as JSON; see `check_output_flag`."""
+    check_output_flag("json", path)
+
+
+def check_output_flag(name: str, path: str | None) -> None:
+    """Checks, before the work rather than after it, that a flag's file can be written.
 
     Raises:
         InputError: `path` is in a folder that can't be written to, or is a folder itself.
@@ -92,7 +97,7 @@ def check_json_flag(path: str | None) -> None:
     except OSError:
         can_be_written = False
     if not can_be_written:
-        raise InputError(f"--json: expected a writable file, found {path}")
+        raise InputError(f"--{name}: expected a writable file, found {path}")
 
 
 def line(*arguments: str) -> str:

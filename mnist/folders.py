@@ -11,7 +11,6 @@ like any other, so a picture that can't be read is an error.
 import hashlib
 import io
 import os
-import warnings
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
@@ -19,22 +18,17 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from PIL import Image, ImageOps
 
 from console import files
 from console.errors import CommandError, InputError
 from console.progress import Progress, note
+from mnist import picture_files
 from mnist.idx import StrPath, size_text
 
-# Pillow tries no other format than these, whatever the name: some run programs.
-FORMATS = ("PNG", "JPEG", "BMP", "GIF", "TIFF", "WEBP", "PPM")
-SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".pgm", ".ppm")
 TRAIN, TEST = ("train", "training"), ("test", "testing")
 # Of each class, if the folder has no train and test.
 TEST_SHARE = 6
 MOST_CLASSES = 256
-# 4096x4096. A small file can claim any size, and would be given the memory for it.
-MOST_PIXELS = 1 << 24
 # Hidden, in the folder itself: it moves and disappears with the pictures.
 CACHE = ".pictures.npz"
 # Part of what a cache is valid for; to be raised if pictures are read into other pixels.
@@ -148,7 +142,7 @@ def _in_classes(folder: Path, below: str, half: str) -> _Files:
         for entry in _entries(class_folder):
             file = os.path.join(path, entry.name)
             # A pipe with such a name would never end.
-            if entry.name.lower().endswith(SUFFIXES) and entry.is_file():
+            if entry.name.lower().endswith(picture_files.SUFFIXES) and entry.is_file():
                 found.pictures.append(_Picture(file, half, class_folder.name))
             else:
                 found.others.append(file)
@@ -272,7 +266,7 @@ def _decode(folder: Path, pictures: list[_Picture]) -> np.ndarray:
                 # Of those that can't be used together, only the sizes are of interest.
                 size, pixels = _read(path, decode=len(sizes) < 2)
             except Exception as error:  # Pillow's decoders raise anything; it is reported below.
-                unreadable.append(f"{picture.path} ({_why(error, path)})")
+                unreadable.append(f"{picture.path} ({picture_files.why(error, path)})")
                 continue
             sizes.setdefault(size, []).append(picture.path)
             if len(sizes) == 1:
@@ -304,41 +298,10 @@ def _room_for(folder: Path, count: int, size: tuple[int, ...]) -> np.ndarray:
 def _read(path: Path, decode: bool) -> tuple[tuple[int, ...], np.ndarray | None]:
     """Return height and width of a picture and, if wanted, its pixels, uint8 [height, width].
 
-    Raises whatever Pillow raises, and ValueError for one too large.
+    Raises what `picture_files.opened` and `picture_files.grey` raise.
     """
-    with warnings.catch_warnings():
-        # A picture is either read or an error.
-        warnings.simplefilter("ignore")
-        with Image.open(path, formats=FORMATS) as image:
-            if image.width * image.height > MOST_PIXELS:
-                found = size_text((image.height, image.width))
-                raise ValueError(f"{found} pixels, more than {MOST_PIXELS}")
-            upright = ImageOps.exif_transpose(image) if image.format == "JPEG" else image
-            return (upright.height, upright.width), _grey(upright) if decode else None
-
-
-def _grey(image: Image.Image) -> np.ndarray:
-    """Return a picture's shades, uint8 [height, width]; raise ValueError if the mode has none."""
-    # Of these two formats, 16 bits are in mode I in some versions of Pillow.
-    if image.mode.startswith("I;16") or (image.mode == "I" and image.format in ("PNG", "PPM")):
-        shades = np.asarray(image).astype(np.int64)
-        shades[shades == image.info.get("transparency", -1)] = 65535
-        return ((shades + 128) // 257).astype(np.uint8)
-    if image.mode in ("I", "F"):
-        raise ValueError(f"pixels of 32 bits, mode {image.mode}: their white is unknown")
-    if image.has_transparency_data:
-        paper = Image.new("RGBA", image.size, "white")
-        image = Image.alpha_composite(paper, image.convert("RGBA"))
-    return np.asarray(image.convert("L"))
-
-
-def _why(error: Exception, path: Path) -> str:
-    if isinstance(error, Image.UnidentifiedImageError):
-        return "no picture"
-    if isinstance(error, OSError) and error.strerror:
-        return error.strerror
-    lines = str(error).replace(str(path), "it").split("\n")
-    return lines[0] or type(error).__name__
+    with picture_files.opened(path) as image:
+        return (image.height, image.width), picture_files.grey(image) if decode else None
 
 
 # --- What the user should know ---

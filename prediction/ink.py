@@ -1,0 +1,170 @@
+"""Ink on paper: how much ink each pixel of a picture has, whatever the colours and the light.
+
+A drawing made on a screen has paper of one colour; ink is the distance from that colour. A photo's
+paper changes from place to place with light and shadow; there, ink is what is thinner than a pen's
+stroke could be and darker than its surroundings (a black top-hat, Meyer 1979), or lighter, as chalk
+is.
+"""
+
+from collections.abc import Iterator
+
+import numpy as np
+from PIL import Image
+
+from mnist import picture_files
+
+# Larger pictures are reduced to this many pixels on their longer side before ink is looked for.
+LONGEST = 640
+# The share of pixels of one colour from which on it may be the paper of a drawing.
+FLAT_SHARE = 0.3
+# How far, of 1, a pixel may be from the paper's colour and still be paper.
+NEAR = 0.06
+
+
+def colours_of(picture: Image.Image) -> np.ndarray:
+    """Returns a picture's colours, float32 [height, width, 3] from 0 to 1, at most `LONGEST` long.
+
+    What is transparent becomes paper: white, or black if the drawing itself is light.
+
+    Raises:
+        ValueError: the picture's white is unknown, as in a mode of 32 bits.
+    """
+    if picture_files.has_many_bits(picture):
+        picture = Image.fromarray(picture_files.shades_of_many_bits(picture))
+    picture = _without_transparency(picture)
+    longest = max(picture.size)
+    if longest > LONGEST:
+        size = [max(1, round(side * LONGEST / longest)) for side in picture.size]
+        picture = picture.resize(size, Image.Resampling.BOX)
+    return np.asarray(picture, np.float32) / 255
+
+
+def _without_transparency(picture: Image.Image) -> Image.Image:
+    if not picture.has_transparency_data:
+        return picture.convert("RGB")
+    picture = picture.convert("RGBA")
+    box = picture.getchannel("A").getbbox()
+    if box is None:
+        return Image.new("RGB", picture.size, "white")
+    if np.asarray(picture.crop(box))[..., 3].min() == 255:  # a smaller picture on nothing
+        return picture.crop(box).convert("RGB")
+    pixels = np.asarray(picture, np.float32)
+    weights = pixels[..., 3]
+    is_light = (pixels[..., :3].mean(axis=2) * weights).sum() > 127 * weights.sum()
+    is_drawing = weights.mean() < 0.75 * 255
+    paper = "black" if is_light and is_drawing else "white"
+    return Image.alpha_composite(Image.new("RGBA", picture.size, paper), picture).convert("RGB")
+
+
+def inks(colours: np.ndarray) -> Iterator[np.ndarray]:
+    """Yields what may be the ink, float32 [height, width] from 0 to about 1, likeliest first."""
+    papers = _papers(colours)
+    for paper in papers:
+        yield _stretched(np.abs(colours - paper).max(axis=2))
+    if not papers:
+        yield from _inks_in_light(colours)
+
+
+def _papers(colours: np.ndarray) -> list[np.ndarray]:
+    """Returns the colours that large parts of the picture have, likeliest paper first."""
+    levels = np.round(colours.reshape(-1, 3) * 15).astype(np.int64) @ (256, 16, 1)
+    counts = np.bincount(levels, minlength=4096)
+    found: list[tuple[float, np.ndarray]] = []
+    for level in np.argsort(-counts)[:4]:
+        members = levels == level
+        if counts[level] == 0:
+            break
+        colour = np.median(colours.reshape(-1, 3)[members], axis=0)
+        is_near = np.abs(colours - colour).max(axis=2) < NEAR
+        if is_near.mean() < FLAT_SHARE:
+            continue
+        if any(np.abs(colour - other).max() < 2 * NEAR for _, other in found):
+            continue
+        found.append((_likeness_to_paper(is_near), colour))
+    found.sort(key=lambda pair: -pair[0])
+    return [colour for _, colour in found]
+
+
+def _likeness_to_paper(is_near: np.ndarray) -> float:
+    """Paper fills more than half of the picture, of its border, and its corners."""
+    border = np.concatenate([is_near[0], is_near[-1], is_near[:, 0], is_near[:, -1]])
+    corners = is_near[[0, 0, -1, -1], [0, -1, 0, -1]]
+    return is_near.mean() + border.mean() + corners.mean()
+
+
+def _stretched(ink: np.ndarray) -> np.ndarray:
+    """Returns ink with its strong strokes at 1."""
+    level = strength(ink)
+    return np.clip(ink / level, 0, 1.5) if level > 0 else ink
+
+
+def strength(ink: np.ndarray) -> float:
+    """Returns how strong the strokes are: the mean of what is above half of that mean."""
+    level = float(ink.max())
+    for _ in range(10):
+        above = ink[ink > level / 2]
+        if not len(above):
+            return 0.0
+        level = float(above.mean())
+    return level
+
+
+def _inks_in_light(colours: np.ndarray) -> Iterator[np.ndarray]:
+    size = max(colours.shape[:2])
+    smooth = colours if size < 100 else _blurred(colours, max(1, round(size / 400)))
+    window = max(5, round(min(colours.shape[:2]) / 6))
+    dark = _top_hat(smooth, window)
+    light = _top_hat(1 - smooth, window)
+    both = [dark, light]
+    if np.percentile(light, 99) > 1.3 * np.percentile(dark, 99):
+        both.reverse()
+    for ink in both:
+        yield _stretched(ink)
+
+
+def _top_hat(colours: np.ndarray, window: int) -> np.ndarray:
+    """Returns how much darker than its surroundings each pixel is, as a share of their light."""
+    paper = np.stack(
+        [
+            running(running(colours[..., c], window, np.maximum), window, np.minimum)
+            for c in range(3)
+        ],
+        axis=2,
+    )
+    darker = ((paper - colours) / np.maximum(paper, 0.2)).max(axis=2)
+    # Noise raises the surroundings everywhere.
+    middle = np.median(darker)
+    spread = np.median(np.abs(darker - middle)) * 1.4826
+    return np.maximum(darker - middle - 2 * spread, 0)
+
+
+def _blurred(colours: np.ndarray, radius: int) -> np.ndarray:
+    size = 2 * radius + 1
+    for axis in (0, 1):
+        pad = [(0, 0)] * 3
+        pad[axis] = (radius + 1, radius)
+        sums = np.pad(colours, pad, "edge").cumsum(axis=axis, dtype=np.float64)
+        n = colours.shape[axis]
+        upper = np.take(sums, range(size, size + n), axis)
+        colours = ((upper - np.take(sums, range(n), axis)) / size).astype(np.float32)
+    return colours
+
+
+def running(values: np.ndarray, window: int, pick: np.ufunc) -> np.ndarray:
+    """Returns the running maximum or minimum of [height, width] in a square window."""
+    half = window // 2
+    for axis in (0, 1):
+        pad = [(0, 0), (0, 0)]
+        pad[axis] = (half, half)
+        padded = np.pad(values, pad, "edge")
+        length = values.shape[axis]
+        reached, widest = 1, padded
+        while reached < 2 * half + 1:
+            step = min(reached, 2 * half + 1 - reached)
+            n = widest.shape[axis] - step
+            widest = pick(
+                np.take(widest, range(n), axis), np.take(widest, range(step, step + n), axis)
+            )
+            reached += step
+        values = np.take(widest, range(length), axis)
+    return values
