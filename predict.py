@@ -9,12 +9,14 @@ cat my_digit.png | python predict.py -
 python predict.py --page                          a page to draw on, in a browser
 """
 
+import sys
+
+sys.path.insert(0, __file__.rpartition("/")[0])  # where `python -I` does not look
 from console import first  # noqa: F401, for what it does when it is imported
 
 # isort: split
 import contextlib
 import pathlib
-import sys
 
 import flags
 from console import commands, files

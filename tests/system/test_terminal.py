@@ -18,6 +18,7 @@ import pytest
 from tests.helpers import PROJECT, command
 
 FLAGS = ("--model=mlp", "--batch_size=50", "--run=r")
+COMMANDS = ["train.py", "evaluate.py", "predict.py", "compare.py", "runs.py"]
 
 
 def start(*arguments, cwd, **options):
@@ -167,7 +168,7 @@ def test_without_a_folder_for_temporary_files_training_goes_on(tmp_path, data_fl
     assert record(tmp_path)["result"]["step"] == 20
 
 
-@pytest.mark.parametrize("name", ["train.py", "evaluate.py", "compare.py", "runs.py"])
+@pytest.mark.parametrize("name", COMMANDS)
 def test_a_python_that_leaves_out_the_folder_of_its_script_finds_the_rest(name, tmp_path):
     """As `python -I`, or with PYTHONSAFEPATH."""
     helped = subprocess.run(
@@ -179,7 +180,7 @@ def test_a_python_that_leaves_out_the_folder_of_its_script_finds_the_rest(name, 
     assert helped.returncode == 0 and "--checkpoint_dir" in helped.stdout, helped.stderr
 
 
-@pytest.mark.parametrize("name", ["train.py", "evaluate.py", "compare.py", "runs.py"])
+@pytest.mark.parametrize("name", COMMANDS)
 def test_a_python_that_is_too_old_gets_one_line(name):
     """It has to get as far as the first import, so a command keeps to what Python 3.7 can read."""
     program = f"""
