@@ -20,7 +20,7 @@ import flags
 from cluster import joining, local
 from console import commands
 from console.importing import import_tensorflow
-from console.interruption import StopRequest
+from console.interruption import StopRequest, ending_at_once
 from console.progress import doing, note
 from mnist.batches import Batches
 from mnist.datasets import FILES_OF_MNIST, Dataset, load
@@ -103,7 +103,7 @@ def train(
     if not run.checkpoints:
         opening.clear_and_begin(run)
     network = model.network_of(run.flags, run.dataset)
-    with doing("building the graphs"):
+    with doing("building the graphs"), ending_at_once():
         graph = model.training_graph(network, model.recipe_of(run.flags), worker.replica)
         inference_graph = model.inference_graph(network)
     plan = Plan.of_flags(run.flags, has_validation=len(dataset.validation.labels) > 0)

@@ -74,9 +74,15 @@ def hold_back(updates: Sequence[tf.Tensor], until: Sequence[tf.Tensor]) -> None:
 
     Otherwise a worker that is lost in the middle of a step would leave the others with averages of
     this step and weights of the one before. There is no public way to order ops after the fact.
+
+    Raises:
+        ValueError: there are updates, but no assignments behind them.
     """
     waited_for = [tensor.op for tensor in until]
-    for assignment in _assignments_behind([update.op for update in updates]):
+    assignments = _assignments_behind([update.op for update in updates])
+    if updates and not assignments:
+        raise ValueError(f"expected updates that assign to variables, found {updates[0].op.name}")
+    for assignment in assignments:
         assignment._add_control_inputs(waited_for)
 
 

@@ -7,6 +7,7 @@ loopback that exists nowhere else.
 
 import fcntl
 import json
+import math
 import os
 import pathlib
 import signal
@@ -14,6 +15,7 @@ import socket
 import struct
 import subprocess
 import sys
+import time
 from types import FrameType
 from typing import NoReturn
 
@@ -26,6 +28,8 @@ from console.progress import note
 SIOCGIFFLAGS, SIOCSIFFLAGS, IFF_UP = 0x8913, 0x8914, 1
 ENDS_WITH_PARENT = ["setpriv", "--pdeathsig=TERM"]
 PORT = 2222
+# How long workers may go on when one of them has failed.
+PATIENCE_SECONDS = 30.0
 PROJECT = pathlib.Path(__file__).resolve().parents[1]
 # Until it has workers to stop, Ctrl-C simply ends it.
 LAUNCHER = f"""
@@ -101,9 +105,34 @@ def launch(workers: int) -> int:
     for number in SIGNALS:
         if signal.getsignal(number) != signal.SIG_IGN:
             signal.signal(number, pass_on)
-    codes = [process.wait() for process in processes]
+    codes = _wait(processes)
     failures = [code if code > 0 else 128 - code for code in codes if code]
     return failures[0] if failures else 0
+
+
+def _wait(processes: list[subprocess.Popen]) -> list[int]:
+    """Waits for all workers; names one that is killed, which can't say so itself.
+
+    The others soon find that a worker is gone, and save. Those that have not ended by then had not
+    met it yet.
+    """
+    failed_at = None
+    running = dict(enumerate(processes))
+    while running:
+        for rank, process in [*running.items()]:
+            code = process.poll()
+            if code is not None:
+                del running[rank]
+                if code < 0:
+                    note(f"worker {rank} was ended by {signal.Signals(-code).name}")
+                if code and failed_at is None:
+                    failed_at = time.monotonic()
+        if failed_at is not None and time.monotonic() > failed_at + PATIENCE_SECONDS:
+            failed_at = math.inf
+            for process in running.values():
+                process.terminate()
+        time.sleep(0.05)
+    return [process.returncode for process in processes]
 
 
 def _switch_loopback_on() -> None:

@@ -1,21 +1,19 @@
 """The exchange between workers in their sessions, and what to do when one of them is gone."""
 
-import concurrent.futures
 import contextlib
 import hashlib
 import os
 import pathlib
-import threading
 import time
 from collections.abc import Iterator
 
-import grpc
 import numpy as np
 import tensorflow.compat.v1 as tf
 
 from bn_tools import layers_of
 from cluster import collectives
 from cluster.layout import Layout
+from cluster.lookout import ANSWER_SECONDS, SECONDS_UNTIL_KNOWN, Lookout
 from console.errors import CommandError, InputError, reason
 from console.progress import note
 from model import TrainingGraph
@@ -26,25 +24,17 @@ from training.worker import Verdict, Worker, WorkerLost
 START_SECONDS = 120.0
 # A step that takes longer than this, and than ten times the slowest one before, is given up.
 STEP_SECONDS = 12.0
-# Until the first step: TensorFlow is imported, graphs are built, an old run is deleted.
-BEGINNING_SECONDS = 120.0
-# The chief may take this long to save between two signs of life.
-SAVING_SECONDS = 60.0
-# The chief gives a sign of life this often while the others wait for it.
-SIGN_SECONDS = 3.0
-# How long a server may take to answer.
-ANSWER_SECONDS = 4.0
-# What TensorFlow raises where a worker is gone, or waits for one too long.
-ERRORS_OF_LOST_WORKER = (
+# Anything else may take this long, as long as the others' servers answer.
+WAITING_SECONDS = 3600.0
+# What TensorFlow raises where the exchange with others breaks off or takes too long.
+ERRORS_OF_EXCHANGE = (
     tf.errors.UnavailableError,
     tf.errors.DeadlineExceededError,
     tf.errors.AbortedError,
     tf.errors.CancelledError,
-    tf.errors.InternalError,
-    tf.errors.UnknownError,
     tf.errors.FailedPreconditionError,  # it was started again
-    tf.errors.NotFoundError,
 )
+RESUME = "started again, all workers resume from the run's last checkpoint"
 
 
 class OneOfSeveral(Worker):
@@ -103,12 +93,13 @@ class OneOfSeveral(Worker):
                 f"{layout.addresses[layout.rank]}: expected a free port for this worker's server, "
                 f"found: {reason(error)}"
             ) from None
+        self._lookout = Lookout(layout.addresses, layout.rank, self._give_up)
         self._has_begun = False
         self._slowest_step = 0.0
         self._is_awaited = False  # whether the others wait for the chief's verdict
-        self._last_sign = 0.0
 
     def __enter__(self) -> "OneOfSeveral":
+        self._lookout.__enter__()
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *exception: object) -> None:
@@ -116,9 +107,10 @@ class OneOfSeveral(Worker):
             # What is wrong is the chief's to say: the others leave without a word.
             with contextlib.suppress(CommandError):
                 self.news_from_chief(Verdict.REFUSED)
+        self._lookout.__exit__()
         if kind is not None and issubclass(kind, WorkerLost):
             # A worker that is gone at once would be taken for the one that failed first.
-            time.sleep(ANSWER_SECONDS + 1)
+            time.sleep(SECONDS_UNTIL_KNOWN)
 
     @property
     def replica(self) -> Replica:
@@ -129,19 +121,24 @@ class OneOfSeveral(Worker):
         """Waits until every worker's server answers.
 
         Raises:
-            WorkerLost: one does not in `START_SECONDS`.
+            WorkerLost: one does not in `START_SECONDS`, or not any more.
         """
         deadline = time.monotonic() + START_SECONDS
-        missing = self._silent(ANSWER_SECONDS)
+        seen: set[int] = set()
+        missing = self._lookout.silent(ANSWER_SECONDS)
         while missing:
+            seen |= set(range(self.count)) - {self.rank, *missing}
             if time.monotonic() > deadline:
                 raise WorkerLost(
-                    f"{self._names(missing)} did not start within {START_SECONDS:.0f} s; start all "
-                    "workers with the same flags and the same cluster in TF_CONFIG",
+                    f"{self._lookout.names(missing)} did not start within {START_SECONDS:.0f} s; "
+                    "start all workers with the same flags and the same cluster in TF_CONFIG",
                     missing,
                 )
-            note(f"waiting for {self._names(missing)}")
-            missing = self._silent(2 * ANSWER_SECONDS)
+            note(f"waiting for {self._lookout.names(missing)}")
+            before, missing = missing, self._lookout.silent(ANSWER_SECONDS)
+            lost = sorted(seen & {*before} & {*missing})
+            if lost:
+                raise WorkerLost(f"{self._lookout.names(lost)} does not answer any more", lost)
 
     def check_agreement(self, facts: dict[str, object]) -> None:
         """Refuses to train with workers that have other code, versions, data or flags.
@@ -196,8 +193,7 @@ class OneOfSeveral(Worker):
                 )
             )
             self._average_statistics = self._averaging()
-            self._sign = tf.placeholder(tf.int32, [])
-            self._received_sign = self._graph_exchange.from_chief(self._sign)
+            self._meeting = self._graph_exchange.from_chief(tf.constant(0))
         self._session = self.plain_session(graph.graph)
         return self._session
 
@@ -207,30 +203,24 @@ class OneOfSeveral(Worker):
 
         Yields the options of the session's run, which limit its time.
         """
-        if self._has_begun:
-            limit = max(STEP_SECONDS, 10 * self._slowest_step)
-        else:
-            limit = BEGINNING_SECONDS
-        began = time.monotonic()
-        with self._limited(limit) as options:
-            yield options
         # The first step says nothing of others: TensorFlow optimizes the graph and takes memory.
-        if is_step and self._has_begun:
+        # The chief may take long to save, evaluate and restore; the others take steps only.
+        is_timed = self._has_begun and (is_step or self.is_chief)
+        began = time.monotonic()
+        if is_timed:
+            limit = max(STEP_SECONDS, 10 * self._slowest_step)
+            # It then ends with an error, after which this worker can save.
+            wait = self._lookout.waiting(ends_by_itself_after=limit + STEP_SECONDS)
+        else:
+            limit, wait = WAITING_SECONDS, self._lookout.waiting()
+        try:
+            with wait:
+                yield tf.RunOptions(timeout_in_ms=int(1000 * limit))
+        except tf.errors.OpError as error:
+            raise self._explained(error) from error
+        if is_timed and is_step:
             self._slowest_step = max(self._slowest_step, time.monotonic() - began)
         self._has_begun = self._has_begun or is_step
-
-    @contextlib.contextmanager
-    def _limited(self, limit: float) -> Iterator[tf.RunOptions]:
-        # In case that TensorFlow does not keep the limit.
-        watchdog = threading.Timer(limit + 2 * STEP_SECONDS, self._give_up)
-        watchdog.daemon = True
-        watchdog.start()
-        try:
-            yield tf.RunOptions(timeout_in_ms=int(1000 * limit))
-        except ERRORS_OF_LOST_WORKER as error:
-            raise self._worker_lost(error) from error
-        finally:
-            watchdog.cancel()
 
     def share_weights(self, session: tf.Session) -> None:
         """Gives all variables their values on the chief; every worker calls this together."""
@@ -243,26 +233,10 @@ class OneOfSeveral(Worker):
             with self.watched() as options:
                 session.run(self._average_statistics, options=options)
 
-    def keep_waiting(self) -> None:
-        """Tells the others that wait for the chief that it is still busy; it calls this often."""
-        if time.monotonic() - self._last_sign > SIGN_SECONDS:
-            self._give_sign(is_done=False)
-
     def meet(self) -> None:
-        """Waits until the chief has saved and evaluated, for as long as it gives signs of life."""
-        is_done = False
-        if self.is_chief:
-            self._give_sign(is_done=True)
-            return
-        while not is_done:
-            limit = SAVING_SECONDS if self._has_begun else BEGINNING_SECONDS
-            with self._limited(limit) as options:
-                is_done = bool(self._session.run(self._received_sign, options=options))
-
-    def _give_sign(self, is_done: bool) -> None:
+        """Waits until the chief has saved and evaluated; every worker calls this together."""
         with self.watched() as options:
-            self._session.run(self._received_sign, {self._sign: is_done}, options=options)
-        self._last_sign = time.monotonic()
+            self._session.run(self._meeting, options=options)
 
     def _averaging(self) -> tf.Operation | None:
         if self.replica.gather is not None:
@@ -292,40 +266,29 @@ class OneOfSeveral(Worker):
         """Opens a session on this worker's server."""
         return tf.Session(self._server.target, graph=graph, config=self._config)
 
-    def _worker_lost(self, error: tf.errors.OpError) -> WorkerLost:
-        silent = self._silent(ANSWER_SECONDS)
+    def _explained(self, error: tf.errors.OpError) -> Exception:
+        """Returns the loss of a worker that an error is due to, or else the error."""
+        silent = self._lookout.silent(ANSWER_SECONDS)
         if silent:
-            return WorkerLost(f"{self._names(silent)} does not answer any more", silent)
-        return WorkerLost(
-            f"the exchange failed though all workers answer ({reason(error)}): one of them was too "
-            "slow, was started again, or has the task index of another",
-            [],
-        )
+            return WorkerLost(f"{self._lost(silent)}", silent)
+        if isinstance(error, ERRORS_OF_EXCHANGE):
+            return WorkerLost(
+                f"the exchange failed though all workers answer ({reason(error)}): one of them was "
+                "too slow, was started again, or has the task index of another",
+                [],
+            )
+        return error
 
-    def _give_up(self) -> None:
-        silent = self._silent(ANSWER_SECONDS)
-        note(f"{self._names(silent) or 'the exchange'} does not answer any more")
-        os._exit(1)
+    def _lost(self, ranks: list[int]) -> str:
+        stood_still = self._lookout.stood_still
+        own = f" (this worker itself stood still for {stood_still:.0f} s)" if stood_still else ""
+        return f"{self._lookout.names(ranks)} does not answer any more{own}"
 
-    def _silent(self, seconds: float) -> list[int]:
-        """Returns the ranks of the workers whose servers do not answer."""
-        others = [rank for rank in range(self.count) if rank != self.layout.rank]
-        with concurrent.futures.ThreadPoolExecutor(len(others)) as pool:
-            answers = pool.map(lambda rank: _answers(self.layout.addresses[rank], seconds), others)
-        return [rank for rank, does in zip(others, answers, strict=True) if not does]
-
-    def _names(self, ranks: list[int]) -> str:
-        return " and ".join(f"worker {rank} at {self.layout.addresses[rank]}" for rank in ranks)
-
-
-def _answers(address: str, seconds: float) -> bool:
-    # A connection is not enough: the system accepts one for a process that is stopped.
-    with grpc.insecure_channel(address, [("grpc.enable_http_proxy", 0)]) as channel:
-        try:
-            grpc.channel_ready_future(channel).result(timeout=seconds)
-        except grpc.FutureTimeoutError:
-            return False
-    return True
+    def _give_up(self, lost: list[int]) -> None:
+        """Ends a process whose session waits in vain, and won't return."""
+        note(f"{self._lost(lost)}; {RESUME}")
+        time.sleep(SECONDS_UNTIL_KNOWN)
+        os._exit(WorkerLost.exit_code)
 
 
 def _digest(fact: object) -> int:

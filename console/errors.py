@@ -16,9 +16,11 @@ class InputError(CommandError):
 def reason(error: Exception) -> str:
     """Returns an error's message in one line.
 
-    Errors in a TensorFlow graph begin with where they happened; what happened follows the line
-    with the node's name.
+    Errors in a TensorFlow graph begin with where they happened: what happened follows the line
+    with the node's name or, from a server, the line with the server's.
     """
     lines = str(error).strip().removeprefix("Graph execution error:").strip().splitlines()
     nodes = [number for number, line in enumerate(lines[:-1]) if line.startswith("Node: ")]
-    return lines[nodes[0] + 1] if nodes else lines[0]
+    lines = lines[nodes[0] + 1 :] if nodes else lines
+    is_from_server = len(lines) > 1 and lines[0].startswith("From /job:")
+    return lines[1] if is_from_server else lines[0]

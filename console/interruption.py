@@ -1,8 +1,10 @@
 """Stopping a running session without losing work."""
 
+import contextlib
 import os
 import signal
 import sys
+from collections.abc import Iterator
 from types import FrameType
 from typing import NoReturn
 
@@ -20,6 +22,20 @@ def end_at_once() -> None:
     # Not if the process was started to ignore it, as by a shell in the background.
     if signal.getsignal(signal.SIGINT) == signal.default_int_handler:
         signal.signal(signal.SIGINT, _end)
+
+
+@contextlib.contextmanager
+def ending_at_once() -> Iterator[None]:
+    """Makes Ctrl-C end the process with one line in this block, in which there is nothing to save.
+
+    TensorFlow's functions that build a graph would turn a `KeyboardInterrupt` into other errors, or
+    swallow it.
+    """
+    end_at_once()
+    try:
+        yield
+    finally:
+        raise_keyboard_interrupt()
 
 
 def raise_keyboard_interrupt() -> None:

@@ -30,7 +30,6 @@ class Evaluation(Observer):
     def on_start(self, training: Training, step: int) -> None:
         """Makes up for an evaluation if the run was stopped between it and its checkpoint."""
         self._training = training
-        self._keep_waiting = training.worker.keep_waiting
         checkpoint, plan = self._keeper.checkpoint, training.plan
         if checkpoint and plan.is_evaluation_due(step) and self._run.evaluated_step < step:
             self._evaluate(checkpoint)
@@ -70,12 +69,10 @@ class Evaluation(Observer):
         with self._training.clock.stopped(EVALUATING):
             if self._run.flags["weight_average"]:
                 some = self._dataset.train.first(IMAGES_FOR_STATISTICS)
-                self._evaluator.restore_average(checkpoint, *some, on_batch=self._keep_waiting)
+                self._evaluator.restore_average(checkpoint, *some)
             else:
                 self._evaluator.restore(checkpoint)
-            outcome = self._evaluator.classify(
-                *self._dataset.validation, on_batch=self._keep_waiting
-            )
+            outcome = self._evaluator.classify(*self._dataset.validation)
             self._training.tell_evaluation(checkpoint.step, outcome, self._evaluator)
         with self._training.clock.stopped(SAVING):
             self._record(checkpoint.step, outcome)
@@ -102,9 +99,9 @@ class Evaluation(Observer):
             source = f"the weights at step {step}"
             if self._run.flags["weight_average"]:
                 some = self._dataset.train.first(IMAGES_OF_EARLY_EVALUATION)
-                self._evaluator.load_average(values, source, *some, on_batch=self._keep_waiting)
+                self._evaluator.load_average(values, source, *some)
             else:
                 self._evaluator.load(values, source)
             some = self._dataset.validation.first(IMAGES_OF_EARLY_EVALUATION)
-            outcome = self._evaluator.classify(*some, on_batch=self._keep_waiting)
+            outcome = self._evaluator.classify(*some)
             self._training.tell_evaluation(step, outcome, self._evaluator)

@@ -88,8 +88,5 @@ class Worker:
     def meet(self) -> None:
         """Waits until the chief has done what only it does: saving and evaluating."""
 
-    def keep_waiting(self) -> None:
-        """On the chief, often called while the others wait in `meet`: says that it is busy."""
-
     def leave(self) -> None:
         """Waits until all workers have taken the last step, unless one is gone already."""

@@ -1,11 +1,13 @@
 """`train.py` whose last weights turn NaN in step 12, until the rate is down to a quarter.
 
 Too high a learning rate has this effect only on some data and some processors. One of several
-workers writes its variables to `workerRANK.npz`, so that a test can tell whether they agree.
+workers writes its variables to `workerRANK.npz`, so that a test can tell whether they agree; and the
+first time that the chief goes back, this takes longer than a step may.
 """
 
 import json
 import os
+import time
 
 import numpy as np
 
@@ -13,6 +15,7 @@ import train
 from console import commands, importing
 
 POISONED_STEP = 12
+STEP_SECONDS = 6.0
 
 
 def poison(take_step):
@@ -28,6 +31,17 @@ def poison(take_step):
         return taken
 
     return take_poisoned_step
+
+
+def slow_at_first(restore):
+    """Returns a `restore` that takes long when it is called first."""
+    delays = iter([STEP_SECONDS + 1])
+
+    def slow_restore(*arguments):
+        time.sleep(next(delays, 0))
+        return restore(*arguments)
+
+    return slow_restore
 
 
 def write_variables(session):
@@ -47,4 +61,10 @@ if __name__ == "__main__":
     from training import loop
 
     loop.take_step = poison(loop.take_step)
+    if "TF_CONFIG" in os.environ:
+        from cluster import workers
+        from storage import variables
+
+        workers.STEP_SECONDS = STEP_SECONDS
+        variables.restore = slow_at_first(variables.restore)
     commands.run(train.main)

@@ -3,6 +3,7 @@
 import concurrent.futures
 import json
 import os
+import pathlib
 import re
 import shutil
 import signal
@@ -31,13 +32,14 @@ MLP = ["--model=mlp", "--train_steps=60", "--batch_size=32", "--eval_every=30", 
 CHECKPOINTS = "checkpoints/mlp-bn"
 
 
-def hasty(**seconds):
-    """`train.py` with other seconds in cluster/workers.py than a user's workers wait."""
-    return "tests/system/hasty_train.py", json.dumps(seconds)
+def hasty(**options):
+    """`train.py` with other seconds than a user's workers wait; see hasty_train.py."""
+    return "tests/system/hasty_train.py", json.dumps(options)
 
 
 # Half of the seconds that users' workers wait for each other.
-HASTY = hasty(STEP_SECONDS=6.0, ANSWER_SECONDS=2.0)
+SECONDS = {"STEP_SECONDS": 6.0, "ANSWER_SECONDS": 2.0, "SECONDS_UNTIL_KNOWN": 6.0}
+HASTY = hasty(**SECONDS)
 
 
 def addresses(count):
@@ -139,13 +141,64 @@ def test_the_others_stop_where_one_is_lost_and_go_on_with_it_later(
         assert time.monotonic() - began < 30
         assert code == 1
         assert f"worker {victim} at {cluster.addresses[victim]}" in stderr.splitlines()[-1]
-        (step,) = re.findall(r"saved \S+model\.ckpt-(\d+)", stderr.splitlines()[-1])
-        assert 20 <= int(step) < 60
+        assert "all workers resume from" in stderr.splitlines()[-1]
+        if survivor == 0:
+            (step,) = re.findall(r"saved \S+model\.ckpt-(\d+)", stderr.splitlines()[-1])
+            assert 20 <= int(step) < 60
     with Cluster(tmp_path, slow, program=HASTY) as cluster:
         cluster.start(0, 1)
         assert cluster.end(0)[0] == cluster.end(1)[0] == 0
     last = f"{CHECKPOINTS}/model.ckpt-60"
     assert_same_variables(tmp_path / last, uninterrupted / last)
+
+
+@pytest.mark.parametrize(
+    ("moment", "victim", "number"),
+    [
+        ("check_agreement", 1, signal.SIGKILL),  # while flags are compared
+        pytest.param("session", 1, signal.SIGSTOP, marks=pytest.mark.long),  # with the graph built
+        pytest.param("share_weights", 1, signal.SIGKILL, marks=pytest.mark.long),
+        ("meet", 0, signal.SIGKILL),  # while the others wait for it to save
+        pytest.param("news_from_chief", 0, signal.SIGSTOP, marks=pytest.mark.long),
+    ],
+)
+def test_one_lost_between_steps_is_named(tmp_path, data_flags, moment, victim, number):
+    halting = hasty(**SECONDS, halt=(moment, victim))
+    with Cluster(tmp_path, [*MLP, *data_flags], program=halting) as cluster:
+        cluster.start(0, 1)
+        cluster.processes[victim].wait_for_message("halted")
+        cluster.processes[victim].send_signal(number)
+        began = time.monotonic()
+        code, _, stderr = cluster.end(1 - victim)
+        assert time.monotonic() - began < 30
+        assert code == 1 and "Traceback" not in stderr
+        gone = f"worker {victim} at {cluster.addresses[victim]} does not answer any more"
+        assert gone in stderr.splitlines()[-1]
+
+
+def test_a_chief_that_is_lost_while_it_waits_for_the_last_is_named(tmp_path, data_flags):
+    with Cluster(tmp_path, [*MLP, *data_flags], count=3, program=HASTY) as cluster:
+        cluster.start(0, 1)
+        for rank in (0, 1):
+            cluster.processes[rank].wait_for_message("waiting for worker 2 at")
+        cluster.processes[0].kill()
+        began = time.monotonic()
+        code, _, stderr = cluster.end(1)
+        assert time.monotonic() - began < 30
+        assert code == 1
+        assert f"{cluster.addresses[0]} does not answer any more" in stderr.splitlines()[-1]
+
+
+def test_a_chief_that_stood_still_saves_and_says_so(tmp_path, data_flags):
+    with Cluster(tmp_path, [*MLP, *data_flags, "--train_steps=5000"], program=HASTY) as cluster:
+        cluster.start(0, 1)
+        cluster.wait_for_step(20)
+        cluster.processes[0].send_signal(signal.SIGSTOP)
+        assert f"worker 0 at {cluster.addresses[0]}" in cluster.end(1)[2].splitlines()[-1]
+        cluster.processes[0].send_signal(signal.SIGCONT)
+        code, _, stderr = cluster.end(0)
+        assert code == 1
+        assert re.search(r"itself stood still for \d+ s\); saved ", stderr.splitlines()[-1])
 
 
 def trained_in_float64(folder, count, steps, sync):
@@ -282,6 +335,21 @@ def test_local_workers_are_out_of_reach(tmp_path, data_flags):
     assert b"without authentication" not in stderr
 
 
+@pytest.mark.long
+@pytest.mark.usefixtures("own_network")
+def test_a_local_worker_that_fails_early_ends_the_others(tmp_path, data_flags):
+    launcher = subprocess.Popen(
+        command("train.py", *MLP, *data_flags, "--workers=2"), cwd=tmp_path, stderr=subprocess.PIPE
+    )
+    children = pathlib.Path(f"/proc/{launcher.pid}/task/{launcher.pid}/children")
+    while launcher.poll() is None and len(children.read_text().split()) < 2:
+        time.sleep(0.01)
+    os.kill(int(children.read_text().split()[1]), signal.SIGKILL)
+    _, stderr = launcher.communicate(timeout=120)
+    assert launcher.returncode in (137, 143)
+    assert b"worker 1 was ended by SIGKILL" in stderr and b"Traceback" not in stderr
+
+
 @pytest.mark.usefixtures("own_network")
 def test_a_user_without_rights_gets_a_network_too(tmp_path, data_flags):
     """Each of its workers is this process's command, which tells whether it is out of reach.
@@ -325,6 +393,7 @@ def test_what_the_chief_refuses_only_the_chief_tells(tmp_path, data_flags, unint
         assert code == 2 and "--seed was 0, now 5" in stderr
         code, _, stderr = cluster.end(1)
         assert code == 2 and "does not answer" not in stderr
+        assert stderr.splitlines()[-1] == "worker 0 refuses to train, and says why"
 
 
 def test_options_of_a_run_go_with_workers(tmp_path, data_flags):
