@@ -1,8 +1,8 @@
 """`train.py` whose last weights turn NaN in step 12, until the rate is down to a quarter.
 
 Too high a learning rate has this effect only on some data and some processors. One of several
-workers writes its variables to `workerRANK.npz`, so that a test can tell whether they agree; and the
-first time that the chief goes back, this takes longer than a step may.
+workers writes its variables to `workerRANK.npz`, so that a test can tell whether they agree; and
+the first time that the chief goes back, this takes longer than a step may.
 """
 
 import json
