@@ -29,15 +29,15 @@ class Lookout:
         """Takes the addresses of all workers by rank, and which of them this is.
 
         `on_loss` is called, in the thread, with the ranks of lost workers that are waited for in
-        vain.
+        vain; with none of them if all answer, but it takes too long.
         """
         self._addresses = addresses
         self._others = [other for other in range(len(addresses)) if other != rank]
         self._on_loss = on_loss
         self._is_over = threading.Event()
         self._thread = threading.Thread(target=self._look_out, daemon=True)
-        # Since when something is waited for, and until when it may end by itself.
-        self._wait: tuple[float, float] | None = None
+        # Since when something is waited for, until when it may end by itself, until when at all.
+        self._wait: tuple[float, float, float] | None = None
         self.stood_still = 0.0  # seconds for which this process itself was stopped, at the longest
 
     def __enter__(self) -> "Lookout":
@@ -48,13 +48,15 @@ class Lookout:
         self._is_over.set()
 
     @contextlib.contextmanager
-    def waiting(self, ends_by_itself_after: float = 0.0) -> Iterator[None]:
+    def waiting(self, limit: float, ends_by_itself_after: float = 0.0) -> Iterator[None]:
         """Looks after the others while the block waits for them.
 
-        If some are lost, the block has this many seconds from its beginning to end by itself.
+        Args:
+            limit: seconds that the block may take if all answer.
+            ends_by_itself_after: seconds that it has to end by itself if some are lost.
         """
         now = time.monotonic()
-        self._wait = (now, now + ends_by_itself_after)
+        self._wait = (now, now + ends_by_itself_after, now + limit)
         try:
             yield
         finally:
@@ -85,9 +87,10 @@ class Lookout:
                 continue
             before, silent = silent, set(self.silent(ANSWER_SECONDS))
             ticked = time.monotonic()
+            lost = sorted(silent & before)
             # Only if it is the same wait: it may have ended, and another one begun.
-            if silent & before and self._wait == wait and ticked > wait[1]:
-                self._on_loss(sorted(silent & before))
+            if self._wait == wait and ((lost and ticked > wait[1]) or ticked > wait[2]):
+                self._on_loss(lost)
 
 
 def _answers(address: str, seconds: float) -> bool:

@@ -23,8 +23,10 @@ from training.worker import Verdict, Worker, WorkerLost
 # How long the others are waited for at the start.
 START_SECONDS = 120.0
 # A step that takes longer than this, and than ten times the slowest one before, is given up.
-STEP_SECONDS = 12.0
-# Anything else may take this long, as long as the others' servers answer.
+STEP_SECONDS = 8.0
+# Until the first step, each exchange: graphs are built, an old run is deleted.
+BEGINNING_SECONDS = 120.0
+# How long the chief may take to save, evaluate or go back, as long as its server answers.
 WAITING_SECONDS = 3600.0
 # What TensorFlow raises where the exchange with others breaks off or takes too long.
 ERRORS_OF_EXCHANGE = (
@@ -203,24 +205,30 @@ class OneOfSeveral(Worker):
 
         Yields the options of the session's run, which limit its time.
         """
-        # The first step says nothing of others: TensorFlow optimizes the graph and takes memory.
-        # The chief may take long to save, evaluate and restore; the others take steps only.
-        is_timed = self._has_begun and (is_step or self.is_chief)
         began = time.monotonic()
-        if is_timed:
+        if not self._has_begun:
+            limit = BEGINNING_SECONDS
+        elif is_step or self.is_chief:
             limit = max(STEP_SECONDS, 10 * self._slowest_step)
-            # It then ends with an error, after which this worker can save.
-            wait = self._lookout.waiting(ends_by_itself_after=limit + STEP_SECONDS)
         else:
-            limit, wait = WAITING_SECONDS, self._lookout.waiting()
+            limit = WAITING_SECONDS
+        with self._limited(limit) as options:
+            yield options
+        # The first step says nothing of others: TensorFlow optimizes the graph and takes memory.
+        if is_step and self._has_begun:
+            self._slowest_step = max(self._slowest_step, time.monotonic() - began)
+        self._has_begun = self._has_begun or is_step
+
+    @contextlib.contextmanager
+    def _limited(self, limit: float) -> Iterator[tf.RunOptions]:
+        # After a short limit the session returns with an error, and this worker can save.
+        patience = limit + STEP_SECONDS if limit < BEGINNING_SECONDS else 0.0
         try:
-            with wait:
+            # TensorFlow does not always keep the limit.
+            with self._lookout.waiting(limit + STEP_SECONDS, ends_by_itself_after=patience):
                 yield tf.RunOptions(timeout_in_ms=int(1000 * limit))
         except tf.errors.OpError as error:
             raise self._explained(error) from error
-        if is_timed and is_step:
-            self._slowest_step = max(self._slowest_step, time.monotonic() - began)
-        self._has_begun = self._has_begun or is_step
 
     def share_weights(self, session: tf.Session) -> None:
         """Gives all variables their values on the chief; every worker calls this together."""
@@ -235,7 +243,7 @@ class OneOfSeveral(Worker):
 
     def meet(self) -> None:
         """Waits until the chief has saved and evaluated; every worker calls this together."""
-        with self.watched() as options:
+        with self._limited(STEP_SECONDS if self.is_chief else WAITING_SECONDS) as options:
             self._session.run(self._meeting, options=options)
 
     def _averaging(self) -> tf.Operation | None:
@@ -270,14 +278,16 @@ class OneOfSeveral(Worker):
         """Returns the loss of a worker that an error is due to, or else the error."""
         silent = self._lookout.silent(ANSWER_SECONDS)
         if silent:
-            return WorkerLost(f"{self._lost(silent)}", silent)
+            return WorkerLost(self._lost(silent), silent)
         if isinstance(error, ERRORS_OF_EXCHANGE):
-            return WorkerLost(
-                f"the exchange failed though all workers answer ({reason(error)}): one of them was "
-                "too slow, was started again, or has the task index of another",
-                [],
-            )
+            return WorkerLost(f"{self._failed()} ({reason(error)})", [])
         return error
+
+    def _failed(self) -> str:
+        return (
+            "the exchange failed though all workers answer: one of them was too slow, was started "
+            "again, or has the address or task index of another"
+        )
 
     def _lost(self, ranks: list[int]) -> str:
         stood_still = self._lookout.stood_still
@@ -286,7 +296,7 @@ class OneOfSeveral(Worker):
 
     def _give_up(self, lost: list[int]) -> None:
         """Ends a process whose session waits in vain, and won't return."""
-        note(f"{self._lost(lost)}; {RESUME}")
+        note(f"{self._lost(lost) if lost else self._failed()}; {RESUME}")
         time.sleep(SECONDS_UNTIL_KNOWN)
         os._exit(WorkerLost.exit_code)
 

@@ -24,7 +24,8 @@ def import_tensorflow() -> None:
     with contextlib.ExitStack() as quiet:
         quiet.enter_context(doing("importing TensorFlow"))
         if absl_logging.get_verbosity() <= 0:
-            os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+            # Its errors, too: they are raised as well, and their page hides the line that helps.
+            os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
             logging.getLogger("tensorflow").setLevel(logging.ERROR)
             quiet.enter_context(_held_back_stderr())
         import tensorflow
