@@ -14,7 +14,8 @@ from console import commands, importing
 
 
 def halt(*_):
-    """Stays here."""
+    """Stays here, and says so once the others have surely got as far as they can."""
+    time.sleep(4)
     print("halted", file=sys.stderr, flush=True)
     time.sleep(600)
 
