@@ -22,10 +22,12 @@ ROOMS = {
     "training": {"model", "storage"},
     "dashboard": {"training"},
     "cluster": {"training"},
+    "serving": {"training"},
     "flags": set(),
     "studies": {"dashboard", "cluster"},
     "benchmarks": {"studies", "flags", "bn_compat"},
     **dict.fromkeys(("train", "evaluate", "compare", "runs"), {"studies", "flags"}),
+    "export": {"serving", "flags"},
 }
 
 
