@@ -1,5 +1,6 @@
 """From a checkpoint to an export that was loaded back and compared."""
 
+import contextlib
 import pathlib
 from collections.abc import Callable
 from typing import Any
@@ -9,6 +10,7 @@ import tensorflow.compat.v1 as tf
 
 import model
 from console.errors import CommandError, reason
+from console.importing import held_back_stderr, is_quiet
 from console.progress import doing
 from mnist.datasets import Dataset
 from serving import formats, graph, place, record, verification
@@ -72,7 +74,8 @@ def export(
                 folded=folded,
                 precision=precision,
             )
-            _write(format_module.write, served, unfinished, folder, dataset)
+            calibration = dataset.train.images[:CALIBRATION_IMAGES]
+            _write(format_module.write, served, unfinished, folder, calibration)
         for runtime_name in format_module.RUNTIMES:
             with doing(f"loading it into {runtime_name}"):
                 answers = verification.verify(
@@ -101,11 +104,13 @@ def _write(
     served: graph.Served,
     unfinished: pathlib.Path,
     folder: pathlib.Path,
-    dataset: Dataset,
+    calibration: np.ndarray,
 ) -> None:
-    try:
-        write(served, unfinished, dataset.train.images[:CALIBRATION_IMAGES])
-    except (OSError, tf.errors.OpError) as error:
-        raise CommandError(
-            f"{folder}: can't be written: {reason(error)}; nothing was exported"
-        ) from error
+    # Converters explain themselves to their developers.
+    with held_back_stderr() if is_quiet() else contextlib.nullcontext():
+        try:
+            write(served, unfinished, calibration)
+        except (OSError, tf.errors.OpError) as error:
+            raise CommandError(
+                f"{folder}: can't be written: {reason(error)}; nothing was exported"
+            ) from error

@@ -6,7 +6,7 @@ import numpy as np
 import tensorflow.compat.v1 as tf
 
 import model
-from networks.architectures import Layers, Network
+from networks.architectures import Layers, Network, halve
 from serving.formats import IMAGES, OUTPUTS
 
 
@@ -18,15 +18,20 @@ class Served(NamedTuple):
 
 
 class _ServedLayers(Layers):
-    """The layers of an inference graph, in a form that every runtime knows."""
+    """The layers of an inference graph, as runtimes compute them fastest."""
 
     def multiply(self, inputs: tf.Tensor, units: int, gain: float) -> tf.Tensor:
         """A plain product: the batched one of `Layers` is for its gradient.
 
-        TFLite can't resize a batch of products, and others take longer for it.
+        TFLite can't change the number of images of a batched one, and others take longer for it.
         """
         weights = self._weights([inputs.shape.as_list()[-1], units], inputs.dtype, gain)
         return tf.matmul(inputs, weights, name="product")
+
+    def rectify(self, inputs: tf.Tensor, is_pooled: bool) -> tf.Tensor:
+        """ReLU first, which then is a part of the convolution."""
+        rectified = tf.nn.relu(inputs)
+        return halve(rectified) if is_pooled else rectified
 
 
 def served(
@@ -37,10 +42,11 @@ def served(
     Args:
         network: the network that the checkpoint is of; it computes in its own precision.
         values: the checkpoint's values by name. Those that only training needs are ignored.
-        folded: whether to fold batch norms into the weights before them.
+        folded: whether to fold batch norms into the weights before them, and the division of
+            pixels by 255 into the weights after it.
         precision: that of the export.
     """
-    if folded and network.batch_norm:
+    if folded:
         values = model.fold_batch_norms(values, network.bn_epsilon)
         network = network._replace(batch_norm=False)
     with tf.Graph().as_default() as graph, tf.Session(graph=graph) as session:
@@ -48,13 +54,16 @@ def served(
         # In a scope, which leaves the outputs' names to the outputs.
         with tf.name_scope("network"):
             layers = _ServedLayers(network, is_folded=folded)
-            pixels = tf.cast(images, tf.float32) / 255.0
-            logits = layers.logits(layers.embedding(pixels))
+            pixels = tf.cast(images, tf.float32)
+            logits = layers.logits(layers.embedding(pixels if folded else pixels / 255.0))
         tf.argmax(logits, axis=1, name="classes")
         tf.nn.softmax(logits, name="probabilities")
         tf.identity(logits, name="logits")
         for variable in tf.global_variables():
             variable.load(values[variable.op.name], session)
+        if folded:
+            first = tf.trainable_variables()[0]
+            first.load(values[first.op.name] / 255, session)
         frozen = tf.graph_util.convert_variables_to_constants(
             session, graph.as_graph_def(), list(OUTPUTS)
         )

@@ -18,6 +18,8 @@ def write(served: "Served", folder: pathlib.Path, calibration: np.ndarray) -> No
     """Writes the model."""
     import tf2onnx
 
+    from serving import onnx_graphs
+
     names = {f"{name}:0": name for name in (IMAGES, *OUTPUTS)}
     model, _ = tf2onnx.convert.from_graph_def(
         served.graph_def,
@@ -26,6 +28,7 @@ def write(served: "Served", folder: pathlib.Path, calibration: np.ndarray) -> No
         opset=OPSET,
         tensors_to_rename=names,
     )
+    onnx_graphs.tidy(model)
     (folder / FILE).write_bytes(model.SerializeToString(deterministic=True))
 
 
