@@ -71,11 +71,21 @@ def _beside(folder: pathlib.Path, suffix: str) -> pathlib.Path:
 
 def _remove_strays(folder: pathlib.Path) -> None:
     """Deletes what processes left that were killed; brings back what one of them had replaced."""
-    for stray in folder.parent.glob(_beside(folder, "*.*").name):
+    for stray in folder.parent.glob(_beside(folder, "[0-9]*.*").name):
         _, process, kind = stray.name.rsplit(".", 2)
-        if process.isdigit() and pathlib.Path("/proc", process).exists():
+        if _is_running(int(process)):
             continue
         if kind == "former" and not folder.exists():
             stray.rename(folder)
         elif kind in ("part", "former"):
             shutil.rmtree(stray)
+
+
+def _is_running(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        pass  # Another user's.
+    return True
