@@ -25,7 +25,7 @@ ROOMS = {
     "serving": {"training"},
     "flags": set(),
     "studies": {"dashboard", "cluster"},
-    "benchmarks": {"studies", "flags", "bn_compat"},
+    "benchmarks": {"studies", "serving", "flags", "bn_compat"},
     **dict.fromkeys(("train", "evaluate", "compare", "runs"), {"studies", "flags"}),
     "export": {"serving", "flags"},
 }

@@ -249,9 +249,9 @@ def test_what_is_in_the_way_is_left_alone(exported, tmp_path):
     assert_one_line_error(refused, 2, "file/small-bn", "Not a directory")
 
 
-def test_wrong_input_is_refused_before_tensorflow_is_imported(exported, tmp_path):
+def test_wrong_input_is_refused_before_tensorflow_is_imported(trained_once, tmp_path):
     (tmp_path / "tensorflow.py").write_text("raise SystemExit('TensorFlow was imported')")
-    shutil.copytree(exported / "checkpoints", tmp_path / "checkpoints")
+    shutil.copytree(trained_once / "checkpoints", tmp_path / "checkpoints")
     data = tmp_path / "checkpoints/small-nobn/model.ckpt-40.data-00000-of-00001"
     content = data.read_bytes()
     data.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
@@ -269,8 +269,8 @@ def test_wrong_input_is_refused_before_tensorflow_is_imported(exported, tmp_path
     assert not (tmp_path / "exports").exists()
 
 
-def test_a_checkpoint_of_another_network_is_named(exported, tmp_path):
-    shutil.copytree(exported / "checkpoints/small-bn", tmp_path / "checkpoints/foreign")
+def test_a_checkpoint_of_another_network_is_named(trained_once, tmp_path):
+    shutil.copytree(trained_once / "checkpoints/small-bn", tmp_path / "checkpoints/foreign")
     path = tmp_path / "checkpoints/foreign/run.json"
     path.write_text(path.read_text().replace('"model": "small"', '"model": "mlp"'))
     refused = run_command("export.py", "--format=frozen_graph", cwd=tmp_path)
@@ -280,10 +280,10 @@ def test_a_checkpoint_of_another_network_is_named(exported, tmp_path):
 
 
 @pytest.mark.parametrize("name", ["saved_model", "tflite"])
-def test_a_full_disk_ends_it_with_one_line_and_leaves_nothing(exported, small_disk, name):
+def test_a_full_disk_ends_it_with_one_line_and_leaves_nothing(trained_once, small_disk, name):
     subprocess.run(["mount", "-o", "remount,size=200k", small_disk], check=True)
     flags = ["--run=small-bn", f"--format={name}", f"--output_dir={small_disk}"]
-    stopped = run_command("export.py", *flags, cwd=exported)
+    stopped = run_command("export.py", *flags, cwd=trained_once)
     assert stopped.returncode == 1 and stopped.stdout == ""
     line = stopped.stderr.splitlines()[-1]
     assert f"{small_disk}/small-bn/{name}" in line and "No space left" in line
