@@ -18,7 +18,7 @@ from serving.verification import Reference
 from storage import variables
 from storage.checkpoints import Checkpoint
 from storage.run import Run
-from training.evaluator import Evaluator, network_of
+from training.evaluator import Evaluator, network_of, note_mismatches
 
 # Training images from which TFLite takes the ranges of activations.
 CALIBRATION_IMAGES = 500
@@ -54,6 +54,7 @@ def export(
         InputError: the checkpoint is damaged, or from another network.
         CommandError: the export can't be written or loaded, or answers differently.
     """
+    note_mismatches(run, checkpoint, distorted_copies=0)
     network = network_of(run)
     computed_in = "float32" if precision == "int8" else precision
     references = {

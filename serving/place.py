@@ -7,7 +7,7 @@ import shutil
 from collections.abc import Iterator
 
 from console.errors import InputError
-from console.files import flush_folder, make_folder
+from console.files import flush_folder, make_folder, writing
 from serving import record
 
 
@@ -47,15 +47,20 @@ def replacing(folder: pathlib.Path) -> Iterator[pathlib.Path]:
     """Yields an empty folder, which takes the place of `folder` at the end of the block.
 
     If the block fails, all is as before.
+
+    Raises:
+        CommandError: the file system refuses.
     """
-    _remove_strays(folder)
     unfinished, former = (_beside(folder, f"{os.getpid()}.{kind}") for kind in ("part", "former"))
-    unfinished.mkdir()
+    with writing(folder):
+        _remove_strays(folder)
+        unfinished.mkdir()
     try:
         yield unfinished
-        if folder.exists():
-            folder.rename(former)
-        unfinished.rename(folder)
+        with writing(folder):
+            if folder.exists():
+                folder.rename(former)
+            unfinished.rename(folder)
     except BaseException:
         shutil.rmtree(unfinished, ignore_errors=True)
         if former.exists() and not folder.exists():

@@ -10,6 +10,7 @@ import numpy as np
 
 from console.commands import PROJECT
 from console.errors import CommandError
+from console.files import writing
 from serving import runtime
 
 # Of the images that may get another class in a precision lower than float32.
@@ -43,10 +44,12 @@ def verify(
     """Has an export classify images in a fresh process; returns the comparison and the speed.
 
     Raises:
-        CommandError: it could not be loaded or run.
+        CommandError: it could not be loaded or run, or there is no room for the images.
     """
     with tempfile.TemporaryDirectory() as folder:
-        np.save(pathlib.Path(folder, runtime.IMAGES_FILE), images)
+        path = pathlib.Path(folder, runtime.IMAGES_FILE)
+        with writing(path):
+            np.save(path, images)
         arguments = [name, runtime_name, str(export.absolute()), folder]
         completed = subprocess.run(
             [sys.executable, "-m", "serving.runtime", *arguments],
