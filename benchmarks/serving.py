@@ -1,9 +1,12 @@
 """The exports beside PyTorch, ONNX Runtime on PyTorch's own export, and OpenVINO.
 
-python -m benchmarks.serving --data_dir=data     also a part of `make bench`
+python -m benchmarks.serving --data_dir=data     renews this section of docs/results/speed.md
+
+It is a part of `make bench` too.
 """
 
 import argparse
+import datetime
 import json
 import pathlib
 import statistics
@@ -22,6 +25,7 @@ from console.markdown import table
 from mnist import datasets
 from storage import finding, variables
 
+REPORT = PROJECT / "docs" / "results" / "speed.md"
 ROUNDS = 6
 EXPORTS = (
     ["--format=frozen_graph"],
@@ -47,9 +51,10 @@ def section(data_dir: str, rounds: int = ROUNDS) -> str:
     versions = [f"{name} {metadata.version(name)}" for name in ("onnxruntime", "openvino", "torch")]
     return (
         "Images per second with the default network in float32, one image at a time and 1,000 at a "
-        f"time. Each figure is the median of {rounds} processes; the contestants took turns. "
-        f"{', '.join(versions)}; the exports are those of `export.py`. Of the test images, "
-        "`other classes` counts those that get another class than from `Session.run`.\n\n"
+        f"time, measured on {datetime.date.today()}: {machine()}, {', '.join(versions)}. Each "
+        f"figure is the median of {rounds} processes; the contestants took turns. The exports are "
+        "those of `export.py`; of the test images, `other classes` counts those that get another "
+        "class than from `Session.run`.\n\n"
         f"{table(['serving', 'at least', 'measured', 'spread over rounds'], targets)}\n\n"
         f"{table(header, rows)}"
     )
@@ -143,13 +148,26 @@ def _run(*arguments: str) -> str:
 
 
 def main() -> None:
-    """Prints the section."""
+    """Renews the section of the report, and prints it."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data_dir", default="data", help="folder of MNIST's four files")
     parser.add_argument("--rounds", type=int, default=ROUNDS, help="processes of each contestant")
+    parser.add_argument("--report", type=pathlib.Path, default=REPORT)
     arguments = parser.parse_args()
     data_dir = str(pathlib.Path(arguments.data_dir).resolve())
-    print(f"{machine()}\n\n{section(data_dir, arguments.rounds)}")
+    renewed = section(data_dir, arguments.rounds)
+    arguments.report.write_text(with_section(arguments.report.read_text(), renewed))
+    print(renewed)
+
+
+def with_section(report: str, renewed: str) -> str:
+    """Returns a report with this section in place of the former one, or after `Inference`."""
+    before, title, after = report.partition("## Serving\n")
+    if not title:
+        before, _, after = report.partition("## Start-up and memory\n")
+    return f"{before}## Serving\n\n{renewed}\n\n## Start-up and memory\n" + (
+        after.partition("## Start-up and memory\n")[2] if title else after
+    )
 
 
 if __name__ == "__main__":
