@@ -14,7 +14,7 @@ from console.files import writing
 from serving import runtime
 
 # Of the images that may get another class in a precision lower than float32.
-SHARE_THAT_MAY_DIFFER = 0.01
+SHARE_THAT_MAY_DIFFER = 0.02
 
 
 class Reference(NamedTuple):
@@ -59,7 +59,9 @@ def verify(
         )
         if completed.returncode:
             lines = completed.stderr.strip().splitlines() or [f"exit code {completed.returncode}"]
-            raise CommandError(f"{export}: can't be loaded back into {runtime_name}: {lines[-1]}")
+            raise CommandError(
+                f"not exported: can't be loaded back into {runtime_name}: {lines[-1]}"
+            )
         with np.load(pathlib.Path(folder, runtime.ANSWERS_FILE)) as answers:
             return {
                 "runtime": runtime_name,
