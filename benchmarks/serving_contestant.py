@@ -67,7 +67,9 @@ def _of_pytorchs_onnx(folder: pathlib.Path) -> Classifier:
 def _of_openvino(path: str, folder: pathlib.Path) -> Classifier:
     import openvino
 
-    model = openvino.Core().compile_model(str(folder / path), "CPU")
+    # Where the processor has bfloat16, it would compute in that.
+    in_float32 = {"INFERENCE_PRECISION_HINT": "f32"}
+    model = openvino.Core().compile_model(str(folder / path), "CPU", in_float32)
     logits = model.output("logits")
     return lambda images: model([images])[logits]
 
