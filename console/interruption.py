@@ -1,8 +1,10 @@
 """Stopping a running session without losing work."""
 
+import contextlib
 import os
 import signal
 import sys
+from collections.abc import Iterator
 from types import FrameType
 from typing import NoReturn
 
@@ -39,6 +41,28 @@ class Interrupted(CommandError):
     def __init__(self, signal_number: int, state: str):
         super().__init__(f"stopped by {signal.Signals(signal_number).name}, {state}")
         self.exit_code = 128 + signal_number
+
+
+@contextlib.contextmanager
+def raising(state: str) -> Iterator[None]:
+    """Makes the `SIGNALS` raise `Interrupted` while the block runs, which can then clean up.
+
+    For work that is not worth saving. Signals that the process ignores stay ignored.
+    """
+
+    def interrupt(number: int, frame: FrameType | None) -> NoReturn:
+        raise Interrupted(number, state)
+
+    former = {
+        number: signal.signal(number, interrupt)
+        for number in SIGNALS
+        if signal.getsignal(number) != signal.SIG_IGN
+    }
+    try:
+        yield
+    finally:
+        for number, handler in former.items():
+            signal.signal(number, handler)
 
 
 class StopRequest:
