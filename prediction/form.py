@@ -20,9 +20,9 @@ FAINT = 32
 # Of MNIST's ink, at least this share is neither paper nor full ink; of a drawing without
 # anti-aliasing, nothing is.
 LEAST_GREY = 0.15
-# What no digit has: strokes as wide as this, of 20; more holes or parts than these.
-MOST_WIDTH = 7.5
-MOST_HOLES, MOST_PARTS = 3, 4
+# What no digit has, in MNIST's form: strokes wider than this; more holes or parts than these.
+MOST_WIDTH = 5.0
+MOST_HOLES, MOST_PARTS = 3, 6
 # Pixels of FINE from which on a hole or a part counts.
 HOLE = 150
 
@@ -82,15 +82,15 @@ def fine(ink: np.ndarray) -> np.ndarray:
 
 
 def normalize(mask: np.ndarray) -> np.ndarray:
-    """Brings a digit, as `fine` returns it, to MNIST's form, uint8 [28, 28]."""
-    return _centred(_fitted(_with_pen_of_mnist(mask)))
+    """Brings a digit, as `with_pen_of_mnist` returns it, to MNIST's form, uint8 [28, 28]."""
+    return _centred(_fitted(mask))
 
 
 def objection(mask: np.ndarray) -> str:
     """Returns why this is no digit that a pen wrote, or nothing.
 
     Args:
-        mask: see `fine`.
+        mask: see `with_pen_of_mnist`.
     """
     height, width = _cropped(mask, 0).shape
     if width > 2.5 * height:
@@ -120,8 +120,8 @@ def stroke_width(mask: np.ndarray) -> float:
     return 2 * mask.sum() / (edges * np.pi / 4)
 
 
-def _with_pen_of_mnist(mask: np.ndarray) -> np.ndarray:
-    """Returns strokes that are widened or thinned if they are outside of MNIST's range."""
+def with_pen_of_mnist(mask: np.ndarray) -> np.ndarray:
+    """Returns a digit, see `fine`, with strokes widened or thinned if MNIST has none so wide."""
     rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
     length = max(np.ptp(rows), np.ptp(columns)) + 1
     width = stroke_width(mask)

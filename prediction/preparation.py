@@ -11,6 +11,8 @@ from prediction import form, ink, pieces
 ONE, NONE, SEVERAL = "one digit", "no digit", "several digits"
 # Frames that may be within each other, such as a window's, a plot's and a picture's in it.
 MOST_FRAMES = 3
+# Marks beside a digit that are not tiny; more are a text or a plot.
+MOST_OTHERS = 5
 
 
 class Prepared(NamedTuple):
@@ -71,5 +73,7 @@ def _masks(colours: np.ndarray, depth: int = 0) -> list[np.ndarray]:
             inside = _masks(colours[layout.panel], depth + 1)
             if any(not form.objection(mask) for mask in inside):
                 return inside
-        return [form.fine(digit) for digit in layout.digits]
+        if layout.others > MOST_OTHERS:
+            return []
+        return [form.with_pen_of_mnist(form.fine(digit)) for digit in layout.digits]
     return []
