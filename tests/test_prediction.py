@@ -65,8 +65,10 @@ def test_what_has_mnists_form_stays_as_it_is(changed):
 
 
 def test_shifted_digits_are_shifted_back():
-    for digit in DIGITS:
-        shifted = np.roll(digit, (2, -3), (0, 1))
+    with_room = [digit for digit in DIGITS if not (digit[-2:].any() or digit[:, :2].any())]
+    assert len(with_room) > 5
+    for digit in with_room:
+        shifted = np.roll(digit, (2, -2), (0, 1))
         assert likeness(the_digit(Image.fromarray(shifted)), digit) == 1
 
 
