@@ -15,14 +15,14 @@ BOX = 20
 FINE = 8
 # Of MNIST's strokes, measured as `stroke_width` does, 8 of 10 are between these widths, in pixels.
 THINNEST, WIDEST = 2.0, 3.7
-# All are between these, and 1 % are thinner than `THIN`: of drawings reduced to 28x28, many are.
-THINNEST_OF_ALL, WIDEST_OF_ALL = 1.0, 5.5
-THIN = 1.2
+# All are between the first two; of a larger picture, a drawing has thinner or wider ones as likely.
+WIDTHS = (0.5, 8.0)
+WIDTHS_IF_REDUCED = (1.2, 5.5)
 # A pixel of MNIST's with less is hardly ink; noise of a JPEG is below it.
 FAINT = 32
 # Of MNIST's ink, at least this share is neither paper nor full ink; of a drawing without
 # anti-aliasing, nothing is.
-LEAST_GREY = 0.15
+LEAST_GREY = 0.1
 # What no digit has, in MNIST's form: strokes wider than this; more holes or parts than these.
 MOST_WIDTH = 5.0
 MOST_HOLES, MOST_PARTS = 3, 6
@@ -53,11 +53,12 @@ def if_mnist_like(colours: np.ndarray) -> np.ndarray | None:
         return None
     side = max(np.ptp(rows), np.ptp(columns)) + 1
     is_grey = (image < 224)[is_ink].mean() > LEAST_GREY
-    if not (BOX - 2 <= side <= BOX and is_grey):
+    if not BOX - 2 <= side <= BOX:
         return None
     enlarged = Image.fromarray(image).resize((FIELD * FINE, FIELD * FINE), Image.Resampling.BICUBIC)
     width = stroke_width(np.asarray(enlarged) > 127) / FINE
-    if not (THINNEST_OF_ALL if len(colours) == FIELD else THIN) <= width <= WIDEST_OF_ALL:
+    least, most = WIDTHS if len(colours) == FIELD else WIDTHS_IF_REDUCED
+    if not (least <= width <= most and (is_grey or width >= THINNEST)):
         return None
     return _shifted(np.where(is_ink, image, 0), image)
 
