@@ -6,6 +6,9 @@ python predict.py --run=best0,best1 3.jpg 4.jpg   several runs together
 python predict.py --many number.png               several digits side by side
 python predict.py my_digit.png --show=seen.png    what the network saw, beside the picture
 cat my_digit.png | python predict.py -
+
+Networks trained with distortions, as by --flagfile=presets/accurate.flags, read people's own digits
+best, and doubt most what is none.
 """
 
 from console import first  # noqa: F401, for what it does when it is imported

@@ -340,6 +340,12 @@ def test_idx_files_have_many_pictures(tmp_path):
     path.write_bytes(path.read_bytes()[:-1])
     (line,), _ = said_of([path])
     assert "expected 1568 bytes" in line
+    path.write_bytes(bytes([0, 0, 8, 3, *[255] * 12]))
+    (line,), _ = said_of([path])
+    assert "more than 1024 MiB" in line
+    path.write_bytes(bytes([0, 0, 8, 3]))
+    (line,), _ = said_of([path])
+    assert "ends within the header" in line
 
 
 def test_less_than_the_least_probability_is_unsure(tmp_path):
