@@ -4,6 +4,9 @@ import statistics
 from typing import NamedTuple
 
 
+COLUMNS = ["what", "at least", "measured", "spread over rounds", "reached"]
+
+
 class Ratio(NamedTuple):
     """How much faster one contestant is than the best of several others, round by round."""
 
@@ -19,7 +22,7 @@ class Ratio(NamedTuple):
 
     @property
     def row(self) -> list[str]:
-        """The row of the table of targets."""
+        """The row of a table with these `COLUMNS`."""
         median = statistics.median(self.rounds)
         spread = f"{min(self.rounds):.2f} to {max(self.rounds):.2f}"
         is_reached = "yes" if round(median, 2) >= self.target else "no"

@@ -19,7 +19,7 @@ import numpy as np
 from tqdm import tqdm
 
 from benchmarks import serving_contestant as contestant
-from benchmarks.ratio import Ratio
+from benchmarks.ratio import COLUMNS, Ratio
 from benchmarks.report import PROJECT, machine
 from console.markdown import table
 from mnist import datasets
@@ -55,7 +55,7 @@ def section(data_dir: str, rounds: int = ROUNDS) -> str:
         f"figure is the median of {rounds} processes; the contestants took turns. The exports are "
         "those of `export.py`; of the test images, `other classes` counts those that get another "
         "class than from `Session.run`.\n\n"
-        f"{table(['serving', 'at least', 'measured', 'spread over rounds', 'reached'], targets)}\n\n"
+        f"{table(COLUMNS, targets)}\n\n"
         f"{table(header, rows)}"
     )
 

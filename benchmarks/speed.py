@@ -25,7 +25,7 @@ from benchmarks import (
     serving,
     time_to_accuracy,
 )
-from benchmarks.ratio import Ratio
+from benchmarks.ratio import COLUMNS, Ratio
 from benchmarks.report import PROJECT, machine
 from console.markdown import table
 
@@ -211,7 +211,7 @@ burst, so that a slow moment of the machine meets them all.
 
 Set before the work on speed began; those that are missed are what is left to win.
 
-{table(["training", "at least", "measured", "spread over rounds", "reached"], targets)}
+{table(COLUMNS, targets)}
 
 ## Training, images per second
 
