@@ -3,7 +3,6 @@
 import statistics
 from typing import NamedTuple
 
-
 COLUMNS = ["what", "at least", "measured", "spread over rounds", "reached"]
 
 
