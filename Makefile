@@ -25,9 +25,9 @@ test-long: lint  ## all tests, also those that nobody waits for, and which lines
 	$(VENV)/bin/coverage run -m pytest --numprocesses=auto --dist=worksteal
 	$(VENV)/bin/coverage combine --quiet
 	$(VENV)/bin/coverage report --include="mnist/*"
-	$(VENV)/bin/coverage report --include="console/*,storage/*,training/*,dashboard/*,cluster/*"
+	$(VENV)/bin/coverage report --include="console/*,storage/*,training/*,dashboard/*,cluster/*,serving/*"
 	$(VENV)/bin/coverage report --include="studies/*"
-	$(VENV)/bin/coverage report --omit="mnist/*,console/*,storage/*,training/*,dashboard/*,cluster/*,studies/*,tests/*,benchmarks/*"
+	$(VENV)/bin/coverage report --omit="mnist/*,console/*,storage/*,training/*,dashboard/*,cluster/*,serving/*,studies/*,tests/*,benchmarks/*"
 
 test-versions:  ## train and test on every Python found; batch norm on every TensorFlow
 	$(PYTHON) tests/versions.py
@@ -52,10 +52,10 @@ $(VENV)/installed: requirements.txt $(MADE)
 	$(VENV)/bin/pip install -r requirements.txt
 	touch $@
 
-$(VENV)/installed-dev: requirements-dev.txt $(VENV)/installed
+$(VENV)/installed-dev: requirements-dev.txt requirements-export.txt $(VENV)/installed
 	$(VENV)/bin/pip install -r requirements-dev.txt
 	touch $@
 
-$(VENV)/installed-bench: benchmarks/requirements.txt $(VENV)/installed
+$(VENV)/installed-bench: benchmarks/requirements.txt requirements-export.txt $(VENV)/installed
 	$(VENV)/bin/pip install -r benchmarks/requirements.txt
 	touch $@

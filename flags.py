@@ -117,6 +117,17 @@ def define_evaluation() -> None:
         _define_json()
 
 
+def define_export() -> None:
+    """Defines the flags of `export.py`."""
+    with _section("Data"):
+        _define_data(default=None)
+    with _section("Which weights"):
+        _define_one_run()
+    with _section("The export, and where it is stored"):
+        _define_exporting()
+        _define_json()
+
+
 def define_listing() -> None:
     """Defines the flags of `runs.py`."""
     with _section("What to list"):
@@ -499,3 +510,41 @@ def _define_page() -> None:
         lambda values: values["port"] is None or values["page"],
         "--port is of --page",
     )
+
+
+# --- export.py ---
+
+
+def _define_one_run() -> None:
+    flags.DEFINE_string("run", None, "Name of the run, by default the one trained last.")
+    flags.register_validator("run", lambda name: name is None or _check_run_name(name))
+    flags.DEFINE_string("checkpoint", None, "Its path, such as checkpoints/cnn-bn/model.ckpt-1287.")
+    flags.mark_flags_as_mutual_exclusive(["run", "checkpoint"])
+    flags.DEFINE_string("checkpoint_dir", "checkpoints", "Folder of the runs' checkpoints.")
+
+
+def _define_exporting() -> None:
+    flags.DEFINE_enum(
+        "format",
+        None,
+        ["saved_model", "frozen_graph", "tflite", "onnx"],
+        "tflite: for phones, and the fastest for one image at a time; frozen_graph: one file for a "
+        "TensorFlow session, the fastest for a thousand; onnx: for runtimes other than "
+        "TensorFlow's, fast for both; saved_model: for TensorFlow Serving.",
+    )
+    flags.mark_flag_as_required("format")
+    flags.DEFINE_enum(
+        "precision",
+        "float32",
+        ["float32", "bfloat16", "int8"],
+        "Precision of activations and products, whatever the run was trained in. float32: every "
+        "test image gets the class that it gets from evaluate.py in float32; bfloat16: "
+        "TensorFlow's formats only; int8: tflite only, calibrated on training images.",
+    )
+    flags.DEFINE_bool(
+        "fold_batch_norm",
+        True,
+        "Fold each batch norm into the weights before it; without, it can be seen in the graph.",
+    )
+    flags.DEFINE_string("output_dir", "exports", "Folder of the exports, in RUN/FORMAT.")
+    flags.DEFINE_bool("overwrite", False, "Replace an existing export.")

@@ -16,7 +16,16 @@ from typing import NamedTuple
 
 from tqdm import tqdm
 
-from benchmarks import ceiling, contestant, inference, layer, processes, time_to_accuracy
+from benchmarks import (
+    ceiling,
+    contestant,
+    inference,
+    layer,
+    processes,
+    serving,
+    time_to_accuracy,
+)
+from benchmarks.ratio import COLUMNS, Ratio
 from benchmarks.report import PROJECT, machine
 from console.markdown import table
 
@@ -101,28 +110,6 @@ def measure(
             process.stdin.close()
             process.wait()
     return speeds
-
-
-class Ratio(NamedTuple):
-    """How much faster one contestant is than the best of several others, round by round."""
-
-    what: str
-    target: float
-    rounds: list[float]
-
-    @classmethod
-    def of(cls, what: str, target: float, ours: list[float], others: list[list[float]]) -> "Ratio":
-        """Compares with the one of `others` that has the highest median."""
-        best = max(others, key=statistics.median)
-        return cls(what, target, [a / b for a, b in zip(ours, best, strict=True)])
-
-    @property
-    def row(self) -> list[str]:
-        """The row of the table of targets."""
-        median = statistics.median(self.rounds)
-        spread = f"{min(self.rounds):.2f} to {max(self.rounds):.2f}"
-        is_reached = "yes" if round(median, 2) >= self.target else "no"
-        return [self.what, f"{self.target:.2f}", f"**{median:.2f}**", spread, is_reached]
 
 
 def ratios(speeds: dict[int, dict[Contestant, list[float]]]) -> list[Ratio]:
@@ -224,7 +211,7 @@ burst, so that a slow moment of the machine meets them all.
 
 Set before the work on speed began; those that are missed are what is left to win.
 
-{table(["training", "at least", "measured", "spread over rounds", "reached"], targets)}
+{table(COLUMNS, targets)}
 
 ## Training, images per second
 
@@ -237,6 +224,10 @@ Set before the work on speed began; those that are missed are what is left to wi
 ## Inference
 
 {inference.section(data_dir)}
+
+## Serving
+
+{serving.section(data_dir)}
 
 ## Start-up and memory
 

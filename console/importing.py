@@ -9,6 +9,7 @@ from collections.abc import Iterator
 
 from absl import logging as absl_logging
 
+from console.errors import CommandError
 from console.progress import doing
 
 
@@ -23,20 +24,28 @@ def import_tensorflow() -> None:
         sys.modules["keras"] = None  # type: ignore[assignment]  # documented: its import fails
     with contextlib.ExitStack() as quiet:
         quiet.enter_context(doing("importing TensorFlow"))
-        if absl_logging.get_verbosity() <= 0:
+        if is_quiet():
             # Its errors, too: they are raised as well, and their page hides the line that helps.
             os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
             logging.getLogger("tensorflow").setLevel(logging.ERROR)
-            quiet.enter_context(_held_back_stderr())
+            quiet.enter_context(held_back_stderr())
         import tensorflow
 
         # TensorFlow complains about a missing GPU when it first looks for one: let it look now.
         tensorflow.config.list_physical_devices()
 
 
+def is_quiet() -> bool:
+    """Returns whether --verbosity asks for nothing of what libraries say."""
+    return absl_logging.get_verbosity() <= 0
+
+
 @contextlib.contextmanager
-def _held_back_stderr() -> Iterator[None]:
-    """Holds back standard error, even from C++ code, and shows it only if the block fails."""
+def held_back_stderr() -> Iterator[None]:
+    """Holds back standard error, even from C++ code, and shows it only if the block fails.
+
+    Not if it fails with a `CommandError`, which says what is wrong.
+    """
     try:
         file = tempfile.TemporaryFile()  # noqa: SIM115, closed below
     except FileNotFoundError:  # There is no folder for it: a file system that is read-only.
@@ -50,6 +59,8 @@ def _held_back_stderr() -> Iterator[None]:
         os.dup2(kept.fileno(), 2)
         try:
             yield
+        except CommandError:
+            raise
         except Exception:
             kept.seek(0)
             os.write(stderr, kept.read())

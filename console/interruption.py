@@ -57,6 +57,28 @@ class Interrupted(CommandError):
         self.exit_code = 128 + signal_number
 
 
+@contextlib.contextmanager
+def raising(state: str) -> Iterator[None]:
+    """Makes the `SIGNALS` raise `Interrupted` while the block runs, which can then clean up.
+
+    For work that is not worth saving. Signals that the process ignores stay ignored.
+    """
+
+    def interrupt(number: int, frame: FrameType | None) -> NoReturn:
+        raise Interrupted(number, state)
+
+    former = {
+        number: signal.signal(number, interrupt)
+        for number in SIGNALS
+        if signal.getsignal(number) != signal.SIG_IGN
+    }
+    try:
+        yield
+    finally:
+        for number, handler in former.items():
+            signal.signal(number, handler)
+
+
 class StopRequest:
     """Turns the `SIGNALS` into a request that running work checks for between steps.
 

@@ -15,14 +15,17 @@ BOX = 20
 FINE = 8
 # Of MNIST's strokes, measured as `stroke_width` does, 8 of 10 are between these widths, in pixels.
 THINNEST, WIDEST = 2.0, 3.7
+# All are between the first two; of a larger picture, a drawing has thinner or wider ones as likely.
+WIDTHS = (0.5, 8.0)
+WIDTHS_IF_REDUCED = (1.2, 5.5)
 # A pixel of MNIST's with less is hardly ink; noise of a JPEG is below it.
 FAINT = 32
 # Of MNIST's ink, at least this share is neither paper nor full ink; of a drawing without
 # anti-aliasing, nothing is.
-LEAST_GREY = 0.15
-# What no digit has: strokes as wide as this, of 20; more holes or parts than these.
-MOST_WIDTH = 7.5
-MOST_HOLES, MOST_PARTS = 3, 4
+LEAST_GREY = 0.1
+# What no digit has, in MNIST's form: strokes wider than this; more holes or parts than these.
+MOST_WIDTH = 5.0
+MOST_HOLES, MOST_PARTS = 3, 6
 # Pixels of FINE from which on a hole or a part counts.
 HOLE = 150
 
@@ -50,7 +53,12 @@ def if_mnist_like(colours: np.ndarray) -> np.ndarray | None:
         return None
     side = max(np.ptp(rows), np.ptp(columns)) + 1
     is_grey = (image < 224)[is_ink].mean() > LEAST_GREY
-    if not (BOX - 2 <= side <= BOX and is_grey):
+    if not BOX - 2 <= side <= BOX:
+        return None
+    enlarged = Image.fromarray(image).resize((FIELD * FINE, FIELD * FINE), Image.Resampling.BICUBIC)
+    width = stroke_width(np.asarray(enlarged) > 127) / FINE
+    least, most = WIDTHS if len(colours) == FIELD else WIDTHS_IF_REDUCED
+    if not (least <= width <= most and (is_grey or width >= THINNEST)):
         return None
     return _shifted(np.where(is_ink, image, 0), image)
 
@@ -82,15 +90,15 @@ def fine(ink: np.ndarray) -> np.ndarray:
 
 
 def normalize(mask: np.ndarray) -> np.ndarray:
-    """Brings a digit, as `fine` returns it, to MNIST's form, uint8 [28, 28]."""
-    return _centred(_fitted(_with_pen_of_mnist(mask)))
+    """Brings a digit, as `with_pen_of_mnist` returns it, to MNIST's form, uint8 [28, 28]."""
+    return _centred(_fitted(mask))
 
 
 def objection(mask: np.ndarray) -> str:
     """Returns why this is no digit that a pen wrote, or nothing.
 
     Args:
-        mask: see `fine`.
+        mask: see `with_pen_of_mnist`.
     """
     height, width = _cropped(mask, 0).shape
     if width > 2.5 * height:
@@ -120,8 +128,8 @@ def stroke_width(mask: np.ndarray) -> float:
     return 2 * mask.sum() / (edges * np.pi / 4)
 
 
-def _with_pen_of_mnist(mask: np.ndarray) -> np.ndarray:
-    """Returns strokes that are widened or thinned if they are outside of MNIST's range."""
+def with_pen_of_mnist(mask: np.ndarray) -> np.ndarray:
+    """Returns a digit, see `fine`, with strokes widened or thinned if MNIST has none so wide."""
     rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
     length = max(np.ptp(rows), np.ptp(columns)) + 1
     width = stroke_width(mask)

@@ -6,12 +6,11 @@ stroke could be and darker than its surroundings (a black top-hat, Meyer 1979), 
 is.
 """
 
-from collections.abc import Iterator
-
 import numpy as np
 from PIL import Image
 
 from mnist import picture_files
+from prediction import pieces
 
 # Larger pictures are reduced to this many pixels on their longer side before ink is looked for.
 LONGEST = 640
@@ -19,6 +18,10 @@ LONGEST = 640
 FLAT_SHARE = 0.3
 # How far, of 1, a pixel may be from the paper's colour and still be paper.
 NEAR = 0.06
+# How far shades of the paper reach, where light and shadow make them.
+SHADES = 0.3
+# Light that no camera tells from none, of 1.
+DARKEST = 0.05
 
 
 def colours_of(picture: Image.Image) -> np.ndarray:
@@ -56,33 +59,35 @@ def _without_transparency(picture: Image.Image) -> Image.Image:
     return Image.alpha_composite(Image.new("RGBA", picture.size, paper), picture).convert("RGB")
 
 
-def inks(colours: np.ndarray) -> Iterator[np.ndarray]:
-    """Yields what may be the ink, float32 [height, width] from 0 to about 1, likeliest first."""
-    papers = _papers(colours)
-    for paper in papers:
-        yield _stretched(np.abs(colours - paper).max(axis=2))
-    if not papers:
-        yield from _inks_in_light(colours)
+def ink_of(colours: np.ndarray) -> np.ndarray:
+    """Returns the ink, float32 [height, width]: 0 for paper, about 1 for strong strokes."""
+    paper = _paper(colours)
+    if paper is None:
+        return _ink_in_light(colours)
+    return _stretched(np.abs(colours - paper).max(axis=2))
 
 
-def _papers(colours: np.ndarray) -> list[np.ndarray]:
-    """Returns the colours that large parts of the picture have, likeliest paper first."""
-    levels = np.round(colours.reshape(-1, 3) * 15).astype(np.int64) @ (256, 16, 1)
+def _paper(colours: np.ndarray) -> np.ndarray | None:
+    """Returns the colour of a drawing's paper, float32 [3], or None if it is of many shades."""
+    pixels = colours.reshape(-1, 3)
+    levels = np.round(pixels * 15).astype(np.int64) @ (256, 16, 1)
     counts = np.bincount(levels, minlength=4096)
-    found: list[tuple[float, np.ndarray]] = []
+    best, likeness = None, 0.0
     for level in np.argsort(-counts)[:4]:
-        members = levels == level
         if counts[level] == 0:
             break
-        colour = np.median(colours.reshape(-1, 3)[members], axis=0)
+        colour = np.median(pixels[levels == level], axis=0)
         is_near = np.abs(colours - colour).max(axis=2) < NEAR
-        if is_near.mean() < FLAT_SHARE:
-            continue
-        if any(np.abs(colour - other).max() < 2 * NEAR for _, other in found):
-            continue
-        found.append((_likeness_to_paper(is_near), colour))
-    found.sort(key=lambda pair: -pair[0])
-    return [colour for _, colour in found]
+        if is_near.mean() >= FLAT_SHARE and _likeness_to_paper(is_near) > likeness:
+            best, likeness = colour, _likeness_to_paper(is_near)
+    return None if best is None or _is_shaded(colours, best) else best
+
+
+def _is_shaded(colours: np.ndarray, paper: np.ndarray) -> bool:
+    """Returns whether the paper at the picture's border is of shades near this colour."""
+    border = np.concatenate([colours[0], colours[-1], colours[:, 0], colours[:, -1]])
+    distance = np.abs(border - paper).max(axis=1)
+    return bool(((distance > NEAR) & (distance < SHADES)).mean() > 0.2)
 
 
 def _likeness_to_paper(is_near: np.ndarray) -> float:
@@ -109,17 +114,34 @@ def strength(ink: np.ndarray) -> float:
     return level
 
 
-def _inks_in_light(colours: np.ndarray) -> Iterator[np.ndarray]:
-    size = max(colours.shape[:2])
-    smooth = colours if size < 100 else _blurred(colours, max(1, round(size / 400)))
-    window = max(5, round(min(colours.shape[:2]) / 6))
-    dark = _top_hat(smooth, window)
-    light = _top_hat(1 - smooth, window)
-    both = [dark, light]
-    if np.percentile(light, 99) > 1.3 * np.percentile(dark, 99):
-        both.reverse()
-    for ink in both:
-        yield _stretched(ink)
+def _ink_in_light(colours: np.ndarray) -> np.ndarray:
+    height, width, _ = colours.shape
+    smooth = colours
+    if max(height, width) >= 100:
+        smooth = _blurred(colours, max(1, round(max(height, width) / 400)))
+    window = max(5, round(min(height, width) / 6))
+    # Strokes are few and far from the mean around them; the paper is much and near it, and the two
+    # sides of a shadow's edge are equally far, in the logarithm of the light.
+    grey = np.log(smooth.mean(axis=2, keepdims=True) + DARKEST)
+    is_light = ((grey - _blurred(grey, window)) ** 3).mean() > 0
+    ink = _top_hat(1 - smooth if is_light else smooth, window)
+    return _without_surroundings(_stretched(ink))
+
+
+def _without_surroundings(ink: np.ndarray) -> np.ndarray:
+    """Returns ink without what reaches into the picture, such as a table beside the paper."""
+    labels, found = pieces.label(ink > pieces.THRESHOLD)
+    height, width = ink.shape
+    touching = [
+        piece
+        for piece in found
+        if piece.top == 0 or piece.left == 0 or piece.bottom == height or piece.right == width
+    ]
+    largest = max((piece.size for piece in found if piece not in touching), default=0)
+    if largest < 0.15 * min(height, width):
+        return ink
+    is_outside = np.isin(labels, [piece.number for piece in touching])
+    return np.where(is_outside, 0, ink)
 
 
 def _top_hat(colours: np.ndarray, window: int) -> np.ndarray:

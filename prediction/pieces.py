@@ -87,6 +87,7 @@ class Layout(NamedTuple):
 
     digits: list[np.ndarray]  # the ink of each alone, from left to right, cropped
     panel: tuple[slice, slice] | None  # rows and columns of a frame's inside, to look at first
+    others: int  # pieces that are in no digit, and not tiny beside them
 
 
 def layout_of(ink: np.ndarray) -> Layout:
@@ -106,7 +107,8 @@ def layout_of(ink: np.ndarray) -> Layout:
     digits = [group for group in groups if _box(group).height > 0.5 * tallest]
     digits.sort(key=lambda group: _box(group).left)
     inks = [_ink_of(ink, labels, group) for group in digits]
-    return Layout(inks, panels[0] if len(panels) == 1 else None)
+    others = sum(_box(group).size > 0.1 * largest for group in groups) - len(digits)
+    return Layout(inks, panels[0] if len(panels) == 1 else None, others)
 
 
 def _panel(labels: np.ndarray, piece: Piece) -> tuple[slice, slice] | None:

@@ -11,6 +11,8 @@ from prediction import form, ink, pieces
 ONE, NONE, SEVERAL = "one digit", "no digit", "several digits"
 # Frames that may be within each other, such as a window's, a plot's and a picture's in it.
 MOST_FRAMES = 3
+# Marks beside a digit that are not tiny; more are a text or a plot.
+MOST_OTHERS = 5
 
 
 class Prepared(NamedTuple):
@@ -27,7 +29,7 @@ def to_mnist(picture: Image.Image) -> Prepared:
     The steps, each from its own module:
 
     1. A picture that has MNIST's form already is left as it is (`form.if_mnist_like`).
-    2. Paper and light are taken out, which leaves ink (`ink.inks`).
+    2. Paper and light are taken out, which leaves ink (`ink.ink_of`).
     3. Ink is divided into connected pieces; those of one digit are put together, and frames
        are looked into (`pieces.layout_of`).
     4. Each digit is scaled into a box of 20x20 pixels, its strokes made as wide as MNIST's, and
@@ -65,11 +67,11 @@ def _prepared(masks: list[np.ndarray]) -> Prepared:
 
 def _masks(colours: np.ndarray, depth: int = 0) -> list[np.ndarray]:
     """Returns where the ink of each digit is, looking into frames first; see `form.fine`."""
-    for possible in ink.inks(colours):
-        layout = pieces.layout_of(possible)
-        if layout.panel is not None and depth < MOST_FRAMES:
-            inside = _masks(colours[layout.panel], depth + 1)
-            if any(not form.objection(mask) for mask in inside):
-                return inside
-        return [form.fine(digit) for digit in layout.digits]
-    return []
+    layout = pieces.layout_of(ink.ink_of(colours))
+    if layout.panel is not None and depth < MOST_FRAMES:
+        inside = _masks(colours[layout.panel], depth + 1)
+        if any(not form.objection(mask) for mask in inside):
+            return inside
+    if layout.others > MOST_OTHERS:
+        return []
+    return [form.with_pen_of_mnist(form.fine(digit)) for digit in layout.digits]

@@ -1,9 +1,11 @@
 """The pictures that a command is given: files, folders, IDX files, standard input."""
 
 import io
+import math
 import os
 import pathlib
 import stat
+import struct
 import sys
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
@@ -16,6 +18,8 @@ from mnist import idx, picture_files
 STANDARD_INPUT = "-"
 # A picture of MOST_PIXELS in three colours is not longer, even uncompressed.
 MOST_BYTES = 64 << 20
+# Of an IDX file, decompressed: over a million images of MNIST's size.
+MOST_IDX_BYTES = 1 << 30
 
 
 class Source(NamedTuple):
@@ -78,9 +82,15 @@ def _is_idx(path: str) -> bool:
 
 def _in_idx(path: str) -> list[Source]:
     try:
+        with idx.open_decompressed(path) as stream:
+            header = stream.read(16)
+        if math.prod(struct.unpack(">3I", header[4:])) > MOST_IDX_BYTES:
+            return [_failing(path, f"more than {MOST_IDX_BYTES >> 20} MiB of images")]
         images = idx.read_images(path)
     except InputError as error:
         return [_failing(path, str(error).removeprefix(f"{path}: "))]
+    except struct.error:
+        return [_failing(path, "no IDX file: it ends within the header")]
     return [
         Source(f"{path}[{number}]", lambda image=image: Image.fromarray(image))  # type: ignore[misc]
         for number, image in enumerate(images)

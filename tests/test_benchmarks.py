@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from benchmarks import accuracy_report
+from benchmarks import accuracy_report, serving
 from benchmarks.accuracy_runs import PRESETS, SEEDS, WITHOUT, Results, Training
 from mnist.datasets import Split
 from training.outcomes import Outcome
@@ -57,3 +57,10 @@ def test_five_runs_are_read_together_from_what_is_kept_of_them(tmp_path):
     section = accuracy_report.ensemble_section(Results(tmp_path), test, tmp_path / "w.png")
     assert "mean of probabilities | 90.00 %" in section and "majority | 90.00 %" in section
     assert "The 1 digits that all 10 runs" in section and (tmp_path / "w.png").exists()
+
+
+def test_the_section_on_serving_is_renewed_and_the_others_stay():
+    report = "# Speed\n\n## Inference\n\nfigures\n\n## Start-up and memory\n\nmore\n"
+    once = serving.with_section(report, "old")
+    assert once.replace("## Serving\n\nold\n\n", "") == report
+    assert serving.with_section(once, "new") == once.replace("old", "new")

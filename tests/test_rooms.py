@@ -23,11 +23,13 @@ ROOMS = {
     "dashboard": {"training"},
     "cluster": {"training"},
     "prediction": {"training"},
+    "serving": {"training"},
     "flags": set(),
     "studies": {"dashboard", "cluster"},
-    "benchmarks": {"studies", "flags", "bn_compat"},
+    "benchmarks": {"studies", "serving", "flags", "bn_compat"},
     **dict.fromkeys(("train", "evaluate", "compare", "runs"), {"studies", "flags"}),
     "predict": {"prediction", "flags"},
+    "export": {"serving", "flags"},
 }
 
 

@@ -39,6 +39,20 @@ def trained_runs(trained_once, tmp_path_factory) -> tuple[pathlib.Path, dict[str
     return folder, json.loads((folder / "lines.json").read_text())
 
 
+@pytest.fixture
+def small_disk(tmp_path):
+    """A file system of 6 MB: room for two checkpoints of the small network."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=6m", "tmpfs", folder], capture_output=True
+    )
+    if mounted.returncode:
+        pytest.skip("needs the right to mount a small file system")
+    yield folder
+    subprocess.run(["umount", "-l", folder], check=True)
+
+
 @pytest.fixture(scope="session")
 def tf115_python(request):
     """Path of a Python with TF 1.15; where there is none, the test is skipped.

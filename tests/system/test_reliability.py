@@ -298,20 +298,6 @@ def test_a_run_of_an_earlier_version_is_evaluated_and_taken_up(
     assert last_line(resumed) == whole.replace("whole", "stopped")
 
 
-@pytest.fixture
-def small_disk(tmp_path):
-    """A file system of 6 MB: room for two checkpoints of the small network."""
-    folder = tmp_path / "disk"
-    folder.mkdir()
-    mounted = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=6m", "tmpfs", folder], capture_output=True
-    )
-    if mounted.returncode:
-        pytest.skip("needs the right to mount a small file system")
-    yield folder
-    subprocess.run(["umount", "-l", folder], check=True)
-
-
 def test_a_full_disk_ends_the_run_with_one_line_and_loses_nothing(
     tmp_path, small_disk, never_killed, data_flags
 ):
