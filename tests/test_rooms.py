@@ -22,10 +22,13 @@ ROOMS = {
     "training": {"model", "storage"},
     "dashboard": {"training"},
     "cluster": {"training"},
+    "diagnosis": {"console"},
     "flags": set(),
     "studies": {"dashboard", "cluster"},
     "benchmarks": {"studies", "flags", "bn_compat"},
-    **dict.fromkeys(("train", "evaluate", "compare", "runs"), {"studies", "flags"}),
+    **dict.fromkeys(
+        ("train", "evaluate", "compare", "runs", "doctor"), {"studies", "diagnosis", "flags"}
+    ),
 }
 
 
