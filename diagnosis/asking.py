@@ -89,9 +89,13 @@ def examine(
 
         running.add_findings(diagnosis, run_steps, feeds)
     if batches is not None:
+        from console.errors import InputError
         from diagnosis import data
 
-        data.add_findings(diagnosis, batches)
+        prefix = checkpoint or diagnosis.facts.source.checkpoint
+        if prefix is None:
+            raise InputError("batches to compare with: expected a checkpoint, found none")
+        data.add_findings(diagnosis, str(prefix), batches)
     return diagnosis
 
 

@@ -173,6 +173,9 @@ class Tracer:
             elif node.op in ASSIGNMENTS:
                 is_plain = False
                 go_on(node.inputs[:2])
+            elif node.op == "Relu" and shapes.is_vector((node, 0)):
+                is_plain = False  # renorm keeps its variance from being negative
+                go_on(node.inputs)
             elif node.op in _ARITHMETIC or node.op in _SEVERAL:
                 is_plain = False
                 go_on(self.evaluation.live_inputs(node))
