@@ -154,9 +154,11 @@ def _savers(facts: Facts) -> Iterator[Finding]:
         if not (parameters & saved if parameters else saved):
             continue  # Nothing of this layer is saved here: it belongs to another Saver.
         is_main = trainable <= saved or len(savers) == 1
+        # Statistics that training never moves are restored by initializing them.
+        is_constant = facts.is_training_graph and not layer.updates
         yield finding(
             "BN301",
-            "error" if is_main else "cannot_tell",
+            "warning" if is_constant else "error" if is_main else "cannot_tell",
             layer.name,
             f"the Saver in the graph does not save {names}",
         )

@@ -22,12 +22,15 @@ _WRITES_REFERENCE = {"Assign", "AssignAdd", "AssignSub", "ScatterUpdate", "Scatt
 _WRITES_RESOURCE = {"AssignVariableOp", "AssignAddVariableOp", "AssignSubVariableOp"}
 
 
-def mended(graph_def: Any, needed: set[str] | None = None) -> Any:
+def mended(
+    graph_def: Any, needed: set[str] | None = None, readers: frozenset[str] = frozenset()
+) -> Any:
     """Returns a copy of a `GraphDef` that today's `import_graph_def` accepts.
 
     Args:
         graph_def: stays unchanged.
         needed: names of the nodes to keep; by default all.
+        readers: ops that become placeholders, one for each output; see `fed_name`.
 
     Left out are recorded shapes, which may be wrong, attributes that their ops no longer have, and
     assignments to what has become a constant.
@@ -42,12 +45,19 @@ def mended(graph_def: Any, needed: set[str] | None = None) -> Any:
     names = {node.name for node in kept}
     references = _references(kept)
     ops = {node.name: node.op for node in kept}
+    read = {node.name for node in kept if node.op in readers}
     for node in kept:
+        if node.name in read:
+            _add_placeholders(copy, node)
+            continue
         new = copy.node.add()
         new.CopyFrom(node)
         new.device = ""
         del new.input[:]
-        new.input.extend(name for name in node.input if node_name(name) in names)
+        for name in node.input:
+            source, _, port = name.partition(":")
+            if node_name(name) in names:
+                new.input.append(fed_name(source, int(port or 0)) if source in read else name)
         new.attr.pop("_output_shapes", None)
         if new.attr["_class"].list.s:
             places = [
@@ -70,6 +80,27 @@ def mended(graph_def: Any, needed: set[str] | None = None) -> Any:
             node.attr.pop("_output_shapes", None)
             node.device = ""
     return copy
+
+
+def fed_name(reader: str, port: int) -> str:
+    """Returns the name of the placeholder that an output of a reader becomes."""
+    return f"{reader}/fed_{port}" if port else reader
+
+
+def _add_placeholders(graph_def: Any, reader: Any) -> None:
+    types: Any = next(
+        (
+            reader.attr[name].list.type
+            for name in ("output_types", "component_types", "dtypes")
+            if name in reader.attr
+        ),
+        [],
+    )
+    for port, dtype in enumerate(types):
+        node = graph_def.node.add()
+        node.name, node.op = fed_name(reader.name, port), "Placeholder"
+        node.attr["dtype"].type = dtype
+        node.attr["shape"].shape.unknown_rank = True
 
 
 def _references(nodes: list[Any]) -> set[str]:
@@ -116,8 +147,10 @@ def _without_references(node: Any, references: set[str], ops: dict[str, str]) ->
         del node.attr["dtype"]
 
 
-def imported(graph_def: Any, needed: set[str] | None = None) -> Any:
-    """Returns a `tf.Graph` of the needed nodes of a `GraphDef`, mended.
+def imported(
+    graph_def: Any, needed: set[str] | None = None, readers: frozenset[str] = frozenset()
+) -> Any:
+    """Returns a `tf.Graph` of the needed nodes of a `GraphDef`, mended; see `mended`.
 
     Raises:
         CommandError: it can't be imported even so.
@@ -139,7 +172,7 @@ def imported(graph_def: Any, needed: set[str] | None = None) -> Any:
         raise CommandError(f"this TensorFlow has no op {', '.join(missing[:3])}")
     with tf.Graph().as_default() as graph:
         try:
-            tf.import_graph_def(mended(graph_def, needed), name="")
+            tf.import_graph_def(mended(graph_def, needed, readers), name="")
         except (ValueError, TypeError, tf.errors.OpError) as error:
             raise CommandError(f"it can't be imported: {reason(error)}") from error
     return graph

@@ -9,7 +9,7 @@ from diagnosis import shapes
 from diagnosis.evaluation import IDENTITIES, MERGES, SELECTS, SWITCHES, VARIABLES, Evaluation
 from diagnosis.layers import Layers
 from diagnosis.tracing import ASSIGNMENTS, Tracer
-from diagnosis.view import Node, Tensor, View, ancestors, descendants
+from diagnosis.view import CALL, Node, Tensor, View, ancestors, descendants
 
 PLACEHOLDERS = {"Placeholder", "PlaceholderV2", "PlaceholderWithDefault"}
 _APPLIES = re.compile(r"(Resource)?(Sparse)?Apply[A-Z]|(Resource|Sparse)?AccumulatorApplyGradient")
@@ -85,7 +85,9 @@ def _last_of(starts: Iterable[Node]) -> list[Node]:
         for consumer in following - found:
             found.add(consumer)
             waiting.append(consumer)
-    return sorted(ends, key=lambda node: node.position)
+    # Reading a counter after the step is not the step.
+    steps = [node for node in ends if node.op != "ReadVariableOp"] or ends
+    return sorted(steps, key=lambda node: node.position)
 
 
 # --- Outputs ---
@@ -99,7 +101,12 @@ def outputs(view: View, layers: Layers, trained_by: set[Node]) -> list[Tensor]:
     calls = [call.node for layer in layers for call in layer.calls]
     beyond = descendants(calls, through_controls=False)
     gradients = _gradients(view, beyond)
-    forward = [node for node in view.nodes if node in beyond and node not in gradients]
+    looped = _in_loops(view)
+    forward = [
+        node
+        for node in view.nodes
+        if node in beyond and node not in gradients and node not in looped
+    ]
     found: dict[Tensor, None] = {}
     for node in forward:
         if node.op in _LOSSES or (node.op in _PROBABILITIES and not _is_inside(node, beyond)):
@@ -126,9 +133,25 @@ def outputs(view: View, layers: Layers, trained_by: set[Node]) -> list[Tensor]:
     for node in ends:
         found[node, 0] = None
     if not found and trained_by:
-        losses = [node for node in forward if shapes.shape((node, 0)) == []]
+        losses = [
+            node
+            for node in forward
+            if shapes.shape((node, 0)) == [] and not _DEAD_ENDS.fullmatch(node.op)
+        ]
         found.update(dict.fromkeys((node, 0) for node in losses[:1]))
     return list(found)
+
+
+def _in_loops(view: View) -> set[Node]:
+    """Returns the nodes inside of loops, which nobody can fetch."""
+    found = {node for node in view.nodes if node.op in ("Enter", "RefEnter")}
+    waiting = list(found)
+    while waiting:
+        for consumer, _ in waiting.pop().consumers:
+            if consumer not in found and consumer.op not in ("Exit", "RefExit", CALL):
+                found.add(consumer)
+                waiting.append(consumer)
+    return found
 
 
 def _is_inside(node: Node, beyond: set[Node]) -> bool:

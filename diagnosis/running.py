@@ -6,6 +6,7 @@ its placeholders, queues and iterators made-up data; nothing is read and nothing
 
 from __future__ import annotations
 
+import re
 import zlib
 from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
@@ -27,18 +28,20 @@ BATCH = 4
 # Of a dimension that may have any size, other than the batch.
 SIZE = 32
 # Ops whose outputs come from outside: they are fed, as placeholders are.
-_READERS = {
-    "IteratorGetNext",
-    "QueueDequeue",
-    "QueueDequeueV2",
-    "QueueDequeueMany",
-    "QueueDequeueManyV2",
-    "QueueDequeueUpTo",
-    "QueueDequeueUpToV2",
-    "ReaderRead",
-    "ReaderReadV2",
-    "Unstage",
-}
+_READERS = frozenset(
+    {
+        "IteratorGetNext",
+        "QueueDequeue",
+        "QueueDequeueV2",
+        "QueueDequeueMany",
+        "QueueDequeueManyV2",
+        "QueueDequeueUpTo",
+        "QueueDequeueUpToV2",
+        "ReaderRead",
+        "ReaderReadV2",
+        "Unstage",
+    }
+)
 # Outputs of sound graphs differ in the last digits when their batches do.
 TOLERANCE = 1e-4
 
@@ -61,14 +64,34 @@ def add_findings(diagnosis: Diagnosis, steps: int, feeds: Callable[[], dict] | N
 
 
 def run(facts: Facts, steps: int, feeds: Callable[[], dict] | None = None) -> Seen:
-    """Runs a graph's train ops for some steps, and its outputs on batches that differ in part."""
+    """Runs a graph's train ops for some steps, and its outputs on batches that differ in part.
+
+    A program may have built the size of its batch into the graph: if the usual one does not fit,
+    the one that the error names is tried.
+    """
+    seen = _run_with(facts, steps, feeds, BATCH)
+    for batch in _sizes_in(seen.trouble):
+        other = _run_with(facts, steps, feeds, batch)
+        if not other.trouble:
+            return other
+    return seen
+
+
+def _sizes_in(trouble: list[str]) -> list[int]:
+    """Returns the sizes of batches that errors name, such as `[4,28] vs. [32,28]`."""
+    sizes = [int(size) for text in trouble for size in re.findall(r"\[(\d+)[,\]]", text)]
+    return [size for size in dict.fromkeys(sizes) if 1 < size <= 256 and size != BATCH][:2]
+
+
+def _run_with(facts: Facts, steps: int, feeds: Callable[[], dict] | None, batch: int) -> Seen:
     import tensorflow.compat.v1 as tf
 
     seen = Seen(None, None, None, None, None, [])
     try:
-        copy = Copy(facts, feeds)
+        copy = Copy(facts, feeds, batch=batch)
     except CommandError as error:
         return seen._replace(trouble=[str(error)])
+    failures = (tf.errors.OpError, ValueError, TypeError, CommandError)
     try:
         with tf.Session(graph=copy.graph) as session:
             copy.initialize(session)
@@ -76,7 +99,7 @@ def run(facts: Facts, steps: int, feeds: Callable[[], dict] | None = None) -> Se
                 try:
                     moved, unmoved = copy.train(session, steps)
                     seen = seen._replace(moved=moved, unmoved=unmoved)
-                except (tf.errors.OpError, ValueError, TypeError, CommandError) as error:
+                except failures as error:
                     seen.trouble.append(f"the train op can't be run: {reason(error)}")
             if facts.outputs:
                 try:
@@ -84,9 +107,9 @@ def run(facts: Facts, steps: int, feeds: Callable[[], dict] | None = None) -> Se
                     seen = seen._replace(
                         changed=changed, dependent=dependent, independent=independent
                     )
-                except (tf.errors.OpError, ValueError, TypeError, CommandError) as error:
+                except failures as error:
                     seen.trouble.append(f"the outputs can't be run: {reason(error)}")
-    except (tf.errors.OpError, ValueError, TypeError) as error:
+    except failures as error:
         seen.trouble.append(f"it can't be initialized: {reason(error)}")
     return seen
 
@@ -95,7 +118,11 @@ class Copy:
     """A mended copy of a graph, and what to feed it."""
 
     def __init__(
-        self, facts: Facts, feeds: Callable[[], dict] | None = None, more: Iterable[str] = ()
+        self,
+        facts: Facts,
+        feeds: Callable[[], dict] | None = None,
+        more: Iterable[str] = (),
+        batch: int = BATCH,
     ):
         self._facts = facts
         self._own_feeds = feeds
@@ -114,8 +141,8 @@ class Copy:
         wanted += more
         self._sources = _sources(facts.source.graph_def)
         needed = self._needed = self._behind(wanted)
-        self.graph = mending.imported(facts.source.graph_def, needed)
-        self._batch = self._batch_size(needed)
+        self.graph = mending.imported(facts.source.graph_def, needed, _READERS)
+        self._batch = self._batch_size(needed) or batch
         self._fed = [facts.view.by_name[name] for name in sorted(needed)]
         self._fed = [node for node in self._fed if _is_fed(node)]
 
@@ -309,7 +336,7 @@ class Copy:
     # --- Feeds ---
 
     def _batch_size(self, needed: set[str]) -> int:
-        """Returns the size of the batch: that of a placeholder that leaves no choice, if any."""
+        """Returns the size of the batch of a placeholder that leaves no choice, or 0."""
         fixed = []
         for name in needed:
             node = self._facts.view.by_name[name]
@@ -317,13 +344,13 @@ class Copy:
                 sizes = shapes.shape((node, 0))
                 if sizes and len(sizes) > 1 and sizes[0] is not None:
                     fixed.append(sizes[0])
-        return max(fixed, default=BATCH) or BATCH
+        return max(fixed, default=0)
 
     def _feeds(self, step: int, training: bool | None = None) -> dict[str, Any]:
         values = {}
         for node in self._fed:
             for port in range(self._outputs_of(node)):
-                values[f"{node.name}:{port}"] = self._made_up(node, port, step)
+                values[f"{mending.fed_name(node.name, port)}:0"] = self._made_up(node, port, step)
         for phase in self._facts.phases:
             name = f"{phase.node.name}:0"
             if phase.node.op.startswith("Placeholder") and self._has_output(phase.node, 0):
@@ -338,11 +365,26 @@ class Copy:
         return values
 
     def _outputs_of(self, node: Node) -> int:
-        return len(self.graph.get_operation_by_name(node.name).outputs)
+        if node.op not in _READERS:
+            return 1
+        port = 0
+        while self._has_operation(mending.fed_name(node.name, port)):
+            port += 1
+        return port
+
+    def _has_operation(self, name: str) -> bool:
+        try:
+            self.graph.get_operation_by_name(name)
+        except KeyError:
+            return False
+        return True
 
     def _made_up(self, node: Node, port: int, step: int) -> Any:
-        tensor = self.graph.get_tensor_by_name(f"{node.name}:{port}")
+        tensor = self.graph.get_tensor_by_name(f"{mending.fed_name(node.name, port)}:0")
         sizes = shapes.shape((node, port))
+        recorded = node.attr["output_shapes"].list.shape if node.has("output_shapes") else ()
+        if sizes is None and port < len(recorded) and not recorded[port].unknown_rank:
+            sizes = [dim.size if dim.size >= 0 else None for dim in recorded[port].dim]
         if sizes is None:
             sizes = tensor.shape.as_list() if tensor.shape.ndims is not None else []
         dtype = tensor.dtype.base_dtype
