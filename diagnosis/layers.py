@@ -193,7 +193,9 @@ class Layers:
                     other = consumer.inputs[1 - number]
                     if consumer.op != "Mul" and number == 0:
                         continue
-                    if self.static.origins(other).is_small:
+                    others = self.static.origins(other).others
+                    # A scale for each position is a factor, too, if no vector.
+                    if all(node.op in VARIABLES or node.op == "Const" for node in others):
                         factors.append((other, consumer))
                         go_on(consumer)
                     else:

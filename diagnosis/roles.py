@@ -206,12 +206,13 @@ def phases(view: View, layers: Layers) -> list[Phase]:
 
 
 def _training_score(layers: Layers, evaluation: Evaluation) -> tuple[int, int]:
-    """Counts the calls that use only the batch, and the updates that do something."""
+    """Says how much a graph trains: by the batch and not by the population, and with updates."""
     tracer = Tracer(evaluation)
     batch = updates = 0
     for layer in layers:
         batch += sum(
-            {"batch": 2, "either": 1}.get(mode(call, tracer) or "", 0) for call in layer.calls
+            {"batch": 2, "either": 1, "population": -1}.get(mode(call, tracer) or "", 0)
+            for call in layer.calls
         )
         updates += sum(changes(update.node, tracer) for update in layer.updates)
     return batch, updates

@@ -271,9 +271,9 @@ def _wrongly_changed(facts: Facts) -> Iterator[Finding]:
     penalized: dict[Layer, dict[str, None]] = {}
     decayed: dict[str, None] = {}
     for node in facts.view.nodes:
-        if node not in facts.trained_by:
-            continue
         variable = _penalized(facts, node)
+        if variable is None or not _is_added_up(node):
+            continue
         if variable in owners:
             penalized.setdefault(owners[variable], {})[variable.name] = None
         elif variable in offsets:
@@ -289,6 +289,19 @@ def _wrongly_changed(facts: Facts) -> Iterator[Finding]:
             None,
             f"the loss has a penalty on beta, which needs none: {several(list(decayed))}",
         )
+
+
+def _is_added_up(node: Node) -> bool:
+    """Whether a value is part of a sum, as penalties are, and not only shown."""
+    waiting, seen = [node], {node}
+    while waiting:
+        for consumer, _ in waiting.pop().consumers:
+            if consumer.op in ("Add", "AddV2", "AddN", "Pack"):
+                return True
+            if consumer.op in ("Mul", "Identity", "Reshape") and consumer not in seen:
+                seen.add(consumer)
+                waiting.append(consumer)
+    return False
 
 
 def _penalized(facts: Facts, node: Node) -> Node | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from diagnosis.evaluation import IDENTITIES, MERGES, SWITCHES, VARIABLES, array
-from diagnosis.view import CALL, Tensor
+from diagnosis.view import CALL, Node, Tensor
 
 # A dimension of unknown size is None; a shape of unknown rank is None.
 Shape = list[int | None]
@@ -48,12 +48,13 @@ _FARTHEST = 60
 def shape(tensor: Tensor, steps: int = _FARTHEST) -> Shape | None:
     """Returns the shape of a tensor, or None if not even its rank is known."""
     node, port = tensor
+    if node.op in VARIABLES:  # Not what is recorded, which may be the shape of the handle.
+        return _declared(node)
     recorded = node.attr["_output_shapes"].list.shape if node.has("_output_shapes") else ()
     if port < len(recorded) and not recorded[port].unknown_rank:
         return _sizes(recorded[port])
-    if node.op in VARIABLES or node.op in ("Placeholder", "PlaceholderV2"):
-        proto = node.attr["shape"].shape if node.has("shape") else None
-        return None if proto is None or proto.unknown_rank else _sizes(proto)
+    if node.op in ("Placeholder", "PlaceholderV2"):
+        return _declared(node)
     if node.op == "Const":
         return [dim.size for dim in node.attr["value"].tensor.tensor_shape.dim]
     if not steps or not node.inputs:
@@ -74,6 +75,11 @@ def shape(tensor: Tensor, steps: int = _FARTHEST) -> Shape | None:
         if None not in shapes:
             return max(shapes, key=lambda sizes: len(sizes or ()))
     return None
+
+
+def _declared(node: Node) -> Shape | None:
+    proto = node.attr["shape"].shape if node.has("shape") else None
+    return None if proto is None or proto.unknown_rank else _sizes(proto)
 
 
 def _sizes(proto: object) -> Shape:

@@ -119,9 +119,7 @@ def test_functions_are_looked_into():
         @tf.function
         def by_batch(inputs):
             scale, beta, _, _ = variables
-            return tf.nn.batch_normalization(
-                inputs, *tf.nn.moments(inputs, [0]), beta, scale, 1e-3
-            )
+            return tf.nn.batch_normalization(inputs, *tf.nn.moments(inputs, [0]), beta, scale, 1e-3)
 
         images = tf.placeholder(tf.float32, [None, 3])
         outputs = tf.identity(by_batch(images), name="outputs")
@@ -230,7 +228,8 @@ def test_303_statistics_of_other_data(tmp_path):
     random = np.random.default_rng(0)
     with graph.as_default(), tf.Session(graph=graph) as session:
         session.run(tf.global_variables_initializer())
-        weights = session.run("weights:0")
+        (variable,) = [v for v in tf.global_variables() if v.op.name == "weights"]
+        weights = session.run(variable)
     images = random.normal(1.0, 2.0, [500, 5]).astype(np.float32)
     inputs = images @ weights
     values = {"weights": weights, "m": inputs.mean(0), "v": inputs.var(0), "b": 0.3}
@@ -486,6 +485,7 @@ def test_the_report_as_json():
 
 
 def runnable():
+    """A few graphs of each kind."""
     for path in sorted(GRAPHS.glob("*.meta.gz"))[::9]:
         yield pytest.param(lambda path=path: meta_graph(path), id=path.name[:-8])
     for way in ("batch_norm_wrapper unfused", "assign", "by hand"):
@@ -499,7 +499,7 @@ def built(way, kind):
     return graph
 
 
-@pytest.mark.parametrize("graph", runnable())
+@pytest.mark.parametrize("graph", list(runnable()))
 def test_the_structure_and_the_running_agree(graph):
     findings = doctor.diagnose(graph(), run_steps=2)
     seen = {one.id for one in findings if one.severity == "error" and one.evidence == "run"}
