@@ -99,6 +99,18 @@ def examine(
     return diagnosis
 
 
+def warn(graph: Any, *arguments: Any, **options: Any) -> None:
+    """Writes a line to standard error for each error that `diagnose` finds; nothing if all is well.
+
+    For a program's own graphs, at its start. The arguments are those of `diagnose`.
+    """
+    from console.progress import note
+
+    for one in diagnose(graph, *arguments, **options):
+        if one.severity == "error":
+            note(f"warning: {one} ({one.why}; docs/doctor.md)")
+
+
 def graph_of_flags(
     meta_graph: str | None,
     saved_model: str | None,
