@@ -229,9 +229,7 @@ def _initial(
         value = checkpoint.value(node.name)
         if value is None or np.size(value) == 0:
             continue
-        initial = initial_value(facts, node)
-        initial = usual if initial is None else initial
-        unmoved.append(bool(np.all(value == initial)))
+        unmoved.append(bool(np.all(value == _initial_of(facts, node, usual))))
     if not unmoved or not all(unmoved):
         return
     what = f"{several([node.name for node in layer.population])} still at the initial values"
@@ -245,6 +243,25 @@ def _initial(
             f"{what}, and the checkpoint does not say how long it was trained",
             "checkpoint",
         )
+
+
+def moved(facts: Facts, checkpoint: Checkpoint) -> set[str]:
+    """Returns the names of the layers of which all statistics have left their initial values."""
+    found = set()
+    for layer in facts.layers:
+        sides = [(node, 0.0) for node in layer.means] + [(node, 1.0) for node in layer.variances]
+        values = [(checkpoint.value(node.name), node, usual) for node, usual in sides]
+        if values and all(
+            value is not None and not np.all(value == _initial_of(facts, node, usual))
+            for value, node, usual in values
+        ):
+            found.add(layer.name)
+    return found
+
+
+def _initial_of(facts: Facts, node: Node, usual: float) -> float:
+    initial = initial_value(facts, node)
+    return usual if initial is None else initial
 
 
 # --- 304 ---

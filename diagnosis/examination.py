@@ -46,16 +46,17 @@ def examine(
         found.append(
             finding("BN101", "cannot_tell", None, "no train op was found: name it to ask about it")
         )
-    return Diagnosis(facts, ordered(reconciled(found)))
+    moved = set() if values is None else checkpoints.moved(facts, values)
+    found = [_weighed(one, moved) for one in dict.fromkeys(found)]
+    return Diagnosis(facts, ordered(found))
 
 
-def reconciled(found: list[Finding]) -> list[Finding]:
-    """Leaves out what another finding says better."""
-    kept: list[Finding] = []
-    for one in found:
-        if one not in kept:
-            kept.append(one)
-    return kept
+def _weighed(one: Finding, moved: set[str]) -> Finding:
+    """Doubts that updates are not run, for a layer whose statistics have moved in a checkpoint."""
+    if one.id not in ("BN101", "BN104") or one.severity != "error" or one.layer not in moved:
+        return one
+    doubt = "; but the checkpoint's statistics have moved: they were loaded, or something runs them"
+    return one._replace(severity="cannot_tell", what=one.what + doubt)
 
 
 def ordered(found: list[Finding]) -> list[Finding]:

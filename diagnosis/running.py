@@ -78,9 +78,11 @@ def run(facts: Facts, steps: int, feeds: Callable[[], dict] | None = None) -> Se
 
 
 def _sizes_in(trouble: list[str]) -> list[int]:
-    """Returns the sizes of batches that errors name, such as `[4,28] vs. [32,28]`."""
-    sizes = [int(size) for text in trouble for size in re.findall(r"\[(\d+)[,\]]", text)]
-    return [size for size in dict.fromkeys(sizes) if 1 < size <= 256 and size != BATCH][:2]
+    """Returns the sizes of batches that errors may name, such as `[4,28] vs. [32,28]`."""
+    sizes = [
+        int(size) for text in trouble for size in re.findall(r"(?<![\w.])\d+(?![\w.]\w)", text)
+    ]
+    return [size for size in dict.fromkeys(sizes) if 1 < size <= 256 and size != BATCH][:3]
 
 
 def _run_with(facts: Facts, steps: int, feeds: Callable[[], dict] | None, batch: int) -> Seen:

@@ -224,6 +224,18 @@ def test_302_statistics_that_are_still_initial(tmp_path):
     assert errors(doctor.diagnose(graph, [train_op], checkpoint=untrained)) == []
 
 
+def test_101_is_doubted_if_the_statistics_have_moved(tmp_path):
+    with tf.Graph().as_default() as graph:
+        _, train_op = sources.training(sources.by_hand, updates="forgotten")
+    assert errors(doctor.diagnose(graph, [train_op])) == ["BN101"]
+    prefix = saved(tmp_path, graph, TRAINED)
+    findings = doctor.diagnose(graph, [train_op], checkpoint=prefix)
+    assert {one.severity for one in found(findings, "BN101")} == {"cannot_tell"}
+    prefix = saved(tmp_path, graph, {**TRAINED, "m": 0.0, "v": 1.0})
+    findings = doctor.diagnose(graph, [train_op], checkpoint=prefix)
+    assert errors(findings) == ["BN101", "BN302"]
+
+
 def test_303_statistics_of_other_data(tmp_path):
     graph, _, _ = small(lambda inputs: sources.by_hand(inputs, False, "norm"), train=False)
     random = np.random.default_rng(0)
