@@ -2,94 +2,29 @@
 
 import functools
 import gzip
-import pathlib
 
 import numpy as np
 import pytest
 import tensorflow.compat.v1 as tf
-from tensorflow.core.protobuf import meta_graph_pb2
 
 import doctor
 from console.errors import InputError
 from diagnosis import asking, report
-from tests.graphs import sources
-from tests.graphs.sources import CHANNELS, WAYS_OF_ALL_TIMES, WAYS_OF_TODAY
+from tests.graphs import cases, sources
+from tests.graphs.cases import errors, found
+from tests.graphs.sources import CHANNELS, WAYS_OF_TODAY
 
-GRAPHS = pathlib.Path(__file__).parent / "graphs"
-OF_TODAY = {**WAYS_OF_TODAY, **WAYS_OF_ALL_TIMES}
-# Averages that are made within a call can't be shared with another.
-NO_TOWERS = {"cond and EMA", "legacy Keras", "legacy Keras unfused"}
-IN_PLACE = sources.IN_PLACE
+# --- A part of the table of sources and faults; tests/system has all of it ---
 
 
-def meta_graph(path):
-    parsed = meta_graph_pb2.MetaGraphDef()
-    parsed.ParseFromString(gzip.decompress(path.read_bytes()))
-    return parsed
-
-
-def errors(findings):
-    return sorted({one.id for one in findings if one.severity == "error"})
-
-
-def found(findings, rule):
-    return [one for one in findings if one.id == rule]
-
-
-def expected_errors(kind, is_in_place):
-    """The rules that a graph of this kind breaks: updates that are in place always run."""
-    return {
-        "forgotten": [] if is_in_place else ["BN101"],
-        "some": [] if is_in_place else ["BN104"],
-        "inference in training": ["BN103", "BN201"] if is_in_place else ["BN201"],
-        "towers in training": ["BN103", "BN201"] if is_in_place else ["BN201"],
-    }.get(kind, [])
-
-
-# --- The table of sources and faults ---
-
-
-@pytest.mark.parametrize("path", sorted(GRAPHS.glob("*.meta.gz")), ids=lambda path: path.name[:-8])
+@pytest.mark.parametrize("path", cases.OF_1_15[::8], ids=lambda path: path.name[:-8])
 def test_graphs_of_tf_1_15(path):
-    way, _, kind = path.name.removesuffix(".meta.gz").replace("_", " ").partition("--")
-    findings = doctor.diagnose(meta_graph(path))
-
-    assert errors(findings) == expected_errors(kind, way in IN_PLACE), findings
-    if kind == "hook" and way not in IN_PLACE:
-        assert {one.severity for one in found(findings, "BN101")} == {"cannot_tell"}
+    cases.check_graph_of_1_15(path)
 
 
-BUILDS = {
-    "sound": lambda way: sources.training(way),
-    "grouped": lambda way: sources.training(way, updates="group"),
-    "placeholder": lambda way: sources.training(way, "placeholder"),
-    "placeholder with default": lambda way: sources.training(way, "default"),
-    "variable": lambda way: sources.training(way, "variable"),
-    "forgotten": lambda way: sources.training(way, updates="forgotten"),
-    "constructor": lambda way: sources.training(way, updates="constructor"),
-    "some": lambda way: sources.training(way, updates="some"),
-    "inference": lambda way: sources.inference(way),
-    "inference in training": lambda way: sources.inference(way, True),
-    "towers": lambda way: sources.two_towers(way),
-    "towers in training": lambda way: sources.two_towers(way, evaluated_in_training=True),
-}
-
-
-@pytest.mark.parametrize("kind", BUILDS)
-@pytest.mark.parametrize("way", OF_TODAY)
+@pytest.mark.parametrize("way, kind", cases.CELLS[::13])
 def test_graphs_of_today(way, kind):
-    if way in sources.NEED_BOOL and kind in ("placeholder", "placeholder with default", "variable"):
-        pytest.skip("has no phase that is a tensor")
-    if way in NO_TOWERS and kind.startswith("towers"):
-        pytest.skip("does not share its averages")
-    with tf.Graph().as_default() as graph:
-        BUILDS[kind](OF_TODAY[way])
-    findings = doctor.diagnose(graph)
-
-    alike = "forgotten" if kind == "constructor" else kind
-    assert errors(findings) == expected_errors(alike, way in IN_PLACE), findings
-    if kind == "inference":
-        assert not findings
+    cases.check_graph_of_today(way, kind)
 
 
 @pytest.mark.parametrize("is_v2", [True, False], ids=["If", "Switch"])
@@ -435,7 +370,7 @@ def test_files_that_are_no_graphs(tmp_path):
         (tmp_path / name).write_bytes(content)
         with pytest.raises(InputError, match=expected):
             doctor.diagnose(tmp_path / name)
-    whole = gzip.decompress((GRAPHS / "slim--sound.meta.gz").read_bytes())
+    whole = gzip.decompress((cases.FOLDER / "slim--sound.meta.gz").read_bytes())
     (tmp_path / "cut.meta").write_bytes(whole[: len(whole) // 2])
     with pytest.raises(InputError, match="damaged"):
         doctor.diagnose(tmp_path / "cut.meta")
@@ -493,24 +428,6 @@ def test_the_report_as_json():
 # --- The same questions, answered by running ---
 
 
-def runnable():
-    """A few graphs of each kind."""
-    for path in sorted(GRAPHS.glob("*.meta.gz"))[::9]:
-        yield pytest.param(lambda path=path: meta_graph(path), id=path.name[:-8])
-    for way in ("batch_norm_wrapper unfused", "assign", "by hand"):
-        for kind in ("sound", "forgotten", "variable", "towers in training"):
-            yield pytest.param(lambda way=way, kind=kind: built(way, kind), id=f"{way}--{kind}")
-
-
-def built(way, kind):
-    with tf.Graph().as_default() as graph:
-        BUILDS[kind](OF_TODAY[way])
-    return graph
-
-
-@pytest.mark.parametrize("graph", list(runnable()))
-def test_the_structure_and_the_running_agree(graph):
-    findings = doctor.diagnose(graph(), run_steps=2)
-    seen = {one.id for one in findings if one.severity == "error" and one.evidence == "run"}
-    told = {one.id for one in findings if one.severity == "error" and one.evidence == "graph"}
-    assert seen == told, findings
+def test_the_structure_and_the_running_agree():
+    cases.check_that_running_agrees(cases.built("assign", "towers in training"))
+    cases.check_that_running_agrees(cases.built("by hand", "forgotten"))

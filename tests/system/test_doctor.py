@@ -1,4 +1,4 @@
-"""`doctor.py` as a person runs it."""
+"""`doctor.py` as a person runs it, and the whole table of its sources and faults."""
 
 import gzip
 import json
@@ -6,6 +6,7 @@ import pathlib
 
 import pytest
 
+from tests.graphs import cases
 from tests.helpers import PROJECT, assert_one_line_error, run_command
 
 GRAPHS = PROJECT / "tests" / "graphs"
@@ -20,6 +21,30 @@ def graphs(tmp_path_factory) -> pathlib.Path:
         (folder / f"{kind}.meta").write_bytes(content)
     (folder / "damaged.meta").write_bytes(content[:1000])
     return folder
+
+
+@pytest.mark.parametrize("path", cases.OF_1_15, ids=lambda path: path.name[:-8])
+def test_graphs_of_tf_1_15(path):
+    cases.check_graph_of_1_15(path)
+
+
+@pytest.mark.parametrize("way, kind", cases.CELLS)
+def test_graphs_of_today(way, kind):
+    cases.check_graph_of_today(way, kind)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("path", cases.OF_1_15, ids=lambda path: path.name[:-8])
+def test_running_graphs_of_tf_1_15_agrees(path):
+    if "renorm" in path.name and "training" in path.name:
+        pytest.skip("renorm, as it begins, normalizes with its averages only")
+    cases.check_that_running_agrees(cases.meta_graph(path))
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("way, kind", cases.CELLS)
+def test_running_graphs_of_today_agrees(way, kind):
+    cases.check_that_running_agrees(cases.built(way, kind))
 
 
 def test_a_faulty_graph(graphs):
