@@ -15,7 +15,7 @@ from diagnosis.evaluation import VARIABLES, array
 from diagnosis.facts import Facts
 from diagnosis.findings import Finding, finding, several
 from diagnosis.layers import Layer
-from diagnosis.view import Node
+from diagnosis.view import Node, Tensor
 
 # Variances below this are those of a constant channel, in float32.
 DEAD = 1e-12
@@ -26,11 +26,15 @@ SLOW = 0.05
 class Checkpoint:
     """The values of a checkpoint, by the names of a graph's variables."""
 
-    def __init__(self, prefix: str):
-        """Raises InputError if there is none, or if it is damaged."""
+    def __init__(self, prefix: str, keys: dict[str, str] | None = None):
+        """Raises InputError if there is none, or if it is damaged.
+
+        `keys` are those under which a graph's own Saver keeps variables, by their names.
+        """
         import tensorflow.compat.v1 as tf
 
         self.prefix = prefix
+        self._own_keys = keys or {}
         if not (pathlib.Path(f"{prefix}.index").exists() or pathlib.Path(prefix).is_file()):
             there = sorted(
                 path.with_suffix("") for path in pathlib.Path(prefix).parent.glob("*.index")
@@ -58,7 +62,13 @@ class Checkpoint:
                 for attribute in node.attributes:
                     if attribute.full_name:
                         names[attribute.full_name] = attribute.checkpoint_key
-        return names
+        own = {name: key for name, key in self._own_keys.items() if key in self.shapes}
+        return {**names, **own}
+
+    @property
+    def is_of_objects(self) -> bool:
+        """Whether keys are paths of objects, so that names may say nothing."""
+        return "_CHECKPOINTABLE_OBJECT_GRAPH" in self.shapes
 
     def has(self, name: str) -> bool:
         """Whether it has a value for a variable."""
@@ -76,6 +86,31 @@ class Checkpoint:
             raise InputError(f"{self.prefix}: {name} can't be read: {reason(error)}") from error
 
 
+def keys_of(facts: Facts) -> dict[str, str]:
+    """Returns the keys under which the Savers in a graph keep variables, by these names."""
+    found: dict[str, str] = {}
+    same = facts.layers.static.evaluation.same
+    for node in facts.view.nodes:
+        if node.op == "SaveV2" and len(node.inputs) > 3:
+            for key, tensor in zip(_strings(facts, node.inputs[1]), node.inputs[3:], strict=False):
+                variable = same(tensor)[0]
+                if variable.op in VARIABLES:
+                    found.setdefault(variable.name, key)
+        elif node.op in ("Assign", "AssignVariableOp") and len(node.inputs) == 2:
+            reader, port = same(node.inputs[1])
+            if reader.op == "RestoreV2":
+                keys = _strings(facts, reader.inputs[1])
+                if port < len(keys):
+                    found.setdefault(same(node.inputs[0])[0].name, keys[port])
+    return found
+
+
+def _strings(facts: Facts, tensor: Tensor) -> list[str]:
+    node = facts.layers.static.evaluation.same(tensor)[0]
+    values = array(node) if node.op == "Const" else None
+    return [] if values is None else [value.decode() for value in values.reshape(-1)]
+
+
 def findings(facts: Facts, checkpoint: Checkpoint | None) -> Iterator[Finding]:
     """Yields what is wrong with what is saved, and with the values in a checkpoint."""
     yield from _savers(facts)
@@ -83,6 +118,15 @@ def findings(facts: Facts, checkpoint: Checkpoint | None) -> Iterator[Finding]:
         yield from _frozen_values(facts)
         return
     variables = [node.name for node in facts.variables]
+    if checkpoint.is_of_objects and not all(map(checkpoint.has, _statistics(facts))):
+        yield finding(
+            "BN301",
+            "cannot_tell",
+            None,
+            "the checkpoint is one of objects, and does not say which of them are the statistics",
+            "checkpoint",
+        )
+        return
     if facts.variables and not any(map(checkpoint.has, variables)):
         raise InputError(
             f"{checkpoint.prefix}: expected a checkpoint of this graph, found none of its "
@@ -118,6 +162,10 @@ def findings(facts: Facts, checkpoint: Checkpoint | None) -> Iterator[Finding]:
         yield from _impossible(layer, means, variances, scale, "checkpoint")
         if steps:
             yield from _slow(facts, layer, steps)
+
+
+def _statistics(facts: Facts) -> list[str]:
+    return [node.name for layer in facts.layers for node in layer.population]
 
 
 def _is_needed(layer: Layer, missing: list[str]) -> bool:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from console.errors import CommandError, InputError, reason
-from diagnosis.checkpoints import Checkpoint
+from diagnosis.checkpoints import Checkpoint, keys_of
 from diagnosis.examination import Diagnosis, ordered
 from diagnosis.findings import Finding, finding
 from diagnosis.layers import Call, Layer
@@ -30,7 +30,8 @@ def add_findings(diagnosis: Diagnosis, checkpoint: str, batches: Iterable[dict])
     Raises:
         InputError: a layer's inputs can't be computed from such a feed.
     """
-    found = list(_findings(diagnosis, Checkpoint(checkpoint), list(batches)))
+    values = Checkpoint(checkpoint, keys_of(diagnosis.facts))
+    found = list(_findings(diagnosis, values, list(batches)))
     diagnosis.findings[:] = ordered([*diagnosis.findings, *found])
 
 

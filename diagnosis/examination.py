@@ -35,7 +35,9 @@ def examine(
     source = source_of(graph)
     facts = Facts(source, _names(train_ops), _names(outputs))
     prefix = checkpoint or source.checkpoint
-    values = None if prefix is None else checkpoints.Checkpoint(str(prefix))
+    values = None
+    if prefix is not None:
+        values = checkpoints.Checkpoint(str(prefix), checkpoints.keys_of(facts))
     found = [
         *updates.findings(facts),
         *inference.findings(facts),

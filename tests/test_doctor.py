@@ -151,6 +151,16 @@ def test_301_statistics_that_are_not_saved(tmp_path):
         assert errors(doctor.diagnose(graph, [train_op])) == expected
 
 
+def test_301_a_saver_with_names_of_its_own(tmp_path):
+    graph, train_op, _ = small(by_hand)
+    with graph.as_default(), tf.Session() as session:
+        session.run(tf.global_variables_initializer())
+        saver = tf.train.Saver({f"other/{v.op.name}": v for v in tf.global_variables()})
+        prefix = saver.save(session, str(tmp_path / "model.ckpt"))
+    assert errors(doctor.diagnose(graph, [train_op], checkpoint=prefix)) == []
+    assert errors(doctor.diagnose(f"{prefix}.meta", checkpoint=prefix)) == []
+
+
 def test_302_statistics_that_are_still_initial(tmp_path):
     graph, train_op, _ = small(by_hand)
     prefix = saved(tmp_path, graph, {**TRAINED, "m": 0.0, "v": 1.0})
