@@ -158,10 +158,16 @@ def findings(facts: Facts, checkpoint: Checkpoint | None) -> Iterator[Finding]:
             v for v in (checkpoint.value(n.name) for n in layer.variances) if v is not None
         ]
         scale = checkpoint.value(layer.scale.name) if layer.scale is not None else None
-        yield from _initial(facts, layer, checkpoint, is_trained)
+        if _is_used(facts, layer):
+            yield from _initial(facts, layer, checkpoint, is_trained)
         yield from _impossible(layer, means, variances, scale, "checkpoint")
         if steps:
             yield from _slow(facts, layer, steps)
+
+
+def _is_used(facts: Facts, layer: Layer) -> bool:
+    """Whether training or inference runs a layer: others have no statistics to learn."""
+    return any(call.node in facts.trained_by | facts.run_by_outputs for call in layer.calls)
 
 
 def _statistics(facts: Facts) -> list[str]:

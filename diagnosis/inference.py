@@ -69,7 +69,8 @@ def _is_certain(facts: Facts, call: Call) -> bool:
         return True
     if not facts.is_learned_from(call):
         return True
-    return bool(facts.phases)
+    # Of several networks that train each other, one may have no inference: a discriminator.
+    return bool(facts.phases) and (facts.are_outputs_named or len(facts.train_ops) == 1)
 
 
 def _phase(facts: Facts) -> str:

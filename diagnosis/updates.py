@@ -68,18 +68,22 @@ def _idle(facts: Facts, layer: Layer, rule: str) -> Finding:
             rule,
             "cannot_tell",
             layer.name,
-            f"its updates are not run by {runs}, but {gathered.name} gathers them: fine if the "
-            "program runs that after each step, as a hook does",
+            f"its updates are not run by {runs}, but {gathered.name} runs them: fine if the "
+            "program fetches that with each step, as a hook does",
         )
     return finding(rule, "error", layer.name, f"{several(names)}: not run by {runs}")
 
 
 def _gathered_in(facts: Facts, updates: list[Update]) -> Node | None:
-    """Returns an op that only gathers updates, and that something besides the train op may run."""
+    """Returns an op that waits for all updates, and that a program may run besides the train op.
+
+    An op that only gathers them, or a loss that is fetched with each step.
+    """
     found = None
     for update in updates:
         beyond = descendants([update.node]) - {update.node}
         ends = [n for n in beyond if n.op == "NoOp" and not n.controlled and not n.consumers]
+        ends += [n for n in beyond if n.op == "Identity" and shapes.shape((n, 0)) == []]
         if not ends:
             return None
         found = ends[0]
@@ -223,7 +227,8 @@ def _useless_train_ops(facts: Facts) -> Iterator[Finding]:
         run = facts.training.evaluation.executed([train_op])
         writes = [node for node in run if node in facts.appliers or roles.is_write(node)]
         if not writes:
-            yield finding("BN406", "error", None, f"{train_op.name} changes no variable")
+            severity = "error" if facts.are_train_ops_named else "cannot_tell"
+            yield finding("BN406", severity, None, f"{train_op.name} changes no variable")
             continue
         applied = [node for node in run if node in facts.appliers]
         if applied:
