@@ -58,6 +58,7 @@ def main() -> None:
     note(f"evaluating {those} on {len(split.labels)} {FLAGS.split} images of {dataset.name}")
     import_tensorflow()
     from dashboard import projector
+    from diagnosis import asking
     from training import evaluator
 
     with doing("building the graphs"):
@@ -74,6 +75,8 @@ def main() -> None:
             of_members.append(
                 evaluator.classify_with_copies(*pair, checkpoint, split, FLAGS.tta, on_batch)
             )
+            if not FLAGS.fold_batch_norm:
+                asking.warn(pair[0].graph, outputs=[pair[0].logits], checkpoint=str(checkpoint))
     outcome, result = outcomes.of_members(
         of_members,
         checkpoints,

@@ -151,6 +151,15 @@ def define_prediction() -> None:
         _define_page()
 
 
+def define_diagnosis() -> None:
+    """Defines the flags of `doctor.py`."""
+    with _section("Which graph"):
+        _define_graph()
+    with _section("What is asked"):
+        _define_questions()
+        _define_json()
+
+
 def define_comparison() -> None:
     """Defines the flags of `compare.py`."""
     with _section("Data"):
@@ -548,3 +557,36 @@ def _define_exporting() -> None:
     )
     flags.DEFINE_string("output_dir", "exports", "Folder of the exports, in RUN/FORMAT.")
     flags.DEFINE_bool("overwrite", False, "Replace an existing export.")
+
+
+# --- doctor.py: which graph, and what is asked of it ---
+
+
+def _define_graph() -> None:
+    flags.DEFINE_string("run", None, "Name of a run of train.py: both of its graphs.")
+    flags.register_validator("run", lambda name: name is None or _check_run_name(name))
+    flags.DEFINE_string("checkpoint_dir", "checkpoints", "Folder of the runs' checkpoints.")
+    flags.DEFINE_string("meta_graph", None, "File NAME.meta that a Saver exported.")
+    flags.DEFINE_string("saved_model", None, "Folder with a saved_model.pb.")
+    flags.DEFINE_string("frozen_graph", None, "File with a GraphDef, such as a frozen graph.")
+    flags.DEFINE_string(
+        "checkpoint",
+        None,
+        "Prefix of the checkpoint with the graph's values; alone, it takes the graph PREFIX.meta.",
+    )
+    flags.mark_flags_as_mutual_exclusive(["run", "meta_graph", "saved_model", "frozen_graph"])
+
+
+def _define_questions() -> None:
+    flags.DEFINE_string(
+        "train_op", None, "Names of the ops that a step runs, as in a,b; by default they are found."
+    )
+    flags.DEFINE_string(
+        "outputs", None, "Names of what inference fetches, as in a,b; by default they are found."
+    )
+    _define_count(
+        "run_steps", 0, "Steps to train a copy of the graph for, on made-up data.", at_least=0
+    )
+    flags.DEFINE_string(
+        "data_dir", None, "Folder of images, to compare a run's statistics with theirs."
+    )

@@ -93,6 +93,7 @@ def train(
     import_tensorflow()
     import model
     from dashboard.board import Board
+    from diagnosis import asking
     from training.evaluation import Evaluation
     from training.evaluator import Evaluator
     from training.keeper import CheckpointKeeper
@@ -106,6 +107,8 @@ def train(
     with doing("building the graphs"), ending_at_once():
         graph = model.training_graph(network, model.recipe_of(run.flags), worker.replica)
         inference_graph = model.inference_graph(network)
+    asking.warn(graph.graph, [graph.train_op], [graph.loss])
+    asking.warn(inference_graph.graph, outputs=[inference_graph.logits])
     plan = Plan.of_flags(run.flags, has_validation=len(dataset.validation.labels) > 0)
     keeper = CheckpointKeeper(run, worker.count)
     with Evaluator(inference_graph) as evaluator, ProgressBar(run.name) as progress:

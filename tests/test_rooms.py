@@ -24,10 +24,13 @@ ROOMS = {
     "cluster": {"training"},
     "prediction": {"training"},
     "serving": {"training"},
+    "diagnosis": {"console"},
     "flags": set(),
     "studies": {"dashboard", "cluster"},
     "benchmarks": {"studies", "serving", "flags", "bn_compat"},
-    **dict.fromkeys(("train", "evaluate", "compare", "runs"), {"studies", "flags"}),
+    **dict.fromkeys(
+        ("train", "evaluate", "compare", "runs", "doctor"), {"studies", "diagnosis", "flags"}
+    ),
     "predict": {"prediction", "flags"},
     "export": {"serving", "flags"},
 }
