@@ -10,12 +10,14 @@ python doctor.py --meta_graph=model.meta --run_steps=3        asks by running it
 In a program's own tests: `doctor.check(tf.get_default_graph(), train_ops=[train_op])`.
 """
 
+import sys
+
 if __name__ == "__main__":
+    sys.path.insert(0, __file__.rpartition("/")[0])  # where `python -I` does not look
     from console import first  # noqa: F401, for what it does when it is imported
 
 # isort: split
 import pathlib
-import sys
 from typing import TYPE_CHECKING
 
 from diagnosis.asking import BatchNormError, check, diagnose

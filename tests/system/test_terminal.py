@@ -18,7 +18,15 @@ import pytest
 from tests.helpers import PROJECT, command
 
 FLAGS = ("--model=mlp", "--batch_size=50", "--run=r")
-COMMANDS = ["train.py", "evaluate.py", "predict.py", "export.py", "compare.py", "runs.py"]
+COMMANDS = [
+    "train.py",
+    "evaluate.py",
+    "predict.py",
+    "export.py",
+    "compare.py",
+    "doctor.py",
+    "runs.py",
+]
 
 
 def start(*arguments, cwd, **options):
