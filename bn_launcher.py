@@ -2,9 +2,9 @@
 
     python -m bn_compat [-v] old_program.py [ARGUMENTS OF THE PROGRAM]
 
-`bn_compat.install` puts back what was removed from TensorFlow; here, `import tensorflow as tf`
+`bn_revive.install` puts back what was removed from TensorFlow; here, `import tensorflow as tf`
 gives the program TF1's names besides. Like `bn_wrapper.py`, it runs on TF 1.15 (Python 3.7) and on
-current TensorFlow; copy it beside that one and `bn_compat.py`.
+current TensorFlow; copy it beside that one, `bn_compat.py` and `bn_revive.py`.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ from typing import TYPE_CHECKING, NoReturn
 import tensorflow.compat.v1 as tf
 
 if TYPE_CHECKING or not __package__:
-    import bn_compat
+    import bn_revive
 else:  # The files were copied into a package.
-    from . import bn_compat
+    from . import bn_revive
 
 __all__ = ["main"]
 
@@ -33,7 +33,7 @@ def main() -> None:
     program = arguments[0]
     source = _read(program)
     tf.disable_v2_behavior()
-    bn_compat.install(verbosity=verbosity)
+    bn_revive.install(verbosity=verbosity)
     if not tf.version.VERSION.startswith("1."):
         sys.modules["tensorflow"] = _with_names_of_tf1(sys.modules["tensorflow"])
     sys.argv = arguments
@@ -67,7 +67,7 @@ def _read(program: str) -> str:
 
 def _with_names_of_tf1(tensorflow: types.ModuleType) -> types.ModuleType:
     """Returns a stand-in for TensorFlow 2 in which TF1's names come first."""
-    stand_in = bn_compat.Overlay("tensorflow", tf, tensorflow, compat=tensorflow.compat)
+    stand_in = bn_revive.Overlay("tensorflow", tf, tensorflow, compat=tensorflow.compat)
     for name in ("__path__", "__spec__", "__file__"):
         setattr(stand_in, name, getattr(tensorflow, name))
     return stand_in
