@@ -25,7 +25,7 @@ if TYPE_CHECKING or not __package__:
 else:  # The files were copied into a package.
     from . import bn_compat
 
-__all__ = ["Overlay", "install", "uninstall"]
+__all__ = ["Overlay", "install", "uninstall", "what_happened"]
 
 # Where slim has contrib's modules: paths below `tensorflow.contrib`, and slim's modules. Submodules
 # correspond likewise, such as `slim.python.slim.nets.resnet_v1` to `tf_slim.nets.resnet_v1`.
@@ -63,14 +63,97 @@ class Overlay(types.ModuleType):
         for module in self._below:
             if _has(module, name):
                 return getattr(module, name)
+        found = ", ".join(module.__name__ for module in self._below)
         raise AttributeError(
-            "%s has no %s: it is not TensorFlow's, but bn_compat.install() has put there what it "
-            "found in %s"
-            % (self.__name__, name, ", ".join(module.__name__ for module in self._below) or "none")
+            "%s has no %s: %s" % (self.__name__, name, what_happened(self.__name__, name, found))
         )
 
     def __dir__(self):
         return sorted(set(super().__dir__()).union(*map(dir, self._below)))
+
+
+# What was removed for good, by path in `tensorflow`: in which version, and what to use instead.
+_REMOVED = {
+    "contrib": (
+        "2.0",
+        "tf_slim has most of its layers; TensorFlow Addons had other parts, up to TensorFlow 2.15",
+    ),
+    "contrib.crf": ("2.0", "TensorFlow Addons had it, as tfa.text, up to TensorFlow 2.15"),
+    "contrib.data": ("2.0", "use tf.data and tf.data.experimental"),
+    "contrib.distributions": ("2.0", "use tf.distributions or the package tensorflow-probability"),
+    "contrib.learn": ("2.0", "of its parts only the MNIST reader is here, in bn_mnist.py"),
+    "contrib.opt": (
+        "2.0",
+        "use tf.train's optimizers; TensorFlow Addons had others, up to TensorFlow 2.15",
+    ),
+    "contrib.rnn": ("2.0", "use the cells of tf.nn.rnn_cell, or write this one from its source"),
+    "contrib.seq2seq": (
+        "2.0",
+        "write the decoding loop with tf.nn.raw_rnn; TensorFlow Addons had it, as tfa.seq2seq, up "
+        "to TensorFlow 2.15",
+    ),
+    "contrib.tpu": ("2.0", "use tf.compat.v1.tpu and tf.distribute.TPUStrategy"),
+    "contrib.training.HParams": ("2.0", "use types.SimpleNamespace or argparse"),
+    "estimator": (
+        "2.16",
+        "no package has it for later ones; call the model_fn, and run its ops in a session such as "
+        "tf.train.MonitoredTrainingSession",
+    ),
+    "examples": ("2.0", "for tutorials.mnist, copy bn_mnist.py beside bn_revive.py"),
+}
+# Names of TensorFlow 0.x, and today's.
+_RENAMED = {
+    "batch_matmul": "matmul",
+    "histogram_summary": "summary.histogram",
+    "image_summary": "summary.image",
+    "initialize_all_variables": "global_variables_initializer",
+    "merge_all_summaries": "summary.merge_all",
+    "merge_summary": "summary.merge",
+    "mul": "multiply",
+    "neg": "negative",
+    "pack": "stack",
+    "scalar_summary": "summary.scalar",
+    "select": "where",
+    "sub": "subtract",
+    "unpack": "unstack",
+}
+
+
+def what_happened(module, name, found=""):
+    """Returns in one line why TensorFlow has no `name` in `module`, and what to use instead.
+
+    Args:
+        module: "tensorflow", or a module's path that begins with it.
+        name: of a module, class or function of TF1 in there.
+        found: names of the modules that other names of `module` come from.
+    """
+    within = module.replace("tensorflow.compat.v1", "tensorflow", 1).partition(".")[2]
+    path = "%s.%s" % (within, name) if within else name
+    if path in _RENAMED:
+        return "TensorFlow 1.0 renamed tf.%s, of TensorFlow 0.x, to tf.%s" % (path, _RENAMED[path])
+    known = [part for part in _REMOVED if (path + ".").startswith(part + ".")]
+    if not known:
+        return "it is neither in this TensorFlow nor in tf.compat.v1"
+    removed = max(known, key=len)
+    version, instead = _REMOVED[removed]
+    line = "TensorFlow %s removed tf.%s" % (version, removed)
+    if found and removed != path:
+        return "%s, and what bn_compat.install() found of it is from %s" % (line, found)
+    return "%s: %s" % (line, instead)
+
+
+class _FinderOfNothing:
+    """The last of Python's finders, which says why a module of TF1's is not there."""
+
+    def find_spec(self, fullname, path=None, target=None):
+        """Raises ModuleNotFoundError for a module that TensorFlow has removed."""
+        parent, _, name = fullname.rpartition(".")
+        root = fullname.replace("tensorflow.compat.v1.", "tensorflow.", 1).split(".")[:2]
+        if root[0] == "tensorflow" and root[1:] and root[1] in _REMOVED:
+            # With `name`, `from tensorflow.contrib import crf` would drop this message.
+            raise ModuleNotFoundError(
+                "No module named %r: %s" % (fullname, what_happened(parent, name))
+            )
 
 
 def install(everything=False, verbosity=0):
@@ -82,7 +165,13 @@ def install(everything=False, verbosity=0):
     If it has no contrib, provides `tf.contrib.layers` with bn_compat's `batch_norm`, `conv2d` and
     `fully_connected`. If tf_slim is installed, instead provides slim's `tf.contrib.layers`,
     `.slim`, `.framework`, `.losses`, `.metrics` and `.training`, which have most of what was there.
-    In all of slim's modules, `batch_norm` is then bn_compat's, and works with `arg_scope`.
+    In all of slim's modules, `batch_norm` is then bn_compat's, and works with `arg_scope`. Besides
+    these, contrib gets what TensorFlow and TensorBoard still have of it, such as the RNN cells.
+
+    If it has no `tensorflow.examples.tutorials.mnist`, provides `bn_mnist.py`, if that was copied,
+    there and where `tf.contrib.learn` had it.
+
+    What is not to be had says when TensorFlow removed it, and what to use instead.
 
     Leaves alone whatever works, such as tf.layers with the legacy Keras. Calling it again changes
     nothing; `uninstall` undoes it.
@@ -97,7 +186,9 @@ def install(everything=False, verbosity=0):
     if not _report:
         try:
             _install_layers(everything)
+            _install_cells()
             _install_contrib(everything)
+            _install_tutorials()
         except BaseException:
             uninstall()
             raise
@@ -126,9 +217,7 @@ def _install_layers(everything):
             batch_normalization=bn_compat.batch_normalization,
             BatchNormalization=bn_compat.BatchNormalization,
         )
-        for root, path in _roots():
-            _set_attribute(root, "layers", layers)
-            _set_module(path + ".layers", layers)
+        _put("layers", layers)
         _report.append(
             "tf.layers: batch normalization is bn_compat's, the others are TensorFlow's (%s)"
             % others.__name__
@@ -155,6 +244,53 @@ def _has(module, name):
     return True
 
 
+# The cells of `tf.nn.rnn_cell`, which were contrib's too.
+_CELLS = (
+    "BasicLSTMCell",
+    "BasicRNNCell",
+    "DeviceWrapper",
+    "DropoutWrapper",
+    "GRUCell",
+    "LSTMCell",
+    "LSTMStateTuple",
+    "MultiRNNCell",
+    "RNNCell",
+    "ResidualWrapper",
+)
+
+
+def _install_cells():
+    """With Keras 3, `tf.nn.rnn_cell` refuses to give the cells that TensorFlow still has."""
+    if _has(tf.nn.rnn_cell, "GRUCell"):
+        _report.append("tf.nn.rnn_cell: left alone, it works")
+        return
+    cells = importlib.import_module("tensorflow.python.keras.layers.legacy_rnn.rnn_cell_impl")
+    overlay = Overlay("tensorflow.nn.rnn_cell", **{name: getattr(cells, name) for name in _CELLS})
+    _set_attribute(tf.nn, "rnn_cell", overlay)
+    for _, path in _roots():
+        _set_module(path + ".nn.rnn_cell", overlay)
+    _report.append("tf.nn.rnn_cell: the cells are TensorFlow's own (%s)" % cells.__name__)
+
+
+def _install_tutorials():
+    if tf.version.VERSION.startswith("1."):
+        _report.append("tensorflow.examples.tutorials.mnist: left alone, it works")
+    elif not _mnist():
+        _report.append("tensorflow.examples.tutorials.mnist: copy bn_mnist.py to have it")
+    else:
+        examples = Overlay("tensorflow.examples")
+        for name in ("input_data", "mnist"):
+            _put_below(examples, "tutorials.mnist." + name, _mnist())
+        _put("examples", examples)
+        _report.append("tensorflow.examples.tutorials.mnist: the reader is bn_mnist's")
+
+
+def _mnist():
+    """Returns the module `bn_mnist`, or None if it was not copied."""
+    path = "%s.bn_mnist" % __package__ if __package__ else "bn_mnist"
+    return importlib.import_module(path) if importlib.util.find_spec(path) else None
+
+
 def _install_contrib(everything):
     is_there = hasattr(sys.modules["tensorflow"], "contrib")
     if is_there and not everything:
@@ -177,9 +313,19 @@ def _install_contrib(everything):
             "tf.contrib.layers: batch_norm, conv2d and fully_connected are bn_compat's; install "
             "tf_slim to have the others"
         )
-    for root, _ in _roots():
-        _set_attribute(root, "contrib", contrib)
-    _register([path + ".contrib" for _, path in _roots()], contrib)
+    for path, names in _still_there().items():
+        _put_below(contrib, path, _module_of(path, names))
+    if _mnist():
+        for path in ("learn.datasets", "learn.python.learn.datasets"):
+            _put_below(
+                contrib, path, _module_of(path, {"DATASETS": {"mnist": _mnist().load_mnist}})
+            )
+            for name in ("", ".mnist", ".base"):
+                _put_below(contrib, path + name, _mnist())
+    _put("contrib", contrib)
+    finder = _FinderOfNothing()
+    sys.meta_path.append(finder)
+    _undo.append(functools.partial(sys.meta_path.remove, finder))
 
 
 def _contrib_of_ours():
@@ -212,8 +358,48 @@ def _contrib_of_slim():
         for name, module in of_slim.items():
             if name == of_path or name.startswith(of_path + "."):
                 _put_below(contrib, path + name[len(of_path) :], module)
-    contrib.framework.nest = importlib.import_module("tensorflow.python.util.nest")
     return contrib
+
+
+def _still_there():
+    """Returns what TensorFlow and TensorBoard still have of contrib: names by path in contrib.
+
+    It comes after slim's. Whether it is there at all depends on their version.
+    """
+    ops = importlib.import_module("tensorflow.python.ops.rnn")
+    train = {name: tf.train for name in ("create_global_step", "get_global_step")}
+    train.update({name: tf.train for name in ("get_or_create_global_step", "assert_global_step")})
+    train.update({name: tf.train for name in ("list_variables", "load_variable")})
+    train.update({name: tf.train for name in ("load_checkpoint", "init_from_checkpoint")})
+    of_framework = {name: tf for name in ("argsort", "sort", "py_func", "is_tensor", "TensorSpec")}
+    of_framework.update(train)
+    framework = {name: getattr(module, name) for name, module in of_framework.items()}
+    framework["nest"] = importlib.import_module("tensorflow.python.util.nest")
+    rnn = {name: getattr(tf.nn.rnn_cell, name) for name in _CELLS}
+    for name in ("static_rnn", "static_bidirectional_rnn", "static_state_saving_rnn"):
+        rnn[name] = getattr(tf.nn, name)
+    for name in ("transpose_batch_time", "best_effort_input_batch_size"):
+        rnn[name] = getattr(ops, "_" + name)
+    found = {
+        "distributions": vars(tf.distributions),
+        "framework": framework,
+        "rnn": rnn,
+        "rnn.python.ops.core_rnn": rnn,
+        "rnn.python.ops.core_rnn_cell": rnn,
+        "rnn.python.ops.core_rnn_cell_impl": rnn,
+        "rnn.python.ops.rnn": rnn,
+        "rnn.python.ops.rnn_cell": rnn,
+    }
+    if importlib.util.find_spec("tensorboard"):
+        projector = importlib.import_module("tensorboard.plugins.projector")
+        found["tensorboard.plugins.projector"] = vars(projector)
+    return found
+
+
+def _module_of(path, names):
+    module = types.ModuleType("TensorFlow's own " + path.rpartition(".")[2])
+    module.__dict__.update({name: value for name, value in names.items() if name[:2] != "__"})
+    return module
 
 
 def _replace_everywhere(original, ours):
@@ -230,6 +416,13 @@ def _put_below(overlay, path, module):
             setattr(overlay, part, Overlay("%s.%s" % (overlay.__name__, part)))
         overlay = vars(overlay)[part]
     overlay._below += (module,)
+
+
+def _put(name, overlay):
+    """Puts an overlay, with those below it, where programs look for `tf.NAME`."""
+    for root, _ in _roots():
+        _set_attribute(root, name, overlay)
+    _register(["%s.%s" % (path, name) for _, path in _roots()], overlay)
 
 
 def _register(paths, overlay):

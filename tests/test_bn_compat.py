@@ -726,7 +726,7 @@ def test_every_argument_has_a_row_in_the_document(name):
 
 
 @pytest.mark.parametrize(
-    "name", ["bn_wrapper", "bn_tools", "bn_compat", "bn_revive", "bn_launcher"]
+    "name", ["bn_wrapper", "bn_tools", "bn_compat", "bn_revive", "bn_mnist", "bn_launcher"]
 )
 def test_a_file_to_copy_offers_what_the_documents_take_from_it(name):
     offered = importlib.import_module(name).__all__

@@ -4,12 +4,22 @@ python -m tests.originals.make_golden        # TF 1.15, in the project's root
 """
 
 import json
+import os
 import subprocess
 import sys
+import tempfile
 
 from tensorflow.python.util import tf_inspect
 
-from tests.originals import cases, checkpoints, classes, golden, implementations, runner
+from tests.originals import (
+    cases,
+    checkpoints,
+    classes,
+    golden,
+    implementations,
+    runner,
+    small_mnist,
+)
 
 PROGRAMS = golden.FOLDER.parent / "programs"
 
@@ -45,8 +55,12 @@ def signature(function):
 
 
 def printed(program):
-    """Returns what a program prints on its last line."""
-    output = subprocess.check_output([sys.executable, str(program)], universal_newlines=True)
+    """Returns what a program prints on its last line, in a folder that has a small MNIST_data."""
+    with tempfile.TemporaryDirectory() as folder:
+        small_mnist.write(os.path.join(folder, "MNIST_data"))
+        output = subprocess.check_output(
+            [sys.executable, str(program)], cwd=folder, universal_newlines=True
+        )
     return json.loads(output.splitlines()[-1])
 
 

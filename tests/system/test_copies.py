@@ -9,7 +9,14 @@ import pytest
 
 from tests.helpers import PROJECT
 
-FILES = ("bn_wrapper.py", "bn_tools.py", "bn_compat.py", "bn_revive.py", "bn_launcher.py")
+FILES = (
+    "bn_wrapper.py",
+    "bn_tools.py",
+    "bn_compat.py",
+    "bn_revive.py",
+    "bn_mnist.py",
+    "bn_launcher.py",
+)
 
 SAVE = """
 import sys

@@ -11,7 +11,7 @@ import pytest
 
 from tests import processes
 from tests.helpers import PROJECT
-from tests.originals import golden
+from tests.originals import golden, small_mnist
 
 PROGRAMS = PROJECT / "tests" / "programs"
 
@@ -64,9 +64,37 @@ def assert_as_on_tf_1_15(name, completed):
     assert found == expected
 
 
-@pytest.mark.parametrize("name", ["contrib", "slim", "layers"])
+def assert_same_json(name, completed):
+    assert completed.returncode == 0, completed.stderr[-3000:]
+    assert json.loads(completed.stdout.splitlines()[-1]) == golden.programs()[name]
+
+
+@pytest.mark.parametrize("name", ["contrib", "slim", "layers", "deep_mnist"])
 def test_an_old_program_does_what_it_did(tmp_path, name):
+    small_mnist.write(tmp_path / "MNIST_data")
     assert_as_on_tf_1_15(name, launch_from_nothing(PROGRAMS / f"{name}.py", cwd=tmp_path))
+
+
+def test_the_reader_of_the_tutorials_returns_the_same_batches(tmp_path):
+    small_mnist.write(tmp_path / "MNIST_data")
+    completed = launch(PROGRAMS / "mnist_reader.py", cwd=tmp_path)
+    assert_same_json("mnist_reader", completed)
+
+
+@pytest.mark.parametrize("name", ["deep_mnist", "mnist_reader"])
+def test_the_record_of_an_old_program_is_what_tf_1_15_does(tmp_path, tf115_python, name):
+    small_mnist.write(tmp_path / "MNIST_data")
+    completed = subprocess.run(
+        [tf115_python, PROGRAMS / f"{name}.py"],
+        cwd=tmp_path,
+        env={**os.environ, "TF2_BEHAVIOR": "0"},
+        capture_output=True,
+        text=True,
+    )
+    if name == "deep_mnist":
+        assert_as_on_tf_1_15(name, completed)
+    else:
+        assert_same_json(name, completed)
 
 
 def test_with_the_legacy_keras_the_originals_stay(tmp_path):
@@ -219,7 +247,13 @@ def test_install_says_what_it_did_and_uninstall_undoes_it(tmp_path):
             print("\\n".join(lines))
     """
     lines = run_program(program, tmp_path).splitlines()
-    assert [line.partition(":")[0] for line in lines] == ["tf.layers", "tf.contrib", "tf_slim"]
+    assert [line.partition(":")[0] for line in lines] == [
+        "tf.layers",
+        "tf.nn.rnn_cell",
+        "tf.contrib",
+        "tf_slim",
+        "tensorflow.examples.tutorials.mnist",
+    ]
 
 
 def test_everything_takes_the_place_of_originals_that_work(tmp_path):
