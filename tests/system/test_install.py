@@ -69,19 +69,20 @@ def assert_same_json(name, completed):
     assert json.loads(completed.stdout.splitlines()[-1]) == golden.programs()[name]
 
 
-@pytest.mark.parametrize("name", ["contrib", "slim", "layers", "deep_mnist"])
+@pytest.mark.parametrize("name", ["contrib", "slim", "layers", "deep_mnist", "rnn"])
 def test_an_old_program_does_what_it_did(tmp_path, name):
     small_mnist.write(tmp_path / "MNIST_data")
     assert_as_on_tf_1_15(name, launch_from_nothing(PROGRAMS / f"{name}.py", cwd=tmp_path))
 
 
-def test_the_reader_of_the_tutorials_returns_the_same_batches(tmp_path):
+@pytest.mark.parametrize("name", ["mnist_reader", "small_parts"])
+def test_what_an_old_program_calls_returns_what_it_did(tmp_path, name):
+    """Batches of MNIST; contrib's small parts; what TF1 refused, and the sizes that it took."""
     small_mnist.write(tmp_path / "MNIST_data")
-    completed = launch(PROGRAMS / "mnist_reader.py", cwd=tmp_path)
-    assert_same_json("mnist_reader", completed)
+    assert_same_json(name, launch(PROGRAMS / f"{name}.py", cwd=tmp_path))
 
 
-@pytest.mark.parametrize("name", ["deep_mnist", "mnist_reader"])
+@pytest.mark.parametrize("name", ["deep_mnist", "mnist_reader", "rnn", "small_parts"])
 def test_the_record_of_an_old_program_is_what_tf_1_15_does(tmp_path, tf115_python, name):
     small_mnist.write(tmp_path / "MNIST_data")
     completed = subprocess.run(
@@ -91,7 +92,7 @@ def test_the_record_of_an_old_program_is_what_tf_1_15_does(tmp_path, tf115_pytho
         capture_output=True,
         text=True,
     )
-    if name == "deep_mnist":
+    if name in ("deep_mnist", "rnn"):
         assert_as_on_tf_1_15(name, completed)
     else:
         assert_same_json(name, completed)
@@ -147,10 +148,95 @@ def test_the_launched_program_is_the_program(tmp_path):
     assert lines[-1].startswith("ValueError: inputs must have a rank from 2 to 5")
 
 
+def test_the_program_finds_its_own_modules_and_never_this_projects(tmp_path):
+    """Of these names this project has modules, and Python prefers them to a folder of the program.
+
+    Both where the program is started in a clone, and where a clone is on Python's path.
+    """
+    (tmp_path / "networks").mkdir()
+    (tmp_path / "networks" / "lenet.py").write_text("")
+    (tmp_path / "model.py").write_text("")
+    program = """
+        import importlib
+
+        import bn_tools
+        import model
+        import networks.lenet
+
+        print(model.__file__, networks.lenet.__file__, bn_tools.__name__)
+        for name in ("train", "mnist", "flags"):
+            try:
+                print(importlib.import_module(name))
+            except ImportError as error:
+                print(error.name)
+    """
+    path = write_program(tmp_path, program)
+    expected = [tmp_path / "model.py", tmp_path / "networks" / "lenet.py", "bn_tools"]
+    expected += ["train", "mnist", "flags"]
+    for cwd in (PROJECT, tmp_path):
+        completed = launch_from_nothing(path, cwd=cwd)
+        assert completed.stdout.split() == list(map(str, expected)), completed.stderr[-3000:]
+
+
+def test_a_module_of_a_package_is_run_as_python_runs_it(tmp_path):
+    package = tmp_path / "package"
+    package.mkdir()
+    (package / "__init__.py").write_text("import tensorflow as tf\nVERSION = tf.VERSION\n")
+    (package / "net.py").write_text(
+        "import tensorflow as tf\n"
+        "def net(x):\n"
+        "    return tf.layers.batch_normalization(x, training=True, name='bn')\n"
+    )
+    program = """
+        import sys
+        import tensorflow as tf
+        from . import VERSION
+        from .net import net
+
+        net(tf.ones([4, 2]))
+        print(len(tf.global_variables()), __name__, __package__, __spec__.name, sys.argv)
+    """
+    for name in ("train", "__main__"):
+        (package / f"{name}.py").write_text(textwrap.dedent(program))
+    for module, name in (("package.train", "train"), ("package", "__main__")):
+        ran = launch("-m", module, "--flag", cwd=tmp_path)
+        argv = [str(package / f"{name}.py"), "--flag"]
+        assert ran.stdout == f"4 __main__ package package.{name} {argv}\n", ran.stderr[-3000:]
+    refused = launch("-m", "package.nowhere", cwd=tmp_path)
+    assert refused.returncode == 2
+    assert refused.stderr.splitlines()[-1].startswith("bn_compat: can't find the module package.no")
+
+
+@pytest.mark.parametrize("method", ["spawn", "forkserver"])
+def test_children_that_import_the_program_again_find_tf1_too(tmp_path, method):
+    program = f"""
+        import multiprocessing
+        import os
+        import sys
+
+        import tensorflow as tf
+
+        def names(_):
+            tf.layers.batch_normalization(tf.ones([4, 2]), training=True, name="bn")
+            return [v.op.name for v in tf.global_variables()], sys.argv, os.getppid()
+
+        if __name__ == "__main__":
+            os.chdir("elsewhere")
+            with multiprocessing.get_context("{method}").Pool(1) as pool:
+                print(pool.map(names, [0])[0][:2])
+    """
+    (tmp_path / "elsewhere").mkdir()
+    path = write_program(tmp_path, program)
+    completed = launch_from_nothing(path.name, "--flag", cwd=tmp_path)
+    variables = [f"bn/{name}" for name in ("gamma", "beta", "moving_mean", "moving_variance")]
+    expected = f"({variables}, {[str(path), '--flag']})\n"
+    assert completed.stdout == expected, completed.stderr[-3000:]
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--help"], "usage: python -m bn_compat [-v] old_program.py"),
+        (["--help"], "usage: python -m bn_compat [-v] (old_program.py | -m old.module)"),
         (["missing.py"], "can't read the program missing.py"),
     ],
 )
