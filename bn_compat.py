@@ -35,6 +35,7 @@ __all__ = [
     "conv2d",
     "convolution2d",
     "fully_connected",
+    "import_meta_graph",
     "install",
     "uninstall",
 ]
@@ -1082,6 +1083,12 @@ def install(everything=False, verbosity=0):
 def uninstall():
     """Undoes `install`."""
     _file("bn_compat.uninstall", "bn_revive").uninstall()
+
+
+def import_meta_graph(meta_graph_or_file, clear_devices=False, import_scope=None, **kwargs):
+    """Imports a graph that TF1 exported: see `bn_revive.import_meta_graph`."""
+    importing = _file("bn_compat.import_meta_graph", "bn_revive").import_meta_graph
+    return importing(meta_graph_or_file, clear_devices, import_scope, **kwargs)
 
 
 def _file(purpose, *names):

@@ -14,6 +14,7 @@ import importlib
 import importlib.machinery
 import importlib.util
 import operator
+import re
 import sys
 import types
 from typing import TYPE_CHECKING
@@ -25,7 +26,14 @@ if TYPE_CHECKING or not __package__:
 else:  # The files were copied into a package.
     from . import bn_compat
 
-__all__ = ["Overlay", "install", "uninstall", "what_happened"]
+__all__ = [
+    "Overlay",
+    "import_meta_graph",
+    "install",
+    "remove_stale_shapes",
+    "uninstall",
+    "what_happened",
+]
 
 # Where slim has contrib's modules: paths below `tensorflow.contrib`, and slim's modules. Submodules
 # correspond likewise, such as `slim.python.slim.nets.resnet_v1` to `tf_slim.nets.resnet_v1`.
@@ -185,6 +193,9 @@ def install(everything=False, verbosity=0):
     """
     if not _report:
         try:
+            if not tf.version.VERSION.startswith("1."):
+                _set_attribute(tf.train, "import_meta_graph", import_meta_graph)
+                _report.append("tf.train.import_meta_graph: takes graphs that TF1 exported")
             _install_layers(everything)
             _install_cells()
             _install_contrib(everything)
@@ -195,6 +206,64 @@ def install(everything=False, verbosity=0):
     if verbosity >= 1:
         print("\n".join(_report), file=sys.stderr)
     return list(_report)
+
+
+# ---- Graphs that TF1 exported ----
+
+_STALE = re.compile(r"Node '(.+?)' has an _output_shapes attribute inconsistent")
+# Taken before `install` puts `import_meta_graph` in its place.
+_import_meta_graph = tf.train.import_meta_graph
+
+
+def import_meta_graph(meta_graph_or_file, clear_devices=False, import_scope=None, **kwargs):
+    """Imports a graph that a `Saver` of TF1 exported: `tf.train.import_meta_graph` of TF 1.15.
+
+    TensorFlow refuses graphs that 1.15 exported with the gradients of a fused batch norm: "has an
+    _output_shapes attribute inconsistent with the GraphDef".
+
+    Args:
+        meta_graph_or_file: a MetaGraphDef, which stays unchanged, or a path.
+        The others are as in `tf.train.import_meta_graph`.
+
+    Returns:
+        A Saver, or None if the graph has no variables.
+
+    Raises:
+        OSError: the file can't be read.
+        ValueError: the graph can't be imported.
+    """
+    meta_graph = tf.MetaGraphDef()
+    if isinstance(meta_graph_or_file, tf.MetaGraphDef):
+        meta_graph.CopyFrom(meta_graph_or_file)
+    else:
+        reader = importlib.import_module("tensorflow.python.framework.meta_graph")
+        meta_graph.CopyFrom(reader.read_meta_graph_file(meta_graph_or_file))
+    remove_stale_shapes(meta_graph.graph_def)
+    return _import_meta_graph(meta_graph, clear_devices, import_scope, **kwargs)
+
+
+def remove_stale_shapes(graph_def):
+    """Removes from a GraphDef the recorded shapes that this TensorFlow refuses; keeps the others.
+
+    Others may say more than TensorFlow can infer, such as what `set_shape` was told.
+    """
+    nodes = list(graph_def.node)
+    nodes += [node for function in graph_def.library.function for node in function.node_def]
+    for node in nodes:
+        if node.op.startswith("FusedBatchNorm"):
+            node.attr.pop("_output_shapes", None)
+    while True:
+        with tf.Graph().as_default():
+            try:
+                tf.import_graph_def(graph_def, name="")
+                return
+            except (ValueError, tf.errors.OpError) as error:
+                stale = _STALE.search(str(error))
+        if stale is None:
+            return  # There is something else, which importing it will say.
+        for node in nodes:
+            if node.name == stale.group(1):
+                node.attr.pop("_output_shapes", None)
 
 
 def uninstall():

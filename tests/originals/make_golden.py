@@ -9,12 +9,14 @@ import subprocess
 import sys
 import tempfile
 
+import tensorflow as tf
 from tensorflow.python.util import tf_inspect
 
 from tests.originals import (
     cases,
     checkpoints,
     classes,
+    exported,
     golden,
     implementations,
     runner,
@@ -31,6 +33,7 @@ def main():
     golden.save({case.name: found["original"] for case, found in results})
     checkpoints.write(functions, golden.FOLDER / "checkpoints")
     classes.record()
+    exported.write(tf.contrib.layers, str(golden.EXPORTED))
     of_functions = {
         name: signature(original) for name, original in vars(classes.originals()).items()
     }
