@@ -187,7 +187,9 @@ def batch_norm(
                     dtype,
                     trainable=trainable,
                     initializers=param_initializers,
-                    regularizers=param_regularizers,
+                    regularizers={
+                        field: _of_value(function) for field, function in param_regularizers.items()
+                    },
                     collections=variables_collections,
                     names=_TF1_NAMES,
                 )
@@ -456,8 +458,14 @@ class BatchNormalization(base.Layer):
                 "pop_mean": self.moving_mean_initializer,
                 "pop_var": self.moving_variance_initializer,
             },
-            regularizers={"beta": self.beta_regularizer, "scale": self.gamma_regularizer},
-            constraints={"beta": self.beta_constraint, "scale": self.gamma_constraint},
+            regularizers={
+                "beta": _of_value(self.beta_regularizer),
+                "scale": _of_value(self.gamma_regularizer),
+            },
+            constraints={
+                "beta": _of_value(self.beta_constraint),
+                "scale": _of_value(self.gamma_constraint),
+            },
             names=_TF1_NAMES,
             get_variable=self._add_variable,
         )
@@ -530,9 +538,16 @@ class BatchNormalization(base.Layer):
         with self._updates[0].graph.as_default():
             return super().updates
 
-    def _moments(self, inputs, reduction_axes, keep_dims):
-        """Returns the batch's mean and variance without the fused kernel; may be overridden."""
-        return tf.nn.moments(inputs, reduction_axes, keep_dims=keep_dims)
+    def _moments(self, inputs, reduction_axes, keep_dims, mask=None):
+        """Returns the batch's mean and variance without the fused kernel; may be overridden.
+
+        Only a subclass may pass `mask`, which the original had from TF 2.12 on: it says for each
+        position whether it counts, in all channels.
+        """
+        if mask is None:
+            return tf.nn.moments(inputs, reduction_axes, keep_dims=keep_dims)
+        weights = tf.expand_dims(tf.cast(mask, inputs.dtype), -1)
+        return tf.nn.weighted_moments(inputs, reduction_axes, weights, keepdims=keep_dims)
 
     def _add_variable(self, name, **options):
         scope = self._scope or tf.VariableScope(reuse=None)
@@ -801,6 +816,13 @@ def _of_keras(module, argument, given):
         ) from None
 
 
+def _of_value(function):
+    """Returns a regularizer or constraint that takes a variable; Keras 3's take only its value."""
+    if function is None or not type(function).__module__.startswith("keras."):
+        return function
+    return lambda variable: function(tf.convert_to_tensor(variable))
+
+
 # Keras versions whose layers would not track this layer's variables and updates: by module, a
 # function that tells whether one of their layers is being called.
 _KERAS_CALLS = {
@@ -988,7 +1010,7 @@ def _variable(name, shape, dtype, initializer, regularizer, trainable, variables
         shape,
         dtype,
         initializer or tf.glorot_uniform_initializer(),
-        regularizer=regularizer,
+        regularizer=_of_value(regularizer),
         trainable=trainable,
         collections=[tf.GraphKeys.GLOBAL_VARIABLES] + extra,
     )

@@ -75,14 +75,16 @@ def test_an_old_program_does_what_it_did(tmp_path, name):
     assert_as_on_tf_1_15(name, launch_from_nothing(PROGRAMS / f"{name}.py", cwd=tmp_path))
 
 
-@pytest.mark.parametrize("name", ["mnist_reader", "small_parts"])
+@pytest.mark.parametrize("name", ["keras_objects", "mnist_reader", "small_parts"])
 def test_what_an_old_program_calls_returns_what_it_did(tmp_path, name):
-    """Batches of MNIST; contrib's small parts; what TF1 refused, and the sizes that it took."""
+    """Keras's objects; batches of MNIST; contrib's small parts; what TF1 refused and took."""
     small_mnist.write(tmp_path / "MNIST_data")
     assert_same_json(name, launch(PROGRAMS / f"{name}.py", cwd=tmp_path))
 
 
-@pytest.mark.parametrize("name", ["deep_mnist", "mnist_reader", "rnn", "small_parts"])
+@pytest.mark.parametrize(
+    "name", ["deep_mnist", "keras_objects", "mnist_reader", "rnn", "small_parts"]
+)
 def test_the_record_of_an_old_program_is_what_tf_1_15_does(tmp_path, tf115_python, name):
     small_mnist.write(tmp_path / "MNIST_data")
     completed = subprocess.run(
@@ -207,9 +209,8 @@ def test_a_module_of_a_package_is_run_as_python_runs_it(tmp_path):
     assert refused.stderr.splitlines()[-1].startswith("bn_compat: can't find the module package.no")
 
 
-@pytest.mark.parametrize("method", ["spawn", "forkserver"])
-def test_children_that_import_the_program_again_find_tf1_too(tmp_path, method):
-    program = f"""
+def test_children_that_import_the_program_again_find_tf1_too(tmp_path):
+    program = """
         import multiprocessing
         import os
         import sys
@@ -218,19 +219,65 @@ def test_children_that_import_the_program_again_find_tf1_too(tmp_path, method):
 
         def names(_):
             tf.layers.batch_normalization(tf.ones([4, 2]), training=True, name="bn")
-            return [v.op.name for v in tf.global_variables()], sys.argv, os.getppid()
+            return [v.op.name for v in tf.global_variables()], sys.argv
 
         if __name__ == "__main__":
             os.chdir("elsewhere")
-            with multiprocessing.get_context("{method}").Pool(1) as pool:
-                print(pool.map(names, [0])[0][:2])
+            for method in ("spawn", "forkserver"):
+                with multiprocessing.get_context(method).Pool(1) as pool:
+                    print(pool.map(names, [0])[0])
     """
     (tmp_path / "elsewhere").mkdir()
     path = write_program(tmp_path, program)
     completed = launch_from_nothing(path.name, "--flag", cwd=tmp_path)
     variables = [f"bn/{name}" for name in ("gamma", "beta", "moving_mean", "moving_variance")]
-    expected = f"({variables}, {[str(path), '--flag']})\n"
-    assert completed.stdout == expected, completed.stderr[-3000:]
+    expected = f"({variables}, ['old_program.py', '--flag'])\n"
+    assert completed.stdout == 2 * expected, completed.stderr[-3000:]
+
+
+def test_what_is_gone_for_good_says_since_when_and_what_to_use(tmp_path):
+    program = """
+        import tensorflow as tf
+
+        for text in (
+            "tf.estimator.ModeKeys",
+            "import tensorflow.estimator",
+            "tf.contrib.seq2seq.BasicDecoder",
+            "from tensorflow.contrib import crf",
+            "from tensorflow.contrib.opt import AdamWOptimizer",
+            "tf.contrib.training.HParams()",
+            "tf.contrib.layers.embed_sequence",
+            "tf.mul",
+            "tf.no_such_name",
+        ):
+            try:
+                exec(text)
+            except (AttributeError, ImportError) as error:
+                print(type(error).__name__, str(error))
+        assert not hasattr(tf.contrib, "tpu") and not hasattr(tf, "estimator")
+    """
+    completed = launch(write_program(tmp_path, program), cwd=tmp_path)
+    assert completed.returncode == 0, completed.stderr[-3000:]
+    lines = completed.stdout.splitlines()
+    for line, expected in zip(
+        lines,
+        [
+            "AttributeError tensorflow has no estimator: TensorFlow 2.16 removed tf.estimator: no",
+            "ModuleNotFoundError No module named 'tensorflow.estimator': TensorFlow 2.16 removed",
+            "AttributeError tensorflow.contrib has no seq2seq: TensorFlow 2.0 removed tf.contrib.s",
+            "ModuleNotFoundError No module named 'tensorflow.contrib.crf': TensorFlow 2.0 removed",
+            "ModuleNotFoundError No module named 'tensorflow.contrib.opt': TensorFlow 2.0 removed",
+            "AttributeError tensorflow.contrib.training has no HParams: TensorFlow 2.0 removed tf.c",
+            "AttributeError tensorflow.contrib.layers has no embed_sequence: TensorFlow 2.0 removed",
+            "AttributeError tensorflow has no mul: TensorFlow 1.0 renamed tf.mul, of TensorFlow 0.x",
+            "AttributeError tensorflow has no no_such_name: it is neither in this TensorFlow nor in",
+        ],
+        strict=True,
+    ):
+        assert line.startswith(expected)
+    assert (
+        "tf.nn.raw_rnn" in lines[2] and "tf_slim.layers" in lines[6] and "tf.multiply" in lines[7]
+    )
 
 
 @pytest.mark.parametrize(
