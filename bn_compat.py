@@ -541,8 +541,8 @@ class BatchNormalization(base.Layer):
     def _moments(self, inputs, reduction_axes, keep_dims, mask=None):
         """Returns the batch's mean and variance without the fused kernel; may be overridden.
 
-        Only a subclass may pass `mask`, which the original had from TF 2.12 on: it says for each
-        position whether it counts, in all channels.
+        Only a subclass passes `mask`, which the original has in later versions, such as tf_keras's:
+        it says for each position whether it counts, in all channels.
         """
         if mask is None:
             return tf.nn.moments(inputs, reduction_axes, keep_dims=keep_dims)

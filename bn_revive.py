@@ -97,7 +97,7 @@ _REMOVED = {
     "contrib.rnn": ("2.0", "use the cells of tf.nn.rnn_cell, or write this one from its source"),
     "contrib.seq2seq": (
         "2.0",
-        "write the decoding loop with tf.nn.raw_rnn; TensorFlow Addons had it, as tfa.seq2seq, up "
+        "use tf.nn.raw_rnn for the decoding loop; TensorFlow Addons had it, as tfa.seq2seq, up "
         "to TensorFlow 2.15",
     ),
     "contrib.tpu": ("2.0", "use tf.compat.v1.tpu and tf.distribute.TPUStrategy"),

@@ -80,7 +80,7 @@ def test_a_subclass_that_overrides_what_is_not_called_is_refused(session, hook):
 
 
 def test_a_subclass_whose_moments_have_a_mask_passes_it_on(session):
-    """As those written for the layer of TF 2.12 and later, which passes the mask by its name."""
+    """As those written for later versions of the layer, which pass the mask by its name."""
 
     class Masked(bn_compat.BatchNormalization):
         mask = None
