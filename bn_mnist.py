@@ -16,10 +16,10 @@ from __future__ import annotations
 
 import collections
 import gzip
+import http.client
 import math
 import os
 import tempfile
-import urllib.error
 import urllib.request
 
 import numpy as np
@@ -48,7 +48,7 @@ SOURCE_URL = DEFAULT_SOURCE_URL  # its name in TF 0.x
 Dataset = collections.namedtuple("Dataset", ["data", "target"])
 Datasets = collections.namedtuple("Datasets", ["train", "validation", "test"])
 
-_TRAIN_IMAGES, _TRAIN_LABELS, _TEST_IMAGES, _TEST_LABELS = _FILES = (
+_FILES = (
     "train-images-idx3-ubyte.gz",
     "train-labels-idx1-ubyte.gz",
     "t10k-images-idx3-ubyte.gz",
@@ -258,7 +258,7 @@ def _download(url, path):
                 expected = source.headers.get("Content-Length")
                 for piece in iter(lambda: source.read(1 << 16), b""):
                     file.write(piece)
-        except (urllib.error.URLError, OSError) as error:
+        except (OSError, http.client.HTTPException) as error:
             raise OSError(_missing(path, url, getattr(error, "reason", error))) from None
         size = os.path.getsize(part)
         if expected is not None and size != int(expected):
