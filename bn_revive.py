@@ -84,12 +84,18 @@ class Overlay(types.ModuleType):
 _REMOVED = {
     "contrib": (
         "2.0",
-        "tf_slim has most of its layers; TensorFlow Addons had other parts, up to TensorFlow 2.15",
+        "see what tf_slim has of it, or TensorFlow Addons, which ended with TensorFlow 2.15",
     ),
     "contrib.crf": ("2.0", "TensorFlow Addons had it, as tfa.text, up to TensorFlow 2.15"),
+    "contrib.cudnn_rnn": ("2.0", "use the cells of tf.nn.rnn_cell"),
     "contrib.data": ("2.0", "use tf.data and tf.data.experimental"),
     "contrib.distributions": ("2.0", "use tf.distributions or the package tensorflow-probability"),
     "contrib.learn": ("2.0", "of its parts only the MNIST reader is here, in bn_mnist.py"),
+    "contrib.legacy_seq2seq": (
+        "2.0",
+        "use tf.nn.static_rnn, or tf.nn.raw_rnn to feed outputs back",
+    ),
+    "contrib.lookup": ("2.0", "use tf.lookup"),
     "contrib.opt": (
         "2.0",
         "use tf.train's optimizers; TensorFlow Addons had others, up to TensorFlow 2.15",
