@@ -199,13 +199,11 @@ def install(everything=False, verbosity=0):
     """
     if not _report:
         try:
-            if not tf.version.VERSION.startswith("1."):
-                _set_attribute(tf.train, "import_meta_graph", import_meta_graph)
-                _report.append("tf.train.import_meta_graph: takes graphs that TF1 exported")
             _install_layers(everything)
             _install_cells()
             _install_contrib(everything)
             _install_tutorials()
+            _install_importing()
         except BaseException:
             uninstall()
             raise
@@ -358,6 +356,12 @@ def _install_tutorials():
             _put_below(examples, "tutorials.mnist." + name, _mnist())
         _put("examples", examples)
         _report.append("tensorflow.examples.tutorials.mnist: the reader is bn_mnist's")
+
+
+def _install_importing():
+    if not tf.version.VERSION.startswith("1."):
+        _set_attribute(tf.train, "import_meta_graph", import_meta_graph)
+        _report.append("tf.train.import_meta_graph: takes graphs that TF1 exported")
 
 
 def _mnist():

@@ -6,9 +6,8 @@ import numpy as np
 import tensorflow as tf
 from tensorflow.contrib import rnn
 from tensorflow.contrib.rnn import GRUCell, RNNCell
-from tensorflow.python.ops import rnn_cell
 
-assert tf.nn.rnn_cell.BasicLSTMCell is rnn.BasicLSTMCell and rnn_cell.GRUCell is GRUCell
+assert tf.nn.rnn_cell.BasicLSTMCell is rnn.BasicLSTMCell
 assert tf.nn.rnn_cell.LSTMStateTuple is tf.contrib.rnn.LSTMStateTuple
 
 random = np.random.RandomState(0)

@@ -383,6 +383,7 @@ def test_install_says_what_it_did_and_uninstall_undoes_it(tmp_path):
         "tf.contrib",
         "tf_slim",
         "tensorflow.examples.tutorials.mnist",
+        "tf.train.import_meta_graph",
     ]
 
 
