@@ -332,6 +332,25 @@ _CELLS = (
 )
 
 
+_OF_RNN = ("static_bidirectional_rnn", "static_rnn", "static_state_saving_rnn")
+# What of `tf.contrib.framework` is in `tf` and in `tf.train`.
+_OF_FRAMEWORK = (
+    "TensorSpec",
+    "argsort",
+    "assert_global_step",
+    "create_global_step",
+    "get_global_step",
+    "get_or_create_global_step",
+    "init_from_checkpoint",
+    "is_tensor",
+    "list_variables",
+    "load_checkpoint",
+    "load_variable",
+    "py_func",
+    "sort",
+)
+
+
 def _install_cells():
     """With Keras 3, `tf.nn.rnn_cell` refuses to give the cells that TensorFlow still has."""
     if _has(tf.nn.rnn_cell, "GRUCell"):
@@ -445,18 +464,12 @@ def _still_there():
 
     It comes after slim's. Whether it is there at all depends on their version.
     """
+    framework = {"nest": importlib.import_module("tensorflow.python.util.nest")}
+    framework.update(_taken(tf, _OF_FRAMEWORK))
+    framework.update(_taken(tf.train, _OF_FRAMEWORK))
+    rnn = _taken(tf.nn.rnn_cell, _CELLS)
+    rnn.update(_taken(tf.nn, _OF_RNN))
     ops = importlib.import_module("tensorflow.python.ops.rnn")
-    train = {name: tf.train for name in ("create_global_step", "get_global_step")}
-    train.update({name: tf.train for name in ("get_or_create_global_step", "assert_global_step")})
-    train.update({name: tf.train for name in ("list_variables", "load_variable")})
-    train.update({name: tf.train for name in ("load_checkpoint", "init_from_checkpoint")})
-    of_framework = {name: tf for name in ("argsort", "sort", "py_func", "is_tensor", "TensorSpec")}
-    of_framework.update(train)
-    framework = {name: getattr(module, name) for name, module in of_framework.items()}
-    framework["nest"] = importlib.import_module("tensorflow.python.util.nest")
-    rnn = {name: getattr(tf.nn.rnn_cell, name) for name in _CELLS}
-    for name in ("static_rnn", "static_bidirectional_rnn", "static_state_saving_rnn"):
-        rnn[name] = getattr(tf.nn, name)
     for name in ("transpose_batch_time", "best_effort_input_batch_size"):
         rnn[name] = getattr(ops, "_" + name)
     found = {
@@ -473,6 +486,10 @@ def _still_there():
         projector = importlib.import_module("tensorboard.plugins.projector")
         found["tensorboard.plugins.projector"] = vars(projector)
     return found
+
+
+def _taken(module, names):
+    return {name: getattr(module, name) for name in names if _has(module, name)}
 
 
 def _module_of(path, names):
