@@ -55,8 +55,7 @@ def main() -> None:
         sys.path[0] = folder
     _hide_this_project(folder)
     _make_tensorflow_1(verbosity)
-    code, spec = _code(program)
-    path = code.co_filename
+    source, path, spec = _read(program)
     sys.argv = [path, *arguments]
     if not program.is_module:
         program = program._replace(name=os.path.abspath(path))
@@ -65,9 +64,7 @@ def main() -> None:
         multiprocessing.spawn.get_preparation_data
     )
     sys.excepthook = functools.partial(_print_from_program, path, sys.excepthook)
-    module = _module("__main__", path, spec)
-    sys.modules["__main__"] = module
-    exec(code, vars(module))
+    _run(source, "__main__", path, spec)
 
 
 def _parsed(arguments: list[str]) -> tuple[_Program, int, list[str]]:
@@ -84,19 +81,15 @@ def _parsed(arguments: list[str]) -> tuple[_Program, int, list[str]]:
     return _Program(arguments[0], is_module), verbosity, arguments[1:]
 
 
-def _code(program: _Program) -> tuple[types.CodeType, importlib.machinery.ModuleSpec | None]:
-    """Returns a program, compiled, and how Python finds it if it is a module."""
-    if program.is_module:
-        spec = _spec(program.name)
-        path = spec.origin or ""
-    else:
-        spec, path = None, program.name
+def _read(program: _Program) -> tuple[str, str, importlib.machinery.ModuleSpec | None]:
+    """Returns a program's text, its path and, if it is a module, how Python finds it."""
+    spec = _spec(program.name) if program.is_module else None
+    path = program.name if spec is None else spec.origin or ""
     try:
         with tokenize.open(path) as file:
-            source = file.read()
+            return file.read(), path, spec
     except (OSError, SyntaxError, UnicodeDecodeError) as error:
         _refuse("bn_compat: can't read the program %s: %s" % (path, error))
-    return compile(source, path, "exec", dont_inherit=True), spec
 
 
 def _spec(name: str) -> importlib.machinery.ModuleSpec:
@@ -116,13 +109,18 @@ def _spec(name: str) -> importlib.machinery.ModuleSpec:
     return spec
 
 
-def _module(name: str, path: str, spec: importlib.machinery.ModuleSpec | None) -> types.ModuleType:
+def _run(
+    source: str, name: str, path: str, spec: importlib.machinery.ModuleSpec | None
+) -> dict[str, Any]:
+    """Runs a program as the module `name`; returns what is in that at the end."""
     module = types.ModuleType(name)
     module.__file__ = path
     if spec is not None:
         module.__spec__, module.__loader__ = spec, spec.loader
         module.__package__ = spec.parent
-    return module
+    sys.modules[name] = module
+    exec(compile(source, path, "exec", dont_inherit=True), vars(module))
+    return vars(module)
 
 
 # ---- What the program's modules find ----
@@ -236,12 +234,9 @@ def _in_child() -> dict[str, Any]:
     del sys.path[-1]  # It was added for this file.
     _hide_this_project(sys.path[0])
     _make_tensorflow_1()
-    code, spec = _code(program)
-    sys.argv[0] = code.co_filename
-    module = _module("__mp_main__", code.co_filename, spec)
-    sys.modules["__mp_main__"] = module
-    exec(code, vars(module))
-    return vars(module)
+    source, path, spec = _read(program)
+    sys.argv[0] = path
+    return _run(source, "__mp_main__", path, spec)
 
 
 def _refuse(message: str) -> NoReturn:
