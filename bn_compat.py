@@ -6,21 +6,17 @@ import, and its old checkpoints keep working:
     tf.contrib.layers.batch_norm             -> bn_compat.batch_norm
     tf.layers.batch_normalization            -> bn_compat.batch_normalization
     tf.layers.BatchNormalization             -> bn_compat.BatchNormalization
-    all of them, in a program as it is       -> bn_compat.install(), or `bn_launcher.py`
+    all of them, in a program as it is       -> bn_compat.install(), or python -m bn_compat PROGRAM
 
 Like `bn_wrapper.py`, it runs on TF 1.15 (Python 3.7) and on current TensorFlow; copy it beside that
-one, and `bn_launcher.py` beside both for programs that are not to be edited at all.
+one. `install` needs `bn_revive.py` beside it too, and running a program `bn_launcher.py` as well.
 """
 
 from __future__ import annotations
 
-import functools
 import importlib
-import importlib.machinery
 import importlib.util
-import operator
 import sys
-import types
 from typing import TYPE_CHECKING
 
 import tensorflow.compat.v1 as tf
@@ -39,6 +35,7 @@ __all__ = [
     "conv2d",
     "convolution2d",
     "fully_connected",
+    "import_meta_graph",
     "install",
     "uninstall",
 ]
@@ -190,7 +187,9 @@ def batch_norm(
                     dtype,
                     trainable=trainable,
                     initializers=param_initializers,
-                    regularizers=param_regularizers,
+                    regularizers={
+                        field: _of_value(function) for field, function in param_regularizers.items()
+                    },
                     collections=variables_collections,
                     names=_TF1_NAMES,
                 )
@@ -459,8 +458,14 @@ class BatchNormalization(base.Layer):
                 "pop_mean": self.moving_mean_initializer,
                 "pop_var": self.moving_variance_initializer,
             },
-            regularizers={"beta": self.beta_regularizer, "scale": self.gamma_regularizer},
-            constraints={"beta": self.beta_constraint, "scale": self.gamma_constraint},
+            regularizers={
+                "beta": _of_value(self.beta_regularizer),
+                "scale": _of_value(self.gamma_regularizer),
+            },
+            constraints={
+                "beta": _of_value(self.beta_constraint),
+                "scale": _of_value(self.gamma_constraint),
+            },
             names=_TF1_NAMES,
             get_variable=self._add_variable,
         )
@@ -533,9 +538,16 @@ class BatchNormalization(base.Layer):
         with self._updates[0].graph.as_default():
             return super().updates
 
-    def _moments(self, inputs, reduction_axes, keep_dims):
-        """Returns the batch's mean and variance without the fused kernel; may be overridden."""
-        return tf.nn.moments(inputs, reduction_axes, keep_dims=keep_dims)
+    def _moments(self, inputs, reduction_axes, keep_dims, mask=None):
+        """Returns the batch's mean and variance without the fused kernel; may be overridden.
+
+        Only a subclass passes `mask`, which the original has in later versions, such as tf_keras's:
+        it says for each position whether it counts, in all channels.
+        """
+        if mask is None:
+            return tf.nn.moments(inputs, reduction_axes, keep_dims=keep_dims)
+        weights = tf.expand_dims(tf.cast(mask, inputs.dtype), -1)
+        return tf.nn.weighted_moments(inputs, reduction_axes, weights, keepdims=keep_dims)
 
     def _add_variable(self, name, **options):
         scope = self._scope or tf.VariableScope(reuse=None)
@@ -804,6 +816,13 @@ def _of_keras(module, argument, given):
         ) from None
 
 
+def _of_value(function):
+    """Returns a regularizer or constraint that takes a variable; Keras 3's take only its value."""
+    if function is None or not type(function).__module__.startswith("keras."):
+        return function
+    return lambda variable: function(tf.convert_to_tensor(variable))
+
+
 # Keras versions whose layers would not track this layer's variables and updates: by module, a
 # function that tells whether one of their layers is being called.
 _KERAS_CALLS = {
@@ -991,7 +1010,7 @@ def _variable(name, shape, dtype, initializer, regularizer, trainable, variables
         shape,
         dtype,
         initializer or tf.glorot_uniform_initializer(),
-        regularizer=regularizer,
+        regularizer=_of_value(regularizer),
         trainable=trainable,
         collections=[tf.GraphKeys.GLOBAL_VARIABLES] + extra,
     )
@@ -1071,251 +1090,43 @@ def _add_debiasing_to_model_variables(moving_mean):
             tf.add_to_collection(tf.GraphKeys.MODEL_VARIABLES, variable)
 
 
-# ---- The places where old programs look: `install` ----
-
-# Where slim has contrib's modules: paths below `tensorflow.contrib`, and slim's modules. Submodules
-# correspond likewise, such as `slim.python.slim.nets.resnet_v1` to `tf_slim.nets.resnet_v1`.
-_IN_SLIM = (
-    ("framework", "tf_slim"),
-    ("framework.python.ops", "tf_slim"),
-    ("framework.python.ops", "tf_slim.ops"),
-    ("layers", "tf_slim.layers"),
-    ("layers.python.layers", "tf_slim.layers"),
-    ("losses", "tf_slim.losses"),
-    ("metrics", "tf_slim.metrics"),
-    ("slim", "tf_slim"),
-    ("slim.python.slim", "tf_slim"),
-    ("training", "tf_slim.training.evaluation"),
-    ("training", "tf_slim.training.training"),
-)
-
-# What `install` reports, and the functions that `uninstall` calls, last first: the only state of
-# this file, since where programs look for TensorFlow's modules is one place for the whole process.
-_report: list = []
-_undo: list = []
-
-
-class Overlay(types.ModuleType):
-    """A module with some names of its own that looks up the others in the modules it overlays."""
-
-    def __init__(self, name, *below, **own):
-        super().__init__(name)
-        self._below = below
-        self.__path__ = []
-        self.__spec__ = importlib.machinery.ModuleSpec(name, None, is_package=True)
-        self.__dict__.update(own)
-
-    def __getattr__(self, name):
-        for module in self._below:
-            if _has(module, name):
-                return getattr(module, name)
-        raise AttributeError(
-            "%s has no %s: it is not TensorFlow's, but bn_compat.install() has put there what it "
-            "found in %s"
-            % (self.__name__, name, ", ".join(module.__name__ for module in self._below) or "none")
-        )
-
-    def __dir__(self):
-        return sorted(set(super().__dir__()).union(*map(dir, self._below)))
+# ---- Old programs as they are: what other files do ----
 
 
 def install(everything=False, verbosity=0):
-    """Puts removed APIs back where old programs look for them, so that these run unedited.
+    """Puts removed APIs back where old programs look for them: see `bn_revive.install`.
 
-    If this TensorFlow has no `tf.layers`, as with Keras 3, provides this module's
-    `batch_normalization` and `BatchNormalization`, and TensorFlow's own other layers.
-
-    If it has no contrib, provides `tf.contrib.layers` with this module's `batch_norm`, `conv2d` and
-    `fully_connected`. If tf_slim is installed, instead provides slim's `tf.contrib.layers`,
-    `.slim`, `.framework`, `.losses`, `.metrics` and `.training`, which have most of what was there.
-    In all of slim's modules, `batch_norm` is then this module's, and works with `arg_scope`.
-
-    Leaves alone whatever works, such as tf.layers with the legacy Keras. Calling it again changes
-    nothing; `uninstall` undoes it.
-
-    Args:
-        everything: put this module's batch norms even where the originals work.
-        verbosity: 1 prints to standard error what was put where, and what was left alone.
-
-    Returns:
-        A list of the lines that `verbosity=1` prints.
+    Raises:
+        ImportError: `bn_revive.py` was not copied.
     """
-    if not _report:
-        try:
-            _install_layers(everything)
-            _install_contrib(everything)
-        except BaseException:
-            uninstall()
-            raise
-    if verbosity >= 1:
-        print("\n".join(_report), file=sys.stderr)
-    return list(_report)
+    return _file("bn_compat.install", "bn_revive").install(everything, verbosity)
 
 
 def uninstall():
     """Undoes `install`."""
-    del _report[:]
-    while _undo:
-        _undo.pop()()
+    _file("bn_compat.uninstall", "bn_revive").uninstall()
 
 
-def _install_layers(everything):
-    works = _has(tf.layers, "batch_normalization")
-    if works and not everything:
-        layers = tf.layers
-        _report.append("tf.layers: left alone, it works")
-    else:
-        others = tf.layers if works else importlib.import_module("tensorflow.python.layers.layers")
-        layers = Overlay(
-            "tensorflow.layers",
-            others,
-            batch_normalization=batch_normalization,
-            BatchNormalization=BatchNormalization,
-        )
-        for root, path in _roots():
-            _set_attribute(root, "layers", layers)
-            _set_module(path + ".layers", layers)
-        _report.append(
-            "tf.layers: batch normalization is bn_compat's, the others are TensorFlow's (%s)"
-            % others.__name__
-        )
-    path = "tensorflow.python.layers.normalization"
-    if everything or not _has(importlib.import_module(path), "BatchNormalization"):
-        # With Keras 3 the layer is gone; with the legacy Keras it is looked for in the wrong place.
-        normalization = Overlay(
-            path,
-            batch_norm=layers.batch_normalization,
-            batch_normalization=layers.batch_normalization,
-            BatchNorm=layers.BatchNormalization,
-            BatchNormalization=layers.BatchNormalization,
-        )
-        _set_attribute(sys.modules["tensorflow.python.layers"], "normalization", normalization)
-        _set_module(path, normalization)
+def import_meta_graph(meta_graph_or_file, clear_devices=False, import_scope=None, **kwargs):
+    """Imports a graph that TF1 exported: see `bn_revive.import_meta_graph`."""
+    importing = _file("bn_compat.import_meta_graph", "bn_revive").import_meta_graph
+    return importing(meta_graph_or_file, clear_devices, import_scope, **kwargs)
 
 
-def _has(module, name):
-    try:
-        getattr(module, name)
-    except (AttributeError, ImportError):
-        return False
-    return True
-
-
-def _install_contrib(everything):
-    is_there = hasattr(sys.modules["tensorflow"], "contrib")
-    if is_there and not everything:
-        _report.append("tf.contrib: left alone, it works")
-        return
-    if is_there:
-        contrib = importlib.import_module("tensorflow.contrib")
-        importlib.import_module("tensorflow.contrib.slim")
-        ours = contrib.framework.add_arg_scope(batch_norm)
-        _replace_everywhere(contrib.layers.batch_norm, ours)
-        _report.append("tf.contrib: batch_norm is bn_compat's, the others are TensorFlow's")
-        return
-    if importlib.util.find_spec("tf_slim"):
-        contrib = _contrib_of_slim()
-        _report.append("tf.contrib: batch_norm is bn_compat's, the others are tf_slim's")
-        _report.append("tf_slim: batch_norm is bn_compat's")
-    else:
-        contrib = _contrib_of_ours()
-        _report.append(
-            "tf.contrib.layers: batch_norm, conv2d and fully_connected are bn_compat's; install "
-            "tf_slim to have the others"
-        )
-    for root, _ in _roots():
-        _set_attribute(root, "contrib", contrib)
-    _register([path + ".contrib" for _, path in _roots()], contrib)
-
-
-def _contrib_of_ours():
-    contrib = Overlay("tensorflow.contrib")
-    ours = Overlay(
-        "bn_compat (no tf_slim is installed)",
-        batch_norm=batch_norm,
-        conv2d=conv2d,
-        convolution2d=convolution2d,
-        fully_connected=fully_connected,
-    )
-    for path in ("layers", "layers.python.layers", "layers.python.layers.layers"):
-        _put_below(contrib, path, ours)
-    return contrib
-
-
-def _contrib_of_slim():
-    """Makes a `tf.contrib` from tf_slim, after replacing `batch_norm` in all of slim's modules."""
-    for name in ("tf_slim", "tf_slim.nets"):
-        importlib.import_module(name)
-    slim = sys.modules["tf_slim"]
-    _replace_everywhere(slim.batch_norm, slim.add_arg_scope(batch_norm))
-    of_slim = {
-        name: module
-        for name, module in sorted(sys.modules.items())
-        if name.split(".")[0] == "tf_slim" and module is not None
-    }
-    contrib = Overlay("tensorflow.contrib")
-    for path, of_path in _IN_SLIM:
-        for name, module in of_slim.items():
-            if name == of_path or name.startswith(of_path + "."):
-                _put_below(contrib, path + name[len(of_path) :], module)
-    contrib.framework.nest = importlib.import_module("tensorflow.python.util.nest")
-    return contrib
-
-
-def _replace_everywhere(original, ours):
-    """Replaces the `original` batch_norm with `ours` in all modules that have imported it."""
-    for module in list(sys.modules.values()):
-        if isinstance(module, types.ModuleType) and vars(module).get("batch_norm") is original:
-            _set_attribute(module, "batch_norm", ours)
-
-
-def _put_below(overlay, path, module):
-    """Adds `module` to the overlay at this path below `overlay`; creates overlays on the way."""
-    for part in path.split("."):
-        if not isinstance(vars(overlay).get(part), Overlay):
-            setattr(overlay, part, Overlay("%s.%s" % (overlay.__name__, part)))
-        overlay = vars(overlay)[part]
-    overlay._below += (module,)
-
-
-def _register(paths, overlay):
-    """Makes an overlay and those below it importable by these paths."""
-    for path in paths:
-        _set_module(path, overlay)
-    for name, below in sorted(vars(overlay).items()):
-        if isinstance(below, Overlay):
-            _register(["%s.%s" % (path, name) for path in paths], below)
-            # If a module and a function share a name, such as `arg_scope`, the attribute is the
-            # function, and `import` still finds the module.
-            if any(callable(getattr(module, name, None)) for module in overlay._below):
-                delattr(overlay, name)
-
-
-def _roots():
-    """Returns the modules that programs use as `tf`, each with the name they import it by."""
-    roots = [(tf, "tensorflow.compat.v1")]
-    if tf.version.VERSION.startswith("1."):
-        return roots + [(sys.modules["tensorflow"], "tensorflow")]
-    # TF2's `tensorflow` gets only submodules, which Python imports by name, and no attributes.
-    return roots + [(types.ModuleType("unused"), "tensorflow")]
-
-
-def _set_attribute(module, name, value):
-    if hasattr(module, name):
-        _undo.append(functools.partial(setattr, module, name, getattr(module, name)))
-    else:
-        _undo.append(functools.partial(delattr, module, name))
-    setattr(module, name, value)
-
-
-def _set_module(name, module):
-    if name in sys.modules:
-        _undo.append(functools.partial(operator.setitem, sys.modules, name, sys.modules[name]))
-    else:
-        _undo.append(functools.partial(sys.modules.pop, name, None))
-    sys.modules[name] = module
+def _file(purpose, *names):
+    """Imports the first of these files; says which of them were not copied beside this one."""
+    beside = "%s." % __package__ if __package__ else ""
+    missing = [name + ".py" for name in names if not importlib.util.find_spec(beside + name)]
+    if missing:
+        raise ImportError("%s needs %s beside bn_compat.py" % (purpose, " and ".join(missing)))
+    return importlib.import_module(beside + names[0])
 
 
 if __name__ == "__main__":
-    # By its name, and so bn_compat too: the program may import that, and must get the same one.
-    importlib.import_module("%s.bn_launcher" % __package__ if __package__ else "bn_launcher").main()
+    try:
+        launcher = _file("python -m bn_compat", "bn_launcher", "bn_revive")
+    except ImportError as error:
+        print(error, file=sys.stderr)
+        sys.exit(2)
+    # That imports bn_compat by its name: the program may import it too, and must get the same one.
+    launcher.main()

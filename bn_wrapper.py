@@ -3,7 +3,8 @@
 Depends only on TensorFlow and runs unchanged on TF 1.15 (Python 3.7) and on current TensorFlow
 through ``tf.compat.v1``, so you can copy this file into a TF1 code base. Copy beside it what you
 need besides: `bn_tools.py` for after training (exact statistics, folding, freezing), `bn_compat.py`
-for TF1's own batch-norm functions and layers, `bn_launcher.py` to run an old program unedited.
+for TF1's own batch-norm functions and layers; `bn_revive.py` and `bn_launcher.py` bring up old
+programs, edited or not.
 
 It reads from the top: the layer, its statistics and the formula, the average; then the options,
 the kernel, the gradient, the variables, and the checks.

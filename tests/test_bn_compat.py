@@ -79,6 +79,28 @@ def test_a_subclass_that_overrides_what_is_not_called_is_refused(session, hook):
         subclass()(tf.zeros([4, 3]))
 
 
+def test_a_subclass_whose_moments_have_a_mask_passes_it_on(session):
+    """As those written for later versions of the layer, which pass the mask by its name."""
+
+    class Masked(bn_compat.BatchNormalization):
+        mask = None
+
+        def _moments(self, inputs, reduction_axes, keep_dims, mask=None):
+            mask = self.mask if mask is None else mask
+            return super()._moments(inputs, reduction_axes, keep_dims=keep_dims, mask=mask)
+
+    values = batch_of((2, 5, 3))
+    mask = np.array([[True, True, False, False, True], [True, False, False, False, True]])
+    plain, masked = Masked(), Masked()
+    masked.mask = tf.constant(mask)
+    outputs = [layer(tf.constant(values), training=True) for layer in (plain, masked)]
+    session.run(tf.global_variables_initializer())
+    outputs = session.run(outputs)
+    for found, counted in zip(outputs, (values.reshape(-1, 3), values[mask]), strict=True):
+        expected = normalized(values, counted.mean(0), counted.var(0))
+        np.testing.assert_allclose(found, expected, atol=1e-4)
+
+
 def test_initial_values_are_those_of_tf1(session):
     bn_compat.batch_norm(tf.zeros([4, 3]), scale=True, scope="contrib")
     bn_compat.batch_normalization(tf.zeros([4, 3]), name="layers")
@@ -725,7 +747,9 @@ def test_every_argument_has_a_row_in_the_document(name):
     assert arguments <= documented
 
 
-@pytest.mark.parametrize("name", ["bn_wrapper", "bn_tools", "bn_compat", "bn_launcher"])
+@pytest.mark.parametrize(
+    "name", ["bn_wrapper", "bn_tools", "bn_compat", "bn_revive", "bn_mnist", "bn_launcher"]
+)
 def test_a_file_to_copy_offers_what_the_documents_take_from_it(name):
     offered = importlib.import_module(name).__all__
     assert sorted(set(offered)) == sorted(offered)

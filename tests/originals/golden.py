@@ -11,6 +11,7 @@ FOLDER = pathlib.Path(__file__).resolve().parents[1] / "golden"
 RESULTS = FOLDER / "results.npz"
 PROGRAMS = FOLDER / "programs.json"
 SIGNATURES = FOLDER / "signatures.json"
+EXPORTED = FOLDER / "exported"  # .meta and .json
 
 
 def save(results):

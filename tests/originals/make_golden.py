@@ -4,12 +4,24 @@ python -m tests.originals.make_golden        # TF 1.15, in the project's root
 """
 
 import json
+import os
 import subprocess
 import sys
+import tempfile
 
+import tensorflow as tf
 from tensorflow.python.util import tf_inspect
 
-from tests.originals import cases, checkpoints, classes, golden, implementations, runner
+from tests.originals import (
+    cases,
+    checkpoints,
+    classes,
+    exported,
+    golden,
+    implementations,
+    runner,
+    small_mnist,
+)
 
 PROGRAMS = golden.FOLDER.parent / "programs"
 
@@ -21,6 +33,7 @@ def main():
     golden.save({case.name: found["original"] for case, found in results})
     checkpoints.write(functions, golden.FOLDER / "checkpoints")
     classes.record()
+    exported.write(tf.contrib.layers, str(golden.EXPORTED))
     of_functions = {
         name: signature(original) for name, original in vars(classes.originals()).items()
     }
@@ -45,8 +58,12 @@ def signature(function):
 
 
 def printed(program):
-    """Returns what a program prints on its last line."""
-    output = subprocess.check_output([sys.executable, str(program)], universal_newlines=True)
+    """Returns what a program prints on its last line, in a folder that has a small MNIST_data."""
+    with tempfile.TemporaryDirectory() as folder:
+        small_mnist.write(os.path.join(folder, "MNIST_data"))
+        output = subprocess.check_output(
+            [sys.executable, str(program)], cwd=folder, universal_newlines=True
+        )
     return json.loads(output.splitlines()[-1])
 
 

@@ -9,7 +9,14 @@ import pytest
 
 from tests.helpers import PROJECT
 
-FILES = ("bn_wrapper.py", "bn_tools.py", "bn_compat.py", "bn_launcher.py")
+FILES = (
+    "bn_wrapper.py",
+    "bn_tools.py",
+    "bn_compat.py",
+    "bn_revive.py",
+    "bn_mnist.py",
+    "bn_launcher.py",
+)
 
 SAVE = """
 import sys
@@ -163,3 +170,30 @@ def test_copied_into_a_package_they_are_its_modules(tmp_path, tensorflow, reques
             text=True,
         )
         assert launched.stdout.startswith("<function"), launched.stderr[-3000:]
+
+
+WITHOUT = """
+import runpy
+import tensorflow.compat.v1 as tf
+import bn_compat
+with tf.Graph().as_default():
+    print(bn_compat.batch_norm(tf.zeros([4, 3])).shape)
+try:
+    bn_compat.install()
+except ImportError as error:
+    print(error)
+runpy.run_module("bn_compat", run_name="__main__")
+"""
+
+
+def test_a_file_that_was_not_copied_is_asked_for_where_it_is_needed(tmp_path):
+    for name in ("bn_wrapper.py", "bn_compat.py"):
+        shutil.copy(PROJECT / name, tmp_path)
+    completed = subprocess.run(
+        [sys.executable, "-c", WITHOUT], cwd=tmp_path, capture_output=True, text=True
+    )
+    needed = "bn_compat.install needs bn_revive.py beside bn_compat.py"
+    assert completed.stdout == f"(4, 3)\n{needed}\n", completed.stderr
+    last = completed.stderr.splitlines()[-1]
+    assert last == "python -m bn_compat needs bn_launcher.py and bn_revive.py beside bn_compat.py"
+    assert completed.returncode == 2

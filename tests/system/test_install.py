@@ -11,7 +11,7 @@ import pytest
 
 from tests import processes
 from tests.helpers import PROJECT
-from tests.originals import golden
+from tests.originals import golden, small_mnist
 
 PROGRAMS = PROJECT / "tests" / "programs"
 
@@ -64,9 +64,40 @@ def assert_as_on_tf_1_15(name, completed):
     assert found == expected
 
 
-@pytest.mark.parametrize("name", ["contrib", "slim", "layers"])
+def assert_same_json(name, completed):
+    assert completed.returncode == 0, completed.stderr[-3000:]
+    assert json.loads(completed.stdout.splitlines()[-1]) == golden.programs()[name]
+
+
+@pytest.mark.parametrize("name", ["contrib", "slim", "layers", "deep_mnist", "rnn"])
 def test_an_old_program_does_what_it_did(tmp_path, name):
+    small_mnist.write(tmp_path / "MNIST_data")
     assert_as_on_tf_1_15(name, launch_from_nothing(PROGRAMS / f"{name}.py", cwd=tmp_path))
+
+
+@pytest.mark.parametrize("name", ["keras_objects", "mnist_reader", "small_parts"])
+def test_what_an_old_program_calls_returns_what_it_did(tmp_path, name):
+    """Keras's objects; batches of MNIST; contrib's small parts; what TF1 refused and took."""
+    small_mnist.write(tmp_path / "MNIST_data")
+    assert_same_json(name, launch(PROGRAMS / f"{name}.py", cwd=tmp_path))
+
+
+@pytest.mark.parametrize(
+    "name", ["deep_mnist", "keras_objects", "mnist_reader", "rnn", "small_parts"]
+)
+def test_the_record_of_an_old_program_is_what_tf_1_15_does(tmp_path, tf115_python, name):
+    small_mnist.write(tmp_path / "MNIST_data")
+    completed = subprocess.run(
+        [tf115_python, PROGRAMS / f"{name}.py"],
+        cwd=tmp_path,
+        env={**os.environ, "TF2_BEHAVIOR": "0"},
+        capture_output=True,
+        text=True,
+    )
+    if name in ("deep_mnist", "rnn"):
+        assert_as_on_tf_1_15(name, completed)
+    else:
+        assert_same_json(name, completed)
 
 
 def test_with_the_legacy_keras_the_originals_stay(tmp_path):
@@ -119,10 +150,137 @@ def test_the_launched_program_is_the_program(tmp_path):
     assert lines[-1].startswith("ValueError: inputs must have a rank from 2 to 5")
 
 
+def test_the_program_finds_its_own_modules_and_never_this_projects(tmp_path):
+    """Of these names this project has modules, and Python prefers them to a folder of the program.
+
+    Both where the program is started in a clone, and where a clone is on Python's path.
+    """
+    (tmp_path / "networks").mkdir()
+    (tmp_path / "networks" / "lenet.py").write_text("")
+    (tmp_path / "model.py").write_text("")
+    program = """
+        import importlib
+
+        import bn_tools
+        import model
+        import networks.lenet
+
+        print(model.__file__, networks.lenet.__file__, bn_tools.__name__)
+        for name in ("train", "mnist", "flags"):
+            try:
+                print(importlib.import_module(name))
+            except ImportError as error:
+                print(error.name)
+    """
+    path = write_program(tmp_path, program)
+    expected = [tmp_path / "model.py", tmp_path / "networks" / "lenet.py", "bn_tools"]
+    expected += ["train", "mnist", "flags"]
+    for cwd in (PROJECT, tmp_path):
+        completed = launch_from_nothing(path, cwd=cwd)
+        assert completed.stdout.split() == list(map(str, expected)), completed.stderr[-3000:]
+
+
+def test_a_module_of_a_package_is_run_as_python_runs_it(tmp_path):
+    package = tmp_path / "package"
+    package.mkdir()
+    (package / "__init__.py").write_text("import tensorflow as tf\nVERSION = tf.VERSION\n")
+    (package / "net.py").write_text(
+        "import tensorflow as tf\n"
+        "def net(x):\n"
+        "    return tf.layers.batch_normalization(x, training=True, name='bn')\n"
+    )
+    program = """
+        import sys
+        import tensorflow as tf
+        from . import VERSION
+        from .net import net
+
+        net(tf.ones([4, 2]))
+        print(len(tf.global_variables()), __name__, __package__, __spec__.name, sys.argv)
+    """
+    for name in ("train", "__main__"):
+        (package / f"{name}.py").write_text(textwrap.dedent(program))
+    for module, name in (("package.train", "train"), ("package", "__main__")):
+        ran = launch("-m", module, "--flag", cwd=tmp_path)
+        argv = [str(package / f"{name}.py"), "--flag"]
+        assert ran.stdout == f"4 __main__ package package.{name} {argv}\n", ran.stderr[-3000:]
+    refused = launch("-m", "package.nowhere", cwd=tmp_path)
+    assert refused.returncode == 2
+    assert refused.stderr.splitlines()[-1].startswith("bn_compat: can't find the module package.no")
+
+
+def test_children_that_import_the_program_again_find_tf1_too(tmp_path):
+    program = """
+        import multiprocessing
+        import os
+        import sys
+
+        import tensorflow as tf
+
+        def names(_):
+            tf.layers.batch_normalization(tf.ones([4, 2]), training=True, name="bn")
+            return [v.op.name for v in tf.global_variables()], sys.argv
+
+        if __name__ == "__main__":
+            os.chdir("elsewhere")
+            for method in ("spawn", "forkserver"):
+                with multiprocessing.get_context(method).Pool(1) as pool:
+                    print(pool.map(names, [0])[0])
+    """
+    (tmp_path / "elsewhere").mkdir()
+    path = write_program(tmp_path, program)
+    completed = launch_from_nothing(path.name, "--flag", cwd=tmp_path)
+    variables = [f"bn/{name}" for name in ("gamma", "beta", "moving_mean", "moving_variance")]
+    expected = f"({variables}, ['old_program.py', '--flag'])\n"
+    assert completed.stdout == 2 * expected, completed.stderr[-3000:]
+
+
+def test_what_is_gone_for_good_says_since_when_and_what_to_use(tmp_path):
+    program = """
+        import tensorflow as tf
+
+        for text in (
+            "tf.estimator.ModeKeys",
+            "import tensorflow.estimator",
+            "tf.contrib.seq2seq.BasicDecoder",
+            "from tensorflow.contrib import crf",
+            "from tensorflow.contrib.opt import AdamWOptimizer",
+            "tf.contrib.training.HParams()",
+            "tf.contrib.layers.embed_sequence",
+            "tf.mul",
+            "tf.no_such_name",
+        ):
+            try:
+                exec(text)
+            except (AttributeError, ImportError) as error:
+                print(type(error).__name__, str(error))
+        assert not hasattr(tf.contrib, "tpu") and not hasattr(tf, "estimator")
+    """
+    completed = launch(write_program(tmp_path, program), cwd=tmp_path)
+    assert completed.returncode == 0, completed.stderr[-3000:]
+    lines = completed.stdout.splitlines()
+    expected = [
+        ("AttributeError tensorflow has no estimator", "TensorFlow 2.16 removed tf.estimator: no"),
+        ("ModuleNotFoundError No module named 'tensorflow.estimator'", "TensorFlow 2.16 removed"),
+        ("AttributeError tensorflow.contrib has no seq2seq", "use tf.nn.raw_rnn"),
+        ("ModuleNotFoundError No module named 'tensorflow.contrib.crf'", "TensorFlow 2.0 removed"),
+        ("ModuleNotFoundError No module named 'tensorflow.contrib.opt'", "TensorFlow 2.0 removed"),
+        ("AttributeError tensorflow.contrib.training has no HParams", "TensorFlow 2.0 removed"),
+        (
+            "AttributeError tensorflow.contrib.layers has no embed_sequence",
+            "is from tf_slim.layers",
+        ),
+        ("AttributeError tensorflow has no mul", "TensorFlow 1.0 renamed tf.mul"),
+        ("AttributeError tensorflow has no no_such_name", "neither in this TensorFlow nor in tf."),
+    ]
+    for line, (start, told) in zip(lines, expected, strict=True):
+        assert line.startswith(f"{start}: ") and told in line
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--help"], "usage: python -m bn_compat [-v] old_program.py"),
+        (["--help"], "usage: python -m bn_compat [-v] (old_program.py | -m old.module)"),
         (["missing.py"], "can't read the program missing.py"),
     ],
 )
@@ -219,7 +377,14 @@ def test_install_says_what_it_did_and_uninstall_undoes_it(tmp_path):
             print("\\n".join(lines))
     """
     lines = run_program(program, tmp_path).splitlines()
-    assert [line.partition(":")[0] for line in lines] == ["tf.layers", "tf.contrib", "tf_slim"]
+    assert [line.partition(":")[0] for line in lines] == [
+        "tf.layers",
+        "tf.nn.rnn_cell",
+        "tf.contrib",
+        "tf_slim",
+        "tensorflow.examples.tutorials.mnist",
+        "tf.train.import_meta_graph",
+    ]
 
 
 def test_everything_takes_the_place_of_originals_that_work(tmp_path):
