@@ -27,6 +27,7 @@ DEFAULT_EPOCHS = 3.0
 RUN_NAME_RULE = "must be a file name that starts with a letter or digit and has no comma"
 
 STUDIES = [
+    "depth",
     "dropout",
     "initialization",
     "learning_rate",

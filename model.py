@@ -6,7 +6,7 @@ connects the two: the variables that they share have the same names.
 """
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -100,6 +100,7 @@ def network_of(flags: dict[str, Any], data: dict[str, Any]) -> Network:
         precision=flags["precision"],
         image_size=(height, width),
         classes=classes,
+        **{name: flags[name] for name in ("hidden_layers", "activation") if name in flags},
     )
 
 
@@ -124,18 +125,27 @@ def recipe_of(flags: dict[str, Any]) -> Recipe:
     return Recipe(**{name: flags[name] for name in Recipe._fields})
 
 
-def training_graph(network: Network, recipe: Recipe, replica: Replica = ALONE) -> TrainingGraph:
+def training_graph(
+    network: Network,
+    recipe: Recipe,
+    replica: Replica = ALONE,
+    bn_options: Mapping[str, Any] | None = None,
+) -> TrainingGraph:
     """Builds the graph that trains `network` as described by `recipe`.
 
     A `replica` takes its part of each batch, and the same step as the others: the loss, the
-    accuracy and the gradients are those of the whole batch.
+    accuracy and the gradients are those of the whole batch. `bn_options` are further arguments of
+    `batch_norm_wrapper`, such as `renorm`.
     """
     with tf.Graph().as_default() as graph:
         global_step = tf.train.get_or_create_global_step()
         images, labels = _placeholders(network.image_size)
         pixels = _distorted(_pixels(images), recipe, replica)
         layers = Layers(
-            network, InTraining(recipe.seed, recipe.init_stddev, recipe.dropout, replica)
+            network,
+            InTraining(
+                recipe.seed, recipe.init_stddev, recipe.dropout, replica, bn_options or {}
+            ),
         )
         logits = layers.logits(layers.embedding(pixels))
         loss, objective = _losses(logits, labels, recipe.label_smoothing)

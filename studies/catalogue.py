@@ -2,7 +2,15 @@
 
 from types import ModuleType
 
-from studies import dropout, initialization, learning_rate, paper, statistics, steps_to_accuracy
+from studies import (
+    depth,
+    dropout,
+    initialization,
+    learning_rate,
+    paper,
+    statistics,
+    steps_to_accuracy,
+)
 
 STUDIES: dict[str, ModuleType] = {
     "learning_rate": learning_rate,
@@ -11,4 +19,5 @@ STUDIES: dict[str, ModuleType] = {
     "dropout": dropout,
     "paper": paper,
     "statistics": statistics,
+    "depth": depth,
 }

@@ -2,7 +2,7 @@
 
 import contextlib
 import pathlib
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 import model
@@ -34,20 +34,28 @@ class Trial(Observer):
         rows: the results so far.
     """
 
-    def __init__(self, flags: dict[str, Any], dataset: Dataset, folder: pathlib.Path):
+    def __init__(
+        self,
+        flags: dict[str, Any],
+        dataset: Dataset,
+        folder: pathlib.Path,
+        bn_options: Mapping[str, Any] | None = None,
+    ):
         """Builds both graphs.
 
         Args:
             flags: see `Cell.flags`.
             dataset: the data.
             folder: the folder of its events for TensorBoard.
+            bn_options: further arguments of the training graph's `batch_norm_wrapper`.
         """
         network = model.network_of(flags, dataset.form())
         # The grids leave out flags that no study uses.
         recipe = model.recipe_of({**model.Recipe._field_defaults, **flags})
-        self.graph = model.training_graph(network, recipe)
+        self.graph = model.training_graph(network, recipe, bn_options=bn_options)
         self.evaluator = Evaluator(model.inference_graph(network))
-        self.batches = Batches(*dataset.train, flags["batch_size"], flags["seed"])
+        images, labels = (part[: flags.get("train_images")] for part in dataset.train)
+        self.batches = Batches(images, labels, flags["batch_size"], flags["seed"])
         self.dataset = dataset
         self.rows: list[Row] = []
         self._flags = flags
@@ -111,16 +119,17 @@ class LearningCurve(Trial):
         *,
         split: str = "validation",
         look: Callable[[Evaluator], Row] = lambda evaluator: {},
+        bn_options: Mapping[str, Any] | None = None,
     ):
         """Takes what a `Trial` takes and when, on what, how to evaluate.
 
         Args:
-            flags, dataset, folder: see `Trial`.
+            flags, dataset, folder, bn_options: see `Trial`.
             evaluate_at: the steps after which to evaluate. The last step is always included.
             split: the split to evaluate on.
             look: takes other measurements in the inference graph at the same steps.
         """
-        super().__init__(flags, dataset, folder)
+        super().__init__(flags, dataset, folder, bn_options)
         self._evaluate_at = {*evaluate_at, flags["train_steps"]}
         self._split = split
         self._look = look
