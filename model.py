@@ -143,9 +143,7 @@ def training_graph(
         pixels = _distorted(_pixels(images), recipe, replica)
         layers = Layers(
             network,
-            InTraining(
-                recipe.seed, recipe.init_stddev, recipe.dropout, replica, bn_options or {}
-            ),
+            InTraining(recipe.seed, recipe.init_stddev, recipe.dropout, replica, bn_options or {}),
         )
         logits = layers.logits(layers.embedding(pixels))
         loss, objective = _losses(logits, labels, recipe.label_smoothing)

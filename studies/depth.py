@@ -11,9 +11,17 @@ from studies.results import accuracy_of, outcomes, values, where
 from studies.trials import LearningCurve
 
 TITLE = "Accuracy over the number of layers"
-RATES = (3e-4, 1e-3, 3e-3, 1e-2, 3e-2)
-# Where few layers are trained, higher rates are good as well.
-RATES_BY_DEPTH = {2: (*RATES, 0.1), 5: (*RATES, 0.1), 10: RATES, 20: RATES}
+# By unit and number of layers, with batch norm and without: around the best of a first look.
+RATES = {
+    ("sigmoid", 2): ((3e-3, 1e-2, 3e-2, 0.1), (3e-3, 1e-2, 3e-2)),
+    ("sigmoid", 5): ((1e-3, 3e-3, 1e-2, 3e-2), (3e-3, 1e-2, 3e-2)),
+    ("sigmoid", 10): ((1e-3, 3e-3, 1e-2, 3e-2), (1e-3, 3e-3, 1e-2)),
+    ("sigmoid", 20): ((3e-4, 1e-3, 3e-3), (3e-4, 1e-3, 3e-3)),
+    ("relu", 2): ((3e-3, 1e-2, 3e-2), (1e-3, 3e-3, 1e-2)),
+    ("relu", 5): ((1e-3, 3e-3, 1e-2), (1e-3, 3e-3, 1e-2)),
+    ("relu", 10): ((3e-3, 1e-2, 3e-2), (3e-4, 1e-3, 3e-3, 1e-2)),
+    ("relu", 20): ((3e-3, 1e-2, 3e-2), (3e-4, 1e-3, 3e-3)),
+}
 
 
 def cells(full: bool) -> list[Cell]:
@@ -29,9 +37,8 @@ def cells(full: bool) -> list[Cell]:
             },
             {"model": "mlp", "train_steps": 2400 if full else 600},
         )
-        for activation in ("sigmoid", "relu")
-        for depth, rates in RATES_BY_DEPTH.items()
-        for batch_norm in (True, False)
+        for (activation, depth), rates_of_arms in RATES.items()
+        for batch_norm, rates in zip((True, False), rates_of_arms, strict=True)
         for rate in rates
         for seed in range(5 if full else 3)
     ]

@@ -89,6 +89,11 @@ class Trial(Observer):
         """Keeps the training."""
         self.training = training
 
+    def on_point(self, step: int, scalars: dict[str, float]) -> None:
+        """Adds a point to the training curves."""
+        curves = {tag: v for tag, v in scalars.items() if tag not in (LEARNING_RATE_TAG, SPEED_TAG)}
+        self.events("train").scalars(step, curves)
+
     def events(self, name: str) -> EventWriter:
         """Returns the writer of one of the run's event files, opened when it is first used."""
         if name not in self._events:
@@ -133,11 +138,6 @@ class LearningCurve(Trial):
         self._evaluate_at = {*evaluate_at, flags["train_steps"]}
         self._split = split
         self._look = look
-
-    def on_point(self, step: int, scalars: dict[str, float]) -> None:
-        """Adds a point to the training curves."""
-        curves = {tag: v for tag, v in scalars.items() if tag not in (LEARNING_RATE_TAG, SPEED_TAG)}
-        self.events("train").scalars(step, curves)
 
     def on_step(self, step: int, taken: Step) -> None:
         """Evaluates if it is time to."""
