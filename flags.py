@@ -32,6 +32,7 @@ STUDIES = [
     "initialization",
     "learning_rate",
     "paper",
+    "smoothness",
     "speed",
     "statistics",
 ]

@@ -8,6 +8,7 @@ from studies import (
     initialization,
     learning_rate,
     paper,
+    smoothness,
     statistics,
     steps_to_accuracy,
 )
@@ -20,4 +21,5 @@ STUDIES: dict[str, ModuleType] = {
     "paper": paper,
     "statistics": statistics,
     "depth": depth,
+    "smoothness": smoothness,
 }
