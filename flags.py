@@ -31,6 +31,7 @@ STUDIES = [
     "dropout",
     "initialization",
     "learning_rate",
+    "noise",
     "paper",
     "smoothness",
     "speed",

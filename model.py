@@ -6,7 +6,7 @@ connects the two: the variables that they share have the same names.
 """
 
 import functools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -14,7 +14,15 @@ import tensorflow.compat.v1 as tf
 
 from bn_tools import Layer, fold_batch_norm, layers_of
 from networks import optimization
-from networks.architectures import ALONE, NETWORKS, InTraining, Layers, Network, Replica
+from networks.architectures import (
+    ALONE,
+    NETWORKS,
+    BatchNormOptions,
+    InTraining,
+    Layers,
+    Network,
+    Replica,
+)
 from networks.augmentation import AUGMENTATIONS
 
 # Maps the values of variables, by name, to the values of others.
@@ -129,13 +137,13 @@ def training_graph(
     network: Network,
     recipe: Recipe,
     replica: Replica = ALONE,
-    bn_options: Mapping[str, Any] | None = None,
+    bn_options: BatchNormOptions = dict,
 ) -> TrainingGraph:
     """Builds the graph that trains `network` as described by `recipe`.
 
     A `replica` takes its part of each batch, and the same step as the others: the loss, the
-    accuracy and the gradients are those of the whole batch. `bn_options` are further arguments of
-    `batch_norm_wrapper`, such as `renorm`.
+    accuracy and the gradients are those of the whole batch. `bn_options` returns further
+    arguments of `batch_norm_wrapper`, such as `renorm`.
     """
     with tf.Graph().as_default() as graph:
         global_step = tf.train.get_or_create_global_step()
@@ -143,7 +151,7 @@ def training_graph(
         pixels = _distorted(_pixels(images), recipe, replica)
         layers = Layers(
             network,
-            InTraining(recipe.seed, recipe.init_stddev, recipe.dropout, replica, bn_options or {}),
+            InTraining(recipe.seed, recipe.init_stddev, recipe.dropout, replica, bn_options),
         )
         logits = layers.logits(layers.embedding(pixels))
         loss, objective = _losses(logits, labels, recipe.label_smoothing)

@@ -9,6 +9,8 @@ import tensorflow.compat.v1 as tf
 
 from bn_wrapper import batch_norm_wrapper
 
+BatchNormOptions = Callable[[], Mapping[str, Any]]
+
 
 class Network(NamedTuple):
     """Which network, with which batch normalization (see `batch_norm_wrapper`)."""
@@ -63,7 +65,8 @@ class InTraining(NamedTuple):
     init_stddev: float | None = None  # of initial weights; None: derived from each layer's fan-in
     dropout: float = 0.0  # share of each dense layer's units that a step drops
     replica: Replica = ALONE
-    bn_options: Mapping[str, Any] = {}  # further arguments of `batch_norm_wrapper`
+    # Returns further arguments of a layer's `batch_norm_wrapper`, in whose scope it is called.
+    bn_options: BatchNormOptions = dict
 
 
 BEFORE_NORMALIZATION, AFTER_NORMALIZATION = (
@@ -113,7 +116,7 @@ class Layers:
                 epsilon=self.network.bn_epsilon,
                 updates_collections=self._training.replica.updates_collection,
                 cross_replica=self._training.replica.gather,
-                **self._training.bn_options,
+                **self._training.bn_options(),
             )
         else:
             outputs = _add_bias(inputs)

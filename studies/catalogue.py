@@ -7,6 +7,7 @@ from studies import (
     dropout,
     initialization,
     learning_rate,
+    noise,
     paper,
     smoothness,
     statistics,
@@ -22,4 +23,5 @@ STUDIES: dict[str, ModuleType] = {
     "statistics": statistics,
     "depth": depth,
     "smoothness": smoothness,
+    "noise": noise,
 }

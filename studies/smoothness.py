@@ -99,7 +99,7 @@ class SmoothnessTrial(Trial):
     def __init__(self, flags: dict[str, Any], dataset: Dataset, folder: pathlib.Path):
         """Takes what a `Trial` takes."""
         options = {"adjustment": noise_of_step(flags["seed"])} if flags["noise"] else {}
-        super().__init__(flags, dataset, folder, options)
+        super().__init__(flags, dataset, folder, lambda: options)
         self._landscape = self._files.enter_context(Landscape(self.graph))
         # The training's own are read in another thread.
         self._upcoming = Batches(*dataset.train, flags["batch_size"], flags["seed"])

@@ -2,7 +2,7 @@
 
 import contextlib
 import pathlib
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection
 from typing import Any
 
 import model
@@ -10,6 +10,7 @@ from dashboard import hparams
 from dashboard.summaries import EventWriter
 from mnist.batches import Batches
 from mnist.datasets import Dataset, Split
+from networks.architectures import BatchNormOptions
 from storage.event_files import remove_events
 from studies.cells import DIVERGED, FINISHED, Row
 from training.curve import LEARNING_RATE_TAG, SPEED_TAG
@@ -39,7 +40,7 @@ class Trial(Observer):
         flags: dict[str, Any],
         dataset: Dataset,
         folder: pathlib.Path,
-        bn_options: Mapping[str, Any] | None = None,
+        bn_options: BatchNormOptions = dict,
     ):
         """Builds both graphs.
 
@@ -47,7 +48,7 @@ class Trial(Observer):
             flags: see `Cell.flags`.
             dataset: the data.
             folder: the folder of its events for TensorBoard.
-            bn_options: further arguments of the training graph's `batch_norm_wrapper`.
+            bn_options: see `model.training_graph`.
         """
         network = model.network_of(flags, dataset.form())
         # The grids leave out flags that no study uses.
@@ -124,7 +125,7 @@ class LearningCurve(Trial):
         *,
         split: str = "validation",
         look: Callable[[Evaluator], Row] = lambda evaluator: {},
-        bn_options: Mapping[str, Any] | None = None,
+        bn_options: BatchNormOptions = dict,
     ):
         """Takes what a `Trial` takes and when, on what, how to evaluate.
 
