@@ -36,6 +36,7 @@ STUDIES = [
     "smoothness",
     "speed",
     "statistics",
+    "weight_decay",
 ]
 
 # What `compare.py` compares: the titles of the two sections of its flags.

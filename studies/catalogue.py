@@ -12,6 +12,7 @@ from studies import (
     smoothness,
     statistics,
     steps_to_accuracy,
+    weight_decay,
 )
 
 STUDIES: dict[str, ModuleType] = {
@@ -24,4 +25,5 @@ STUDIES: dict[str, ModuleType] = {
     "depth": depth,
     "smoothness": smoothness,
     "noise": noise,
+    "weight_decay": weight_decay,
 }

@@ -7,7 +7,7 @@ from studies.cells import DIVERGED, Row
 from studies.results import CHANCE, values, where
 
 # A network that is right for fewer images than this has learned nothing.
-LEARNED = 2 * CHANCE
+LEARNED = 3 * CHANCE
 
 
 class Best(NamedTuple):

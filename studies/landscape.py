@@ -23,12 +23,11 @@ class Landscape:
     """
 
     def __init__(self, graph: TrainingGraph):
-        """Adds the ops that it needs to the graph."""
+        """Adds the ops that it needs to the graph; `names` are of the trainable variables."""
         self._graph = graph
         with graph.graph.as_default(), tf.name_scope("landscape"):
             trainable = tf.trainable_variables()
-            self.layers = [v.op.name.partition("/")[0] for v in trainable]
-            self._names = [v.op.name for v in trainable]
+            self.names = [v.op.name for v in trainable]
             self._gradients = tf.gradients(graph.loss, trainable)
             self._assigned, self._moved = _Assignment(tf.global_variables()), _Assignment(trainable)
         activations = graph.graph.get_collection(tf.GraphKeys.ACTIVATIONS)
@@ -44,7 +43,7 @@ class Landscape:
     def load(self, values: dict[str, np.ndarray]) -> Weights:
         """Goes to the place of all of a training's variables, by name; returns the trainable."""
         self._assigned.run(self._session, list(values.values()))
-        return [values[name] for name in self._names]
+        return [values[name] for name in self.names]
 
     def gradient(self, weights: Weights, batch: Split) -> tuple[float, Weights]:
         """Goes to `weights`; returns the loss on a batch and its gradient there."""
@@ -123,9 +122,10 @@ def shift_of_gradients(
     _, gradient = landscape.gradient(weights, batch)
     stepped = moved(weights, gradient, rate)
     changes, cosines = [], []
-    for layer in list(dict.fromkeys(landscape.layers))[1:]:
-        start = landscape.layers.index(layer)
-        own = [i for i, name in enumerate(landscape.layers) if name == layer]
+    layers = [name.partition("/")[0] for name in landscape.names]
+    for layer in list(dict.fromkeys(layers))[1:]:
+        start = layers.index(layer)
+        own = [i for i, name in enumerate(layers) if name == layer]
         _, there = landscape.gradient(stepped[:start] + weights[start:], batch)
         before, after = [gradient[i] for i in own], [there[i] for i in own]
         changes.append(norm(moved(after, before, 1)) / norm(before))

@@ -16,7 +16,7 @@ from console import markdown
 from console.errors import InputError
 from console.files import write_json, write_text
 from storage.run import made_with
-from studies.cells import DEFAULTS, DIVERGED, Cell, Row
+from studies.cells import DIVERGED, Cell, Row
 from studies.results import FILE, outcomes, values, where
 
 FACTS_FILE, REPORT_FILE = "study.json", "report.md"
@@ -139,7 +139,7 @@ def _introduction(facts: dict[str, Any], rows: list[Row]) -> str:
 def _recipe(cells: list[Cell]) -> str:
     """Lists the flags that are the same for all runs, or follow from the network."""
     settings = []
-    for flag in DEFAULTS:
+    for flag in cells[0].flags:
         given = list(dict.fromkeys(str(cell.flags[flag]) for cell in cells))
         if flag not in cells[0].varied and given != ["None"]:
             settings.append(f"`{flag}` {' or '.join(given)}")

@@ -2,13 +2,27 @@
 
 import numpy as np
 import pytest
+import tensorflow.compat.v1 as tf
 
 import model
 from console.errors import InputError
-from studies import results, sensitivity, statistics, write_up
+from mnist.datasets import Split
+from studies import (
+    choosing,
+    landscape,
+    noise,
+    results,
+    sensitivity,
+    smoothness,
+    statistics,
+    weight_decay,
+    write_up,
+)
 from studies.catalogue import STUDIES
-from studies.cells import DEFAULTS, DIVERGED, FINISHED, Cell
+from studies.cells import DEFAULTS, DIVERGED, FINISHED, OF_SOME_STUDIES, Cell
+from studies.trials import LearningCurve
 from tests.system.small_study import CELLS
+from training.weights import Weights
 
 
 @pytest.mark.parametrize("name", STUDIES)
@@ -17,7 +31,8 @@ def test_the_grids_are_sound(name, full, dataset):
     cells = STUDIES[name].cells(full)
     assert len({cell.name for cell in cells}) == len(cells)
     for cell in cells:
-        assert cell.flags.keys() == DEFAULTS.keys()
+        assert cell.flags.keys() >= DEFAULTS.keys()
+        assert cell.flags.keys() - DEFAULTS.keys() <= set(OF_SOME_STUDIES)
         model.network_of(cell.flags, dataset.form())
         model.recipe_of({**model.Recipe._field_defaults, **cell.flags})
 
@@ -121,3 +136,105 @@ def test_results_of_other_data_are_not_mixed_in(tmp_path):
     write_up.begin(tmp_path, "python compare.py", CELLS, {"name": "mnist"})
     with pytest.raises(InputError, match="synthetic"):
         write_up.begin(tmp_path, "python compare.py", CELLS, {"name": "synthetic"})
+
+
+def test_each_arm_gets_the_rate_that_is_best_for_its_validation_images():
+    def end(rate, accuracy, status=FINISHED):
+        return {"learning_rate": rate, "accuracy": accuracy, "status": status}
+
+    ends = [end(0.1, 0.8), end(0.1, 0.9), end(1, 0.99), end(1, None, DIVERGED), end(0.01, 0.7)]
+    best = choosing.best(ends, "learning_rate")
+    assert (best.value, best.ends, best.text) == (0.1, ends[:2], "0.1")
+    assert "edge" in choosing.best(ends[1:4], "learning_rate").text
+    assert choosing.best([end(1, 0.11), end(2, 0.1)], "learning_rate").text == "none learns"
+
+
+MLP = {**DEFAULTS, "model": "mlp", "optimizer": "sgd", "batch_size": 64}
+
+
+@pytest.fixture
+def trial(tmp_path, dataset):
+    """A short training of two layers of ReLUs, which looks around on its way."""
+    flags = {**MLP, "hidden_layers": 2, "activation": "relu", "noise": False, "train_steps": 12}
+    return smoothness.SmoothnessTrial({**flags, "learning_rate": 0.1}, dataset, tmp_path)
+
+
+def test_looking_at_the_loss_around_the_weights_changes_nothing(trial, tmp_path, dataset):
+    class Last(LearningCurve):
+        def on_end(self):
+            self.last = self.training.weights.values()
+            super().on_end()
+
+    rows = trial.train()
+    assert [row["step"] for row in rows] == list(range(1, 13))
+    alone = Last(trial._flags, dataset, tmp_path / "alone", ())
+    alone.train()
+    assert "dense2/weights" in alone.last and "dense3/weights" not in alone.last
+    with landscape.Landscape(trial.graph) as there:
+        there.load(alone.last)
+        np.testing.assert_equal(there.accuracy(dataset.validation), rows[-1]["accuracy"])
+
+
+def test_the_loss_along_a_small_step_is_what_the_gradient_predicts(trial, dataset):
+    batch = Split(*(part[:64] for part in dataset.train))
+    with tf.Session(graph=trial.graph.graph) as session, landscape.Landscape(trial.graph) as there:
+        session.run(trial.graph.initializer)
+        weights = there.load(Weights(trial.graph, session).values())
+        _, gradient = there.gradient(weights, batch)
+        along = landscape.along_the_gradient(there, weights, batch, [1e-3])
+        expected = 1e-3 * landscape.norm(gradient) ** 2
+        np.testing.assert_allclose(along["range"], expected, rtol=0.05)
+        assert along["cosine"] > 0.99 and along["change"] < 0.1
+        np.testing.assert_allclose(
+            along["beta"] * 1e-3, along["change"], rtol=1e-6, err_msg="both are of the same change"
+        )
+        still = landscape.shift_of_gradients(there, weights, batch, 0.0)
+        moving = landscape.shift_of_gradients(there, weights, batch, 1.0)
+        assert still["change"] < 1e-5 < moving["change"] and moving["cosine"] < still["cosine"]
+
+
+def test_inputs_shift_by_how_far_their_medians_move():
+    before = np.linspace(0.0, 1.0, 101)[:, None] * [1.0, 10.0]
+    np.testing.assert_allclose(landscape.shift_of_inputs(before, before + [0.0, 7.0]), 0.5)
+
+
+def test_noise_after_batch_norm_is_another_one_in_each_step(tmp_path, dataset):
+    flags = {**MLP, "noise": True, "learning_rate": 0.1, "train_steps": 12}
+    rows = smoothness.SmoothnessTrial(flags, dataset, tmp_path).train()
+    assert rows[-1]["status"] == FINISHED
+    assert rows[-1]["inputs_moved"] > 0.05, "with a learning rate of 0.1, the noise is what moves"
+
+
+def test_the_company_of_an_image_matters_more_in_smaller_ghost_batches(tmp_path, dataset):
+    flags = {**MLP, "optimizer": "adam", "train_steps": 8, "renorm": False}
+    company = {
+        size: noise.NoiseTrial({**flags, "ghost_batch": size}, dataset, tmp_path).train()[-1]
+        for size in (4, 64)
+    }
+    assert company[4]["company"] > 2 * company[64]["company"] > 0
+
+
+def test_renorm_begins_as_batch_norm(tmp_path, dataset):
+    """Its bounds are 1, 1 and 0 for the first twentieth of the training."""
+    losses = {}
+    for renorm in (False, True):
+        flags = {**MLP, "train_steps": 40, "ghost_batch": None, "renorm": renorm}
+        trial = noise.NoiseTrial(flags, dataset, tmp_path)
+        losses[renorm] = []
+        trial.on_step = lambda step, taken, of=losses[renorm]: of.append(taken.loss)
+        trial.on_end = lambda rows=trial.rows: rows.append({})
+        trial.train()
+    np.testing.assert_allclose(losses[True][:2], losses[False][:2], rtol=1e-5)
+    assert not np.allclose(losses[True][10:], losses[False][10:], rtol=1e-5)
+
+
+def test_only_with_batch_norm_the_scale_of_the_weights_is_of_no_matter(tmp_path, dataset):
+    found = {}
+    for batch_norm, decay in ((True, 0.0), (True, 0.1), (False, 0.0)):
+        flags = {**MLP, "batch_norm": batch_norm, "weight_decay": decay, "train_steps": 20}
+        flags |= {"learning_rate": 1.0}
+        found[batch_norm, decay] = weight_decay.ScaleTrial(flags, dataset, tmp_path, ()).train()[-1]
+    with_bn, decayed, without = found.values()
+    assert with_bn["outputs_at_10"] < 1e-3 and abs(with_bn["gradient_at_10"] - 1) < 1e-2
+    assert without["outputs_at_10"] > 1
+    assert decayed["effective_rate"] > 5 * with_bn["effective_rate"]
