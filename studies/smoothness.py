@@ -161,7 +161,7 @@ def report(rows: list[Row], folder: pathlib.Path) -> str:
         trainings = {arm: _at_best_rate(of_kind, arm) for arm in ARMS}
         key = f"each network at its own best learning rate; {plots.BANDS}"
         figure, panels = plots.panels(len(DRAWN), rows, key)
-        for axes, (column, title, label) in zip(panels, DRAWN.items(), strict=True):
+        for axes, (column, (title, label)) in zip(panels, DRAWN.items(), strict=True):
             axes.set(title=title, ylabel=label, xlabel="step", yscale="log")
             curves = [_curve(arm, rows_of_arm, column) for arm, rows_of_arm in trainings.items()]
             plots.draw(axes, curves)
