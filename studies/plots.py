@@ -59,7 +59,7 @@ LABEL_HEIGHT = 11  # points from one curve's name to the next
 LABEL_DISTANCE = 18  # points from a curve's end to its name, where a line leads there
 # Names as one writes them, by the flags' values.
 WRITTEN = {"mnist": "MNIST", "mlp": "MLP", "cnn": "CNN", "small": "small CNN"}
-WRITTEN |= {"sgd": "SGD", "adam": "Adam", "relu": "ReLU"}
+WRITTEN |= {"sgd": "SGD", "adam": "Adam", "sigmoid": "Sigmoid", "relu": "ReLU"}
 BANDS = "lines: means of the seeds; bands: from the lowest to the highest seed"
 
 
