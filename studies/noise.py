@@ -24,7 +24,7 @@ from studies.trials import LearningCurve
 TITLE = "Batches as noise: ghost batches, small batches, renorm"
 # In the first part, the batch is fixed and normalized in parts; few images, so that the network can
 # overfit.
-BATCH_SIZE, FEW_IMAGES = 1024, 5000
+BATCH_SIZE, FEW_IMAGES, ALL_IMAGES = 1024, 5000, 55_000
 GHOST_BATCHES = (4, 16, 64, 1024)
 # In the second, the batch itself is small; rates by its size.
 RATES = {
@@ -54,7 +54,7 @@ def cells(full: bool) -> list[Cell]:
             {
                 "model": "mlp",
                 "bn_decay": 0.99,
-                "train_images": FEW_IMAGES if is_first_part else None,
+                "train_images": FEW_IMAGES if is_first_part else ALL_IMAGES,
                 "train_steps": (300 if is_first_part else 1000) * (4 if full else 1),
             },
         )
