@@ -55,7 +55,7 @@ def cells(full: bool) -> list[Cell]:
                 "model": "mlp",
                 "bn_decay": 0.99,
                 "train_images": FEW_IMAGES if is_first_part else ALL_IMAGES,
-                "train_steps": (300 if is_first_part else 1000) * (4 if full else 1),
+                "train_steps": (300 if is_first_part else 500) * (4 if full else 1),
             },
         )
 

@@ -39,7 +39,7 @@ def cells(full: bool) -> list[Cell]:
                 "model": "mlp",
                 "optimizer": "sgd",
                 "train_images": FEW_IMAGES,
-                "train_steps": 2400 if full else 600,
+                "train_steps": 1600 if full else 400,
             },
         )
         for batch_norm, rates in RATES.items()
