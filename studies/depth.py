@@ -71,7 +71,7 @@ def report(rows: list[Row], folder: pathlib.Path) -> str:
         axes.set_title(plots.written(kind))
         axes.set_xticks(depths)
         axes.minorticks_off()
-        plots.as_error(axes)
+        plots.log_y(axes)
         styles = (("with", WITH, True), ("without", WITHOUT, False))
         plots.draw(
             axes,

@@ -166,7 +166,7 @@ def _ghost_batches(ends: list[Row], axes: Any) -> str:
     axes.set(xlabel="ghost batch", ylabel="test error after training [%]")
     axes.set_xticks(sizes)
     axes.minorticks_off()
-    plots.as_error(axes)
+    plots.log_y(axes)
     errors = [[plots.error(row) for row in best.ends] for best in bests.values()]
     flat = [[plots.error(row) for row in without.ends]] * len(sizes)
     plots.draw(
@@ -210,7 +210,7 @@ def _small_batches(ends: list[Row], axes: Any) -> str:
     axes.set(title="small batches, all images", xlabel="batch size", xscale="log")
     axes.set_xticks(sizes)
     axes.minorticks_off()
-    plots.as_error(axes)
+    plots.log_y(axes)
     plots.draw(
         axes,
         [

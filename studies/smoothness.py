@@ -161,8 +161,11 @@ def report(rows: list[Row], folder: pathlib.Path) -> str:
         trainings = {arm: _at_best_rate(of_kind, arm) for arm in ARMS}
         key = f"each network at its own best learning rate; {plots.BANDS}"
         figure, panels = plots.panels(len(DRAWN), rows, key)
-        for axes, (column, (title, label)) in zip(panels, DRAWN.items(), strict=True):
-            axes.set(title=title, ylabel=label, xlabel="step", yscale="log")
+        for axes, (column, drawn) in zip(panels, DRAWN.items(), strict=True):
+            title, label, is_logarithmic = drawn
+            axes.set(title=title, ylabel=label, xlabel="step")
+            if is_logarithmic:
+                plots.log_y(axes)
             curves = [_curve(arm, rows_of_arm, column) for arm, rows_of_arm in trainings.items()]
             plots.draw(axes, curves)
         name = f"smoothness-{activation}"
@@ -171,12 +174,13 @@ def report(rows: list[Row], folder: pathlib.Path) -> str:
     return "\n".join(text)
 
 
-# What is drawn: a column, the title of its panel, and the label of its y axis.
+# What is drawn: a column, the title of its panel, the label of its y axis, whether it is
+# logarithmic.
 DRAWN = {
-    "own_range": ("loss along the step", "highest minus lowest loss [nats]"),
-    "own_change": ("gradient along the step", "largest change, relative"),
-    "shift_change": ("shift of gradients (2018)", "change of a layer's gradient, relative"),
-    "inputs_moved": ("shift of inputs (2015)", "move of the median, in widths"),
+    "own_range": ("loss along the step", "highest minus lowest loss [nats]", True),
+    "own_change": ("gradient along the step", "largest change, relative", True),
+    "shift_change": ("shift of gradients (2018)", "change of a layer's gradient, relative", False),
+    "inputs_moved": ("shift of inputs (2015)", "move of the median, in widths", True),
 }
 # What the table has: columns, the names of its rows, and the form of their figures.
 MEASURES = {

@@ -159,7 +159,7 @@ def _draw_decays(axes: Any, bests: dict[bool, list[choosing.Best]]) -> None:
     axes.set(title="each at its best learning rate", xlabel="weight decay")
     axes.set_xscale("symlog", linthresh=DECAYS[1] / 3)
     axes.set_ylabel("test error after training [%]")
-    plots.as_error(axes)
+    plots.log_y(axes)
     styles = (("with", WITH, True), ("without", WITHOUT, False))
     plots.draw(
         axes,
@@ -179,7 +179,7 @@ def _draw_decays(axes: Any, bests: dict[bool, list[choosing.Best]]) -> None:
 
 def _draw_effective_rates(axes: Any, ends: list[Row]) -> None:
     axes.set(title="with batch norm", xlabel="effective rate at the end", xscale="log")
-    plots.as_error(axes)
+    plots.log_y(axes)
     curves = []
     for decay, style in zip(DECAYS, STYLES, strict=False):
         of_rates = [
