@@ -46,7 +46,7 @@ ARMS = [
 # usual now.
 RATES = {
     ("sigmoid", 3): [(3.0, 10.0, 30.0), (1.0, 3.0, 10.0), (1.0, 3.0, 10.0)],
-    ("relu", 5): [(0.3, 1.0, 3.0), (0.1, 0.3, 1.0), (0.3, 1.0, 3.0)],
+    ("relu", 5): [(0.1, 0.3, 1.0), (0.1, 0.3, 1.0), (0.3, 1.0, 3.0)],
 }
 POINTS = 10
 # Steps along the gradient: multiples of the learning rate, and the same for all arms. The largest

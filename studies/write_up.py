@@ -123,8 +123,8 @@ def _for_terminal(report: str) -> str:
 
 def _introduction(facts: dict[str, Any], rows: list[Row]) -> str:
     made = facts["made_with"]
-    # What was trained later, elsewhere or otherwise, if anything.
-    added = f" {facts['added']}" if "added" in facts else ""
+    # What a reader should know besides; written into the file by hand.
+    remark = f" {facts['remark']}" if "remark" in facts else ""
     diverged = len(where(outcomes(rows), status=DIVERGED))
     seeds = ", ".join(map(str, sorted(values(rows, "seed"))))
     return (
@@ -134,7 +134,7 @@ def _introduction(facts: dict[str, Any], rows: list[Row]) -> str:
         f"{len(outcomes(rows))} runs, seeds {seeds}; {diverged} diverged, which counts as "
         "an accuracy of 10 %, that of a guess. Figures are mean ± standard deviation (number of "
         f"seeds); bands in the plots are from the lowest to the highest seed. All of them come "
-        f"from [{FILE}]({FILE}).{added}\n"
+        f"from [{FILE}]({FILE}).{remark}\n"
     )
 
 
