@@ -27,12 +27,8 @@ TITLE = "Batches as noise: ghost batches, small batches, renorm"
 BATCH_SIZE, FEW_IMAGES, ALL_IMAGES = 1024, 5000, 55_000
 GHOST_BATCHES = (4, 16, 64, 1024)
 # In the second, the batch itself is small; rates by its size.
-RATES = {
-    2: (3e-4, 1e-3, 3e-3),
-    8: (1e-3, 3e-3, 1e-2),
-    128: (3e-3, 1e-2, 3e-2),
-}
-RATES_OF_LARGE_BATCH = (3e-3, 1e-2, 3e-2)
+RATES = {2: (3e-3, 1e-2), 8: (3e-3, 1e-2), 128: (1e-2, 3e-2)}
+RATES_OF_LARGE_BATCH = (1e-2, 3e-2)
 # To see how much an image's company changes: how many images, each how often in another company.
 SEEN_IMAGES, COMPANIES = 64, 8
 
@@ -83,7 +79,7 @@ def train(cell: Cell, dataset: Dataset, folder: pathlib.Path) -> list[Row]:
 
 
 class NoiseTrial(LearningCurve):
-    """Adds to the last row the `train_accuracy` and what the company of an image changes."""
+    """Adds to the last row the `train_accuracy` and, of large batches, the effect of `company`."""
 
     def __init__(self, flags: dict[str, Any], dataset: Dataset, folder: pathlib.Path):
         """Takes what a `Trial` takes."""
@@ -98,7 +94,8 @@ class NoiseTrial(LearningCurve):
         super().on_end()
         trained_on = Split(*(part[:FEW_IMAGES] for part in self.dataset.train))
         self.rows[-1]["train_accuracy"] = self.classify(trained_on).accuracy
-        self.rows[-1]["company"] = self._effect_of_company()
+        if self.batches.batch_size > SEEN_IMAGES:
+            self.rows[-1]["company"] = self._effect_of_company()
 
     def _effect_of_company(self) -> float:
         """Measures how much the inputs of the last hidden layer depend on the rest of the batch.
@@ -110,8 +107,7 @@ class NoiseTrial(LearningCurve):
         tensor = self.graph.graph.get_tensor_by_name(f"dense3/{AFTER_NORMALIZATION}:0")
         random = np.random.default_rng(0)
         images, size = self.dataset.train.images, self.batches.batch_size
-        seen = min(SEEN_IMAGES, size // 2)
-        inputs = []
+        seen, inputs = SEEN_IMAGES, []
         for _ in range(COMPANIES):
             others = random.choice(np.arange(seen, len(images)), size - seen, replace=False)
             batch = random.permutation(np.concatenate([np.arange(seen), others]))

@@ -226,9 +226,9 @@ def test_noise_after_batch_norm_is_another_one_in_each_step():
 
 
 def test_the_company_of_an_image_matters_in_small_ghost_batches(tmp_path, dataset):
-    flags = {**MLP, "optimizer": "adam", "train_steps": 8, "renorm": False, "ghost_batch": 4}
+    flags = {**MLP, "batch_size": 128, "train_steps": 8, "renorm": False, "ghost_batch": 4}
     end = noise.NoiseTrial(flags, dataset, tmp_path).train()[-1]
-    # The mean of four has half the deviation of one; that of all 64 would have an eighth.
+    # The mean of four has half the deviation of one; that of all would have a tenth.
     assert 0.3 < end["company"] < 1
     assert end["train_accuracy"] > 0.1
 
