@@ -186,9 +186,15 @@ def _draw_effective_rates(axes: Any, ends: list[Row]) -> None:
             where(ends, weight_decay=decay, learning_rate=rate)
             for rate in values(ends, "learning_rate")
         ]
-        effective = [statistics.fmean(row["effective_rate"] for row in of) for of in of_rates]
-        samples = [[plots.error(row) for row in of] for of in of_rates]
-        curves.append(Curve(f"decay {decay:g}", style, effective, samples))
+        # Without decay, a higher rate may end as a lower effective one.
+        points = sorted(
+            (
+                statistics.fmean(row["effective_rate"] for row in of),
+                [plots.error(row) for row in of],
+            )
+            for of in of_rates
+        )
+        curves.append(Curve(f"decay {decay:g}", style, *zip(*points, strict=True)))
     plots.draw(axes, curves)
 
 

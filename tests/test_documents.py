@@ -31,3 +31,17 @@ def test_the_project_has_one_name_and_one_author():
     package = (PROJECT / "pyproject.toml").read_text()
     assert f'name = "{title.lower().replace(" ", "-")}"' in package
     assert f'authors = [{{ name = "{cited("name")}" }}]' in package
+
+
+def test_the_figures_of_the_claims_are_in_the_reports_that_they_name():
+    results = PROJECT / "docs" / "results"
+    claims = [line for line in (results / "claims.md").read_text().splitlines() if line[:2] == "| "]
+    assert len(claims) > 12
+    for claim in claims[2:]:
+        reports = [results / name for name in re.findall(r"\((\S+/report\.md)\)", claim)]
+        texts = [report.read_text() for report in reports]
+        number = r"-?\d+(?:\.\d+)?(?:e-\d+)?"
+        figures = re.findall(f"{number} ± {number}", claim)
+        assert texts and figures, claim
+        for figure in figures:
+            assert any(f"| {figure} (" in text for text in texts), f"{figure} in\n{claim}"
