@@ -14,7 +14,7 @@ TITLE = "Accuracy over the number of layers"
 # By unit and number of layers, with batch norm and without: around the best of a first look.
 RATES = {
     ("sigmoid", 2): ((3e-2, 0.1, 0.3), (3e-3, 1e-2, 3e-2)),
-    ("sigmoid", 5): ((3e-3, 1e-2, 3e-2, 0.1), (3e-3, 1e-2, 3e-2)),
+    ("sigmoid", 5): ((1e-2, 3e-2, 0.1, 0.3), (3e-3, 1e-2, 3e-2)),
     ("sigmoid", 10): ((1e-4, 3e-4, 1e-3), (1e-3, 3e-3, 1e-2)),
     ("sigmoid", 20): ((1e-4, 3e-4, 1e-3), (3e-4, 1e-3)),
     ("relu", 2): ((3e-3, 1e-2, 3e-2), (1e-3, 3e-3, 1e-2)),
