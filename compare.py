@@ -7,6 +7,10 @@ python compare.py --study=initialization        how far off the initial weights 
 python compare.py --study=dropout               whether batch norm makes dropout unnecessary
 python compare.py --study=paper                 the MNIST experiment of the batch-norm paper
 python compare.py --study=statistics            which statistics suit inference
+python compare.py --study=depth                 how deep a network of sigmoids may be
+python compare.py --study=smoothness            why it helps: less shift, or a smoother loss
+python compare.py --study=noise                 ghost batches, small batches, renorm
+python compare.py --study=weight_decay          what the scale of the weights means
 
 Each study takes less than 15 minutes on two cores; more with --full. If stopped, it resumes where
 it was. Two runs classify the same test images, by default those of the data that they were trained

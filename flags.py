@@ -27,12 +27,16 @@ DEFAULT_EPOCHS = 3.0
 RUN_NAME_RULE = "must be a file name that starts with a letter or digit and has no comma"
 
 STUDIES = [
+    "depth",
     "dropout",
     "initialization",
     "learning_rate",
+    "noise",
     "paper",
+    "smoothness",
     "speed",
     "statistics",
+    "weight_decay",
 ]
 
 # What `compare.py` compares: the titles of the two sections of its flags.

@@ -14,7 +14,15 @@ import tensorflow.compat.v1 as tf
 
 from bn_tools import Layer, fold_batch_norm, layers_of
 from networks import optimization
-from networks.architectures import ALONE, NETWORKS, InTraining, Layers, Network, Replica
+from networks.architectures import (
+    ALONE,
+    NETWORKS,
+    BatchNormOptions,
+    InTraining,
+    Layers,
+    Network,
+    Replica,
+)
 from networks.augmentation import AUGMENTATIONS
 
 # Maps the values of variables, by name, to the values of others.
@@ -103,6 +111,7 @@ def network_of(flags: dict[str, Any], data: dict[str, Any]) -> Network:
         precision=flags["precision"],
         image_size=(height, width),
         classes=classes,
+        **{name: flags[name] for name in ("hidden_layers", "activation") if name in flags},
     )
 
 
@@ -127,18 +136,25 @@ def recipe_of(flags: dict[str, Any]) -> Recipe:
     return Recipe(**{name: flags[name] for name in Recipe._fields})
 
 
-def training_graph(network: Network, recipe: Recipe, replica: Replica = ALONE) -> TrainingGraph:
+def training_graph(
+    network: Network,
+    recipe: Recipe,
+    replica: Replica = ALONE,
+    bn_options: BatchNormOptions = dict,
+) -> TrainingGraph:
     """Builds the graph that trains `network` as described by `recipe`.
 
     A `replica` takes its part of each batch, and the same step as the others: the loss, the
-    accuracy and the gradients are those of the whole batch.
+    accuracy and the gradients are those of the whole batch. `bn_options` returns further
+    arguments of `batch_norm_wrapper`, such as `renorm`.
     """
     with tf.Graph().as_default() as graph:
         global_step = tf.train.get_or_create_global_step()
         images, labels = _placeholders(network.image_size)
         pixels = _distorted(_pixels(images), recipe, replica)
         layers = Layers(
-            network, InTraining(recipe.seed, recipe.init_stddev, recipe.dropout, replica)
+            network,
+            InTraining(recipe.seed, recipe.init_stddev, recipe.dropout, replica, bn_options),
         )
         logits = layers.logits(layers.embedding(pixels))
         loss, objective = _losses(logits, labels, recipe.label_smoothing)

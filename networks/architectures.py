@@ -2,12 +2,14 @@
 
 import math
 import zlib
-from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
 
 import tensorflow.compat.v1 as tf
 
 from bn_wrapper import batch_norm_wrapper
+
+BatchNormOptions = Callable[[], Mapping[str, Any]]
 
 
 class Network(NamedTuple):
@@ -20,6 +22,9 @@ class Network(NamedTuple):
     precision: str  # of activations, float32 or bfloat16 (float64 in tests); the rest is float32
     image_size: tuple[int, int] = (28, 28)  # height and width, in pixels
     classes: int = 10
+    # Of `mlp` only: the number of its hidden layers, and a key of `ACTIVATIONS`.
+    hidden_layers: int = 3
+    activation: str = "sigmoid"
 
 
 def _identity(tensors: Sequence[tf.Tensor]) -> list[tf.Tensor]:
@@ -60,6 +65,8 @@ class InTraining(NamedTuple):
     init_stddev: float | None = None  # of initial weights; None: derived from each layer's fan-in
     dropout: float = 0.0  # share of each dense layer's units that a step drops
     replica: Replica = ALONE
+    # Returns further arguments of a layer's `batch_norm_wrapper`, in whose scope it is called.
+    bn_options: BatchNormOptions = dict
 
 
 BEFORE_NORMALIZATION, AFTER_NORMALIZATION = (
@@ -78,7 +85,7 @@ class Layers:
 
         Without `training`, the layers are those of an inference graph.
         """
-        self._network = network
+        self.network = network
         # float64 is for tests that tell rounding from other differences.
         self._wide = tf.float64 if network.precision == "float64" else tf.float32
         self._phase_train = None if training is None else True
@@ -101,14 +108,15 @@ class Layers:
 
     def normalize(self, inputs: tf.Tensor) -> tf.Tensor:
         """Batch normalization or, in a network without it, the bias that it makes redundant."""
-        if self._network.batch_norm:
+        if self.network.batch_norm:
             outputs = batch_norm_wrapper(
                 inputs,
                 self._phase_train,
-                self._network.bn_decay,
-                epsilon=self._network.bn_epsilon,
+                self.network.bn_decay,
+                epsilon=self.network.bn_epsilon,
                 updates_collections=self._training.replica.updates_collection,
                 cross_replica=self._training.replica.gather,
+                **self._training.bn_options(),
             )
         else:
             outputs = _add_bias(inputs)
@@ -149,15 +157,15 @@ class Layers:
 
     def embedding(self, pixels: tf.Tensor) -> tf.Tensor:
         """The last hidden layer, float32 [batch, units], for float32 [batch, height, width]."""
-        pixels = tf.cast(tf.expand_dims(pixels, axis=-1, name="channel"), self._network.precision)
-        hidden = NETWORKS[self._network.name](pixels, self)
+        pixels = tf.cast(tf.expand_dims(pixels, axis=-1, name="channel"), self.network.precision)
+        hidden = NETWORKS[self.network.name](pixels, self)
         # The next layer is small, and never computed in bfloat16.
         return tf.cast(hidden, self._wide, name="embedding")
 
     def logits(self, inputs: tf.Tensor) -> tf.Tensor:
         """The last layer: unnormalized log-probabilities, float32 [batch, classes]. Has a bias."""
         with tf.variable_scope("logits"):
-            return _add_bias(self.multiply(inputs, self._network.classes, gain=1.0))
+            return _add_bias(self.multiply(inputs, self.network.classes, gain=1.0))
 
     def _weights(self, shape: list[int], dtype: tf.DType, gain: float) -> tf.Tensor:
         """Weights, initially normal with variance `gain` / fan-in.
@@ -234,11 +242,15 @@ def _convolutional(
 
 
 def mlp(pixels: tf.Tensor, layers: Layers) -> tf.Tensor:
-    """The network of the batch-norm paper's MNIST experiment (section 4.1)."""
+    """The network of the batch-norm paper's MNIST experiment (section 4.1).
+
+    It has three layers of sigmoids, but studies stack more, or others.
+    """
+    activate, gain = ACTIVATIONS[layers.network.activation]
     hidden = _flatten(pixels)
-    for name in ("dense1", "dense2", "dense3"):
-        with tf.variable_scope(name):
-            hidden = tf.nn.sigmoid(layers.normalize(layers.multiply(hidden, 100, gain=1.0)))
+    for number in range(1, layers.network.hidden_layers + 1):
+        with tf.variable_scope(f"dense{number}"):
+            hidden = activate(layers.normalize(layers.multiply(hidden, 100, gain)))
             hidden = layers.drop_out(hidden)
     return hidden
 
@@ -260,4 +272,6 @@ def _flatten(inputs: tf.Tensor) -> tf.Tensor:
     return tf.reshape(inputs, [-1, math.prod(inputs.shape.as_list()[1:])])
 
 
+# By name, with the gain of the weights before it.
+ACTIVATIONS = {"sigmoid": (tf.nn.sigmoid, 1.0), "relu": (tf.nn.relu, 2.0)}
 NETWORKS = {"cnn": cnn, "small": small, "deep": deep, "mlp": mlp}

@@ -2,7 +2,18 @@
 
 from types import ModuleType
 
-from studies import dropout, initialization, learning_rate, paper, statistics, steps_to_accuracy
+from studies import (
+    depth,
+    dropout,
+    initialization,
+    learning_rate,
+    noise,
+    paper,
+    smoothness,
+    statistics,
+    steps_to_accuracy,
+    weight_decay,
+)
 
 STUDIES: dict[str, ModuleType] = {
     "learning_rate": learning_rate,
@@ -11,4 +22,8 @@ STUDIES: dict[str, ModuleType] = {
     "dropout": dropout,
     "paper": paper,
     "statistics": statistics,
+    "depth": depth,
+    "smoothness": smoothness,
+    "noise": noise,
+    "weight_decay": weight_decay,
 }

@@ -21,6 +21,18 @@ DEFAULTS: dict[str, Any] = {
     "seed": 0,
 }
 
+# Flags that only some studies set: those of `train.py` that have no effect by default, and others
+# that it does not have.
+OF_SOME_STUDIES = (
+    "weight_decay",
+    "hidden_layers",  # of `mlp`
+    "activation",  # of its hidden layers
+    "train_images",  # how many there are
+    "ghost_batch",  # the number of images that are normalized together
+    "renorm",  # Batch Renormalization
+    "noise",  # after batch norm
+)
+
 Row = dict[str, Any]
 
 

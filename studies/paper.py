@@ -67,7 +67,7 @@ def report(rows: list[Row], folder: pathlib.Path) -> str:
     figure, panels = plots.panels(3, rows, key)
     arms = {name: where(rows, batch_norm=arm) for name, arm in (("with", True), ("without", False))}
     panels[0].set(title="(a) test error", xlabel="step", ylabel="test error [%]")
-    plots.as_error(panels[0])
+    plots.log_y(panels[0])
     curves = []
     for (name, of_arm), style in zip(arms.items(), (WITH, WITHOUT), strict=True):
         curves.append(Curve(f"{name} batch norm", style, *error_curves(by_seed(of_arm))))

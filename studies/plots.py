@@ -59,7 +59,7 @@ LABEL_HEIGHT = 11  # points from one curve's name to the next
 LABEL_DISTANCE = 18  # points from a curve's end to its name, where a line leads there
 # Names as one writes them, by the flags' values.
 WRITTEN = {"mnist": "MNIST", "mlp": "MLP", "cnn": "CNN", "small": "small CNN"}
-WRITTEN |= {"sgd": "SGD", "adam": "Adam"}
+WRITTEN |= {"sgd": "SGD", "adam": "Adam", "sigmoid": "Sigmoid", "relu": "ReLU"}
 BANDS = "lines: means of the seeds; bands: from the lowest to the highest seed"
 
 
@@ -112,7 +112,7 @@ def draw(axes: Any, curves: Sequence[Curve]) -> None:
 
 def draw_arms(axes: Any, rows: list[Row], x: str) -> None:
     """Draws the final test errors with and without batch norm over the values of column `x`."""
-    as_error(axes)
+    log_y(axes)
     curves = []
     for name, style, arm in (("with", WITH, True), ("without", WITHOUT, False)):
         of_arm = where(rows, batch_norm=arm)
@@ -193,8 +193,8 @@ def _bottom(block: Sequence[float]) -> float:
     return float(np.mean(block)) - LABEL_HEIGHT * (len(block) - 1) / 2
 
 
-def as_error(axes: Any) -> None:
-    """Makes the y axis show errors in percent, logarithmic since the best differ by little."""
+def log_y(axes: Any) -> None:
+    """Makes the y axis logarithmic, since the best errors differ by little."""
     axes.set_yscale("log")
     axes.yaxis.set_major_locator(ticker.LogLocator(subs=(1, 2, 5)))
     axes.yaxis.set_major_formatter(ticker.FormatStrFormatter("%g"))

@@ -61,11 +61,12 @@ def _good_values(rows: list[Row], setting: str) -> str:
     """Says which values are within `TOLERANCE` of the best."""
     lines = []
     for name, arm in (("With", True), ("Without", False)):
+        of_arm = where(rows, batch_norm=arm)
         means = {
             value: statistics.fmean(
-                100 * final_accuracy(row) for row in where(rows, batch_norm=arm, **{setting: value})
+                100 * final_accuracy(row) for row in where(of_arm, **{setting: value})
             )
-            for value in values(rows, setting)
+            for value in values(of_arm, setting)
         }
         best = max(means.values())
         good = [value for value, mean in means.items() if mean >= best - TOLERANCE]

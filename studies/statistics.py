@@ -172,7 +172,7 @@ def report(rows: list[Row], folder: pathlib.Path) -> str:
             axes.set(
                 title=f"{plots.written(name)}, {title}", xlabel=x.replace("_", " "), xscale="log"
             )
-            plots.as_error(axes)
+            plots.log_y(axes)
             plots.draw(axes, _curves(part, x))
         panels[0].set_ylabel("validation error [%]")
         text.append(

@@ -72,7 +72,7 @@ def report(rows: list[Row], folder: pathlib.Path) -> str:
             xlabel="step",
             ylabel="validation error [%]",
         )
-        plots.as_error(axes)
+        plots.log_y(axes)
         styles = zip(("with", "without"), (WITH, WITHOUT), arms, strict=True)
         plots.draw(axes, [_curve(f"{text} batch norm", style, arm) for text, style, arm in styles])
     header = [

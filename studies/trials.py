@@ -10,6 +10,7 @@ from dashboard import hparams
 from dashboard.summaries import EventWriter
 from mnist.batches import Batches
 from mnist.datasets import Dataset, Split
+from networks.architectures import BatchNormOptions
 from storage.event_files import remove_events
 from studies.cells import DIVERGED, FINISHED, Row
 from training.curve import LEARNING_RATE_TAG, SPEED_TAG
@@ -34,20 +35,28 @@ class Trial(Observer):
         rows: the results so far.
     """
 
-    def __init__(self, flags: dict[str, Any], dataset: Dataset, folder: pathlib.Path):
+    def __init__(
+        self,
+        flags: dict[str, Any],
+        dataset: Dataset,
+        folder: pathlib.Path,
+        bn_options: BatchNormOptions = dict,
+    ):
         """Builds both graphs.
 
         Args:
             flags: see `Cell.flags`.
             dataset: the data.
             folder: the folder of its events for TensorBoard.
+            bn_options: see `model.training_graph`.
         """
         network = model.network_of(flags, dataset.form())
         # The grids leave out flags that no study uses.
         recipe = model.recipe_of({**model.Recipe._field_defaults, **flags})
-        self.graph = model.training_graph(network, recipe)
+        self.graph = model.training_graph(network, recipe, bn_options=bn_options)
         self.evaluator = Evaluator(model.inference_graph(network))
-        self.batches = Batches(*dataset.train, flags["batch_size"], flags["seed"])
+        images, labels = (part[: flags.get("train_images")] for part in dataset.train)
+        self.batches = Batches(images, labels, flags["batch_size"], flags["seed"])
         self.dataset = dataset
         self.rows: list[Row] = []
         self._flags = flags
@@ -81,6 +90,11 @@ class Trial(Observer):
         """Keeps the training."""
         self.training = training
 
+    def on_point(self, step: int, scalars: dict[str, float]) -> None:
+        """Adds a point to the training curves."""
+        curves = {tag: v for tag, v in scalars.items() if tag not in (LEARNING_RATE_TAG, SPEED_TAG)}
+        self.events("train").scalars(step, curves)
+
     def events(self, name: str) -> EventWriter:
         """Returns the writer of one of the run's event files, opened when it is first used."""
         if name not in self._events:
@@ -111,24 +125,20 @@ class LearningCurve(Trial):
         *,
         split: str = "validation",
         look: Callable[[Evaluator], Row] = lambda evaluator: {},
+        bn_options: BatchNormOptions = dict,
     ):
         """Takes what a `Trial` takes and when, on what, how to evaluate.
 
         Args:
-            flags, dataset, folder: see `Trial`.
+            flags, dataset, folder, bn_options: see `Trial`.
             evaluate_at: the steps after which to evaluate. The last step is always included.
             split: the split to evaluate on.
             look: takes other measurements in the inference graph at the same steps.
         """
-        super().__init__(flags, dataset, folder)
+        super().__init__(flags, dataset, folder, bn_options)
         self._evaluate_at = {*evaluate_at, flags["train_steps"]}
         self._split = split
         self._look = look
-
-    def on_point(self, step: int, scalars: dict[str, float]) -> None:
-        """Adds a point to the training curves."""
-        curves = {tag: v for tag, v in scalars.items() if tag not in (LEARNING_RATE_TAG, SPEED_TAG)}
-        self.events("train").scalars(step, curves)
 
     def on_step(self, step: int, taken: Step) -> None:
         """Evaluates if it is time to."""

@@ -16,7 +16,7 @@ from console import markdown
 from console.errors import InputError
 from console.files import write_json, write_text
 from storage.run import made_with
-from studies.cells import DEFAULTS, DIVERGED, Cell, Row
+from studies.cells import DIVERGED, Cell, Row
 from studies.results import FILE, outcomes, values, where
 
 FACTS_FILE, REPORT_FILE = "study.json", "report.md"
@@ -123,6 +123,8 @@ def _for_terminal(report: str) -> str:
 
 def _introduction(facts: dict[str, Any], rows: list[Row]) -> str:
     made = facts["made_with"]
+    # What a reader should know besides; written into the file by hand.
+    remark = f" {facts['remark']}" if "remark" in facts else ""
     diverged = len(where(outcomes(rows), status=DIVERGED))
     seeds = ", ".join(map(str, sorted(values(rows, "seed"))))
     return (
@@ -132,14 +134,14 @@ def _introduction(facts: dict[str, Any], rows: list[Row]) -> str:
         f"{len(outcomes(rows))} runs, seeds {seeds}; {diverged} diverged, which counts as "
         "an accuracy of 10 %, that of a guess. Figures are mean ± standard deviation (number of "
         f"seeds); bands in the plots are from the lowest to the highest seed. All of them come "
-        f"from [{FILE}]({FILE}).\n"
+        f"from [{FILE}]({FILE}).{remark}\n"
     )
 
 
 def _recipe(cells: list[Cell]) -> str:
     """Lists the flags that are the same for all runs, or follow from the network."""
     settings = []
-    for flag in DEFAULTS:
+    for flag in cells[0].flags:
         given = list(dict.fromkeys(str(cell.flags[flag]) for cell in cells))
         if flag not in cells[0].varied and given != ["None"]:
             settings.append(f"`{flag}` {' or '.join(given)}")

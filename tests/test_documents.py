@@ -46,3 +46,17 @@ def test_the_tests_that_a_document_names_are_there(document):
     defined = set(re.findall(r"^def (test_\w+)", written, re.M))
     named = set(re.findall(r"\b(test_\w+)\b(?!\.py)", text))
     assert named <= defined
+
+
+def test_the_figures_of_the_claims_are_in_the_reports_that_they_name():
+    results = PROJECT / "docs" / "results"
+    claims = [line for line in (results / "claims.md").read_text().splitlines() if line[:2] == "| "]
+    assert len(claims) > 12
+    for claim in claims[2:]:
+        reports = [results / name for name in re.findall(r"\((\S+/report\.md)\)", claim)]
+        texts = [report.read_text() for report in reports]
+        number = r"-?\d+(?:\.\d+)?(?:e-\d+)?"
+        figures = re.findall(f"{number} ± {number}", claim)
+        assert texts and figures, claim
+        for figure in figures:
+            assert any(f"| {figure} (" in text for text in texts), f"{figure} in\n{claim}"

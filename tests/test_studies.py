@@ -2,13 +2,27 @@
 
 import numpy as np
 import pytest
+import tensorflow.compat.v1 as tf
 
 import model
 from console.errors import InputError
-from studies import results, sensitivity, statistics, write_up
+from mnist.datasets import Split
+from studies import (
+    choosing,
+    landscape,
+    noise,
+    results,
+    sensitivity,
+    smoothness,
+    statistics,
+    weight_decay,
+    write_up,
+)
 from studies.catalogue import STUDIES
-from studies.cells import DEFAULTS, DIVERGED, FINISHED, Cell
+from studies.cells import DEFAULTS, DIVERGED, FINISHED, OF_SOME_STUDIES, Cell
+from studies.trials import LearningCurve
 from tests.system.small_study import CELLS
+from training.weights import Weights
 
 
 @pytest.mark.parametrize("name", STUDIES)
@@ -17,7 +31,8 @@ def test_the_grids_are_sound(name, full, dataset):
     cells = STUDIES[name].cells(full)
     assert len({cell.name for cell in cells}) == len(cells)
     for cell in cells:
-        assert cell.flags.keys() == DEFAULTS.keys()
+        assert cell.flags.keys() >= DEFAULTS.keys()
+        assert cell.flags.keys() - DEFAULTS.keys() <= set(OF_SOME_STUDIES)
         model.network_of(cell.flags, dataset.form())
         model.recipe_of({**model.Recipe._field_defaults, **cell.flags})
 
@@ -121,3 +136,120 @@ def test_results_of_other_data_are_not_mixed_in(tmp_path):
     write_up.begin(tmp_path, "python compare.py", CELLS, {"name": "mnist"})
     with pytest.raises(InputError, match="synthetic"):
         write_up.begin(tmp_path, "python compare.py", CELLS, {"name": "synthetic"})
+
+
+def test_each_arm_gets_the_rate_that_is_best_for_its_validation_images():
+    def end(rate, accuracy, status=FINISHED):
+        return {"learning_rate": rate, "accuracy": accuracy, "status": status}
+
+    ends = [end(0.1, 0.8), end(0.1, 0.9), end(1, 0.99), end(1, None, DIVERGED), end(0.01, 0.7)]
+    best = choosing.best(ends, "learning_rate")
+    assert (best.value, best.ends, best.text) == (0.1, ends[:2], "0.1")
+    assert "edge" in choosing.best(ends[1:4], "learning_rate").text
+    assert choosing.best([end(1, 0.11), end(2, 0.1)], "learning_rate").text == "none learns"
+
+
+MLP = {**DEFAULTS, "model": "mlp", "optimizer": "sgd", "batch_size": 64}
+
+
+@pytest.fixture
+def trial(tmp_path, dataset):
+    """A short training of two layers of ReLUs, which looks around on its way."""
+    flags = {**MLP, "hidden_layers": 2, "activation": "relu", "noise": False, "train_steps": 12}
+    return smoothness.SmoothnessTrial({**flags, "learning_rate": 0.1}, dataset, tmp_path)
+
+
+def test_looking_at_the_loss_around_the_weights_changes_nothing(trial, tmp_path, dataset):
+    class Last(LearningCurve):
+        def on_end(self):
+            self.last = self.training.weights.values()
+            super().on_end()
+
+    rows = trial.train()
+    assert [row["step"] for row in rows] == list(range(1, 13))
+    alone = Last(trial._flags, dataset, tmp_path / "alone", ())
+    alone.train()
+    assert "dense2/weights" in alone.last and "dense3/weights" not in alone.last
+    with landscape.Landscape(trial.graph) as there:
+        there.load(alone.last)
+        np.testing.assert_equal(there.accuracy(dataset.validation), rows[-1]["accuracy"])
+
+
+def test_the_loss_along_a_small_step_is_what_the_gradient_predicts(trial, dataset):
+    batch = Split(*(part[:64] for part in dataset.train))
+    with tf.Session(graph=trial.graph.graph) as session, landscape.Landscape(trial.graph) as there:
+        session.run(trial.graph.initializer)
+        weights = there.load(Weights(trial.graph, session).values())
+        _, gradient = there.gradient(weights, batch)
+        along = landscape.along_the_gradient(there, weights, batch, [1e-3])
+        expected = 1e-3 * landscape.norm(gradient) ** 2
+        np.testing.assert_allclose(along["range"], expected, rtol=0.05)
+        assert along["cosine"] > 0.99 and along["change"] < 0.1
+        np.testing.assert_allclose(
+            along["beta"] * 1e-3, along["change"], rtol=1e-6, err_msg="both are of the same change"
+        )
+        still = landscape.shift_of_gradients(there, weights, batch, 0.0)
+        moving = landscape.shift_of_gradients(there, weights, batch, 1.0)
+        assert still["change"] < 1e-5 < moving["change"] and moving["cosine"] < still["cosine"]
+
+
+def test_inputs_shift_by_how_far_their_medians_move():
+    before = np.linspace(0.0, 1.0, 101)[:, None] * [1.0, 10.0]
+    np.testing.assert_allclose(landscape.shift_of_inputs(before, before + [0.0, 7.0]), 0.5)
+
+
+def at_steps(session, fetches, steps):
+    """The values of tensors of the session's graph at several steps of a training."""
+    values = {}
+    for step in steps:
+        tf.train.get_global_step().load(step, session)
+        values[step] = session.run(fetches)
+    return values
+
+
+def test_noise_after_batch_norm_is_another_one_in_each_step():
+    with tf.Graph().as_default(), tf.Session() as session:
+        tf.train.get_or_create_global_step()
+        with tf.variable_scope("layer"):
+            noise_there = smoothness.noise_of_step(seed=0)(tf.constant([1000, 3]))
+        drawn = at_steps(session, noise_there, (1, 2))
+    for (factor, offset), (other_factor, other_offset) in [drawn.values()]:
+        for values, others, radius in (
+            (factor, other_factor, 0.1),
+            (offset, other_offset, 0.1),
+        ):
+            assert np.all(np.ptp(values, axis=0) <= 2 * radius), "around that of its unit"
+            assert np.all(np.mean(values, axis=0) != np.mean(others, axis=0))
+            assert np.all(np.std(values, axis=0) > radius / 2), "each example has its own"
+        assert np.all(np.abs(np.mean(factor, axis=0) - 1.125) < 0.13)
+        assert np.all(np.abs(np.mean(offset, axis=0)) < 0.51)
+
+
+def test_the_company_of_an_image_matters_in_small_ghost_batches(tmp_path, dataset):
+    flags = {**MLP, "batch_size": 128, "train_steps": 8, "renorm": False, "ghost_batch": 4}
+    end = noise.NoiseTrial(flags, dataset, tmp_path).train()[-1]
+    # The mean of four has half the deviation of one; that of all would have a tenth.
+    assert 0.3 < end["company"] < 1
+    assert end["train_accuracy"] > 0.1
+
+
+def test_renorm_begins_as_batch_norm():
+    """And ends with the paper's bounds."""
+    flags = {"renorm": True, "train_steps": 100}
+    with tf.Graph().as_default(), tf.Session() as session:
+        tf.train.get_or_create_global_step()
+        bounds = noise.options_of_batch_norm(flags)["renorm_clipping"]
+        found = at_steps(session, bounds, (0, 5, 25, 99))
+    assert found[0] == found[5] == {"rmin": 1.0, "rmax": 1.0, "dmax": 0.0}
+    assert found[25] == found[99] == pytest.approx({"rmin": 1 / 3, "rmax": 3.0, "dmax": 5.0})
+
+
+def test_only_with_batch_norm_the_scale_of_the_weights_is_of_no_matter(tmp_path, dataset):
+    flags = {**MLP, "weight_decay": 0.1, "train_steps": 20, "learning_rate": 1.0}
+    with_bn, without = (
+        weight_decay.ScaleTrial({**flags, "batch_norm": arm}, dataset, tmp_path, ()).train()[-1]
+        for arm in (True, False)
+    )
+    assert with_bn["outputs_at_10"] < 1e-2 and abs(with_bn["gradient_at_10"] - 1) < 5e-2
+    assert without["outputs_at_10"] > 1
+    assert with_bn["effective_rate"] > 5, "the weights have shrunk to an eighth"
