@@ -227,7 +227,7 @@ class _Downloader:
         mirrors_by_reason: dict[str, list[str]] = {}
         for mirror, reason in self.reasons.items():
             mirrors_by_reason.setdefault(reason, []).append(mirror)
-        if len(mirrors_by_reason) == 1:
+        if len(mirrors_by_reason) == 1 < len(self.reasons):
             return next(iter(mirrors_by_reason))
         return "; ".join(f"{' and '.join(m)}: {reason}" for reason, m in mirrors_by_reason.items())
 
