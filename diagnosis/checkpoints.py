@@ -136,7 +136,8 @@ def findings(facts: Facts, checkpoint: Checkpoint | None) -> Iterator[Finding]:
     is_trained = _is_trained(facts, checkpoint, steps)
     for layer in facts.layers:
         missing = [node.name for node in layer.population if not checkpoint.has(node.name)]
-        if layer.population and len(missing) == len(layer.population):
+        lacks_all = missing and len(missing) == len(layer.population)
+        if lacks_all or (missing and _is_needed(layer, missing)):
             yield finding(
                 "BN301",
                 "error",
@@ -144,15 +145,8 @@ def findings(facts: Facts, checkpoint: Checkpoint | None) -> Iterator[Finding]:
                 f"the checkpoint lacks {several(missing)}",
                 "checkpoint",
             )
+        if lacks_all:
             continue
-        if missing and _is_needed(layer, missing):
-            yield finding(
-                "BN301",
-                "error",
-                layer.name,
-                f"the checkpoint lacks {several(missing)}",
-                "checkpoint",
-            )
         means = [v for v in (checkpoint.value(n.name) for n in layer.means) if v is not None]
         variances = [
             v for v in (checkpoint.value(n.name) for n in layer.variances) if v is not None
