@@ -86,7 +86,7 @@ def of_run() -> "dict[str, Diagnosis]":
         ]
     return {
         f"{run.folder}: training": asking.examine(
-            training.graph, [training.train_op], [training.loss], run_steps=FLAGS.run_steps
+            training.graph, [training.train_op], [], run_steps=FLAGS.run_steps
         ),
         f"{checkpoint}: inference": asking.examine(
             inference.graph, None, [inference.logits], str(checkpoint), batches=batches

@@ -107,7 +107,7 @@ def train(
     with doing("building the graphs"), ending_at_once():
         graph = model.training_graph(network, model.recipe_of(run.flags), worker.replica)
         inference_graph = model.inference_graph(network)
-    asking.warn(graph.graph, [graph.train_op], [graph.loss])
+    asking.warn(graph.graph, [graph.train_op], outputs=[])
     asking.warn(inference_graph.graph, outputs=[inference_graph.logits])
     plan = Plan.of_flags(run.flags, has_validation=len(dataset.validation.labels) > 0)
     keeper = CheckpointKeeper(run, worker.count)

@@ -36,8 +36,8 @@ def diagnose(
             graph, of a folder with a SavedModel.
         train_ops: ops that a step of training runs, or their names. By default those that are run
             last after gradients are applied.
-        outputs: tensors that inference fetches, or their names. By default logits and
-            probabilities, or what a SavedModel's signatures return.
+        outputs: tensors that inference fetches, or their names; none of them in a graph that only
+            trains. By default logits and probabilities, or what a SavedModel's signatures return.
         checkpoint: prefix of the checkpoint with the graph's values. By default that of a
             SavedModel, or none.
         run_steps: how many steps to train a copy of the graph for, from its initial values.

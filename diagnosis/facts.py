@@ -43,9 +43,9 @@ class Facts:
         self.training = Tracer(Evaluation(self.view, {p.node: p.training for p in self.phases}))
         self.inference = Tracer(Evaluation(self.view, {p.node: p.inference for p in self.phases}))
         self.trained_by = self.training.evaluation.executed(self.train_ops)
-        self.are_outputs_named = bool(outputs or source.outputs)
-        if outputs or source.outputs:
-            names = outputs or source.outputs
+        names = source.outputs or None if outputs is None else outputs
+        self.are_outputs_named = names is not None
+        if names is not None:
             self.outputs: list[Tensor] = [self._named(name) for name in names]
         else:
             self.outputs = roles.outputs(self.view, self.layers, self._run_by_training())

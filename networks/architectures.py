@@ -69,6 +69,8 @@ class InTraining(NamedTuple):
     bn_options: BatchNormOptions = dict
 
 
+# By name, with the gain of the weights before it.
+ACTIVATIONS = {"sigmoid": (tf.nn.sigmoid, 1.0), "relu": (tf.nn.relu, 2.0)}
 BEFORE_NORMALIZATION, AFTER_NORMALIZATION = (
     "before_batch_norm_or_bias",
     "after_batch_norm_or_bias",
@@ -272,6 +274,4 @@ def _flatten(inputs: tf.Tensor) -> tf.Tensor:
     return tf.reshape(inputs, [-1, math.prod(inputs.shape.as_list()[1:])])
 
 
-# By name, with the gain of the weights before it.
-ACTIVATIONS = {"sigmoid": (tf.nn.sigmoid, 1.0), "relu": (tf.nn.relu, 2.0)}
 NETWORKS = {"cnn": cnn, "small": small, "deep": deep, "mlp": mlp}

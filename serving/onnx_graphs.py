@@ -27,6 +27,7 @@ def tidy(model: onnx.ModelProto) -> None:
     for transpose, reshape in _pairs(graph, "Transpose", "Reshape"):
         _flatten_with_channels_first(graph, transpose, reshape, sizes[transpose.output[0]])
     _remove_unused_constants(graph)
+    _name_by_place(graph)
     for value in (*graph.input, *graph.output):
         value.type.tensor_type.shape.dim[0].dim_param = BATCH
 
@@ -61,6 +62,23 @@ def _flatten_with_channels_first(
     weights.CopyFrom(numpy_helper.from_array(by_channel, weights.name))
     reshape.input[0] = transpose.input[0]
     graph.node.remove(transpose)
+
+
+def _name_by_place(graph: onnx.GraphProto) -> None:
+    """Renames what is inside of the graph: tf2onnx counts in the order of a set, never the same."""
+    fixed = {value.name for value in (*graph.input, *graph.output)}
+    names: dict[str, str] = {}
+    for place, node in enumerate(graph.node):
+        node.name = f"{node.op_type}_{place}"
+        for name in (*node.input, *node.output):
+            if name and name not in fixed:
+                names.setdefault(name, f"{node.op_type}_{place}/{len(names)}")
+        node.input[:] = [names.get(name, name) for name in node.input]
+        node.output[:] = [names.get(name, name) for name in node.output]
+    for constant in graph.initializer:
+        constant.name = names[constant.name]
+    graph.initializer.sort(key=lambda constant: constant.name)
+    del graph.value_info[:]
 
 
 def _remove_unused_constants(graph: onnx.GraphProto) -> None:
