@@ -17,12 +17,12 @@ from tests.graphs.sources import CHANNELS, WAYS_OF_TODAY
 # --- A part of the table of sources and faults; tests/system has all of it ---
 
 
-@pytest.mark.parametrize("path", cases.OF_1_15[::8], ids=lambda path: path.name[:-8])
+@pytest.mark.parametrize("path", cases.OF_1_15[::20], ids=lambda path: path.name[:-8])
 def test_graphs_of_tf_1_15(path):
     cases.check_graph_of_1_15(path)
 
 
-@pytest.mark.parametrize("way, kind", cases.CELLS[::13])
+@pytest.mark.parametrize("way, kind", cases.CELLS[::30])
 def test_graphs_of_today(way, kind):
     cases.check_graph_of_today(way, kind)
 
