@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 import zlib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Container, Iterable
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -60,7 +60,13 @@ class Seen(NamedTuple):
 def add_findings(diagnosis: Diagnosis, steps: int, feeds: Callable[[], dict] | None = None) -> None:
     """Adds to a diagnosis what is seen by running its graph for some steps."""
     seen = run(diagnosis.facts, steps, feeds)
-    diagnosis.findings[:] = ordered([*diagnosis.findings, *_findings(diagnosis.facts, seen, steps)])
+    doubted = {
+        one.layer
+        for one in diagnosis.findings
+        if one.id in ("BN101", "BN104") and one.severity == "cannot_tell"
+    }
+    found = _findings(diagnosis.facts, seen, steps, doubted)
+    diagnosis.findings[:] = ordered([*diagnosis.findings, *found])
 
 
 def run(facts: Facts, steps: int, feeds: Callable[[], dict] | None = None) -> Seen:
@@ -462,7 +468,10 @@ def _sources(graph_def: Any) -> dict[str, list[str]]:
 # --- What it means ---
 
 
-def _findings(facts: Facts, seen: Seen, steps: int) -> Iterable[Finding]:
+def _findings(
+    facts: Facts, seen: Seen, steps: int, doubted: Container[str | None]
+) -> Iterable[Finding]:
+    """Says what was seen; of `doubted` layers, something that was not run may run the updates."""
     for trouble in seen.trouble:
         yield finding("BN101", "cannot_tell", None, f"not seen by running: {trouble}", "run")
     if seen.moved is not None and seen.unmoved is not None:
@@ -475,9 +484,9 @@ def _findings(facts: Facts, seen: Seen, steps: int) -> Iterable[Finding]:
         rule = "BN104" if len(still) < len(trained) else "BN101"
         for layer in still:
             names = several([node.name for node in layer.population])
-            yield finding(
-                rule, "error", layer.name, f"{names} did not move in {steps} steps", "run"
-            )
+            severity = "cannot_tell" if layer.name in doubted else "error"
+            what = f"{names} did not move in {steps} steps"
+            yield finding(rule, severity, layer.name, what, "run")
     inferring = [output for output in facts.outputs if is_of_inference(facts, output)]
     if seen.changed and inferring:
         yield finding(
