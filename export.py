@@ -1,8 +1,7 @@
 """Exports a trained network to a format that others serve, and checks what it answers there.
 
-python export.py --format=tflite                  the run trained last, for phones, and elsewhere
-                                                  the fastest for one image at a time
-python export.py --format=tflite --precision=int8     a quarter of the size, for small machines
+python export.py --format=tflite                  the run trained last, for phones
+python export.py --format=tflite --precision=int8     a quarter of the size, and the fastest
 python export.py --format=onnx --run=cnn-bn       for ONNX Runtime, OpenVINO, and other languages
 python export.py --format=saved_model             for TensorFlow Serving, and TensorFlow 1 and 2
 python export.py --format=frozen_graph            one file for a session: the fastest in batches

@@ -541,9 +541,9 @@ def _define_exporting() -> None:
         "format",
         None,
         ["saved_model", "frozen_graph", "tflite", "onnx"],
-        "tflite: for phones, and the fastest for one image at a time; frozen_graph: one file for a "
-        "TensorFlow session, the fastest for a thousand; onnx: for runtimes other than "
-        "TensorFlow's, fast for both; saved_model: for TensorFlow Serving.",
+        "tflite: for phones, and in int8 the fastest; onnx: for runtimes other than TensorFlow's, "
+        "as fast with one image at a time; frozen_graph: one file for a TensorFlow session, fast "
+        "with many images; saved_model: for TensorFlow Serving.",
     )
     flags.mark_flag_as_required("format")
     flags.DEFINE_enum(
