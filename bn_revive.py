@@ -185,7 +185,7 @@ def install(everything=False, verbosity=0):
     If it has no `tensorflow.examples.tutorials.mnist`, provides `bn_mnist.py`, if that was copied,
     there and where `tf.contrib.learn` had it.
 
-    What is not to be had says when TensorFlow removed it, and what to use instead.
+    The error for anything else says when TensorFlow removed it, and what to use instead.
 
     Leaves alone whatever works, such as tf.layers with the legacy Keras. Calling it again changes
     nothing; `uninstall` undoes it.

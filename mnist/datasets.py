@@ -116,8 +116,8 @@ def load(dataset: str, data_dir: str, *, is_named: bool = False, may_store: bool
         if dataset == "mnist":
             raise
         note(
-            f"MNIST is not in {data_dir}, nor to be downloaded ({error.reason}): SYNTHETIC digits, "
-            "drawn by this program, stand in, and every result says so"
+            f"MNIST is not in {data_dir}, and can't be downloaded ({error.reason}): SYNTHETIC "
+            "digits, drawn by this program, stand in, and every result says so"
         )
         return _draw()
     return _read(paths)

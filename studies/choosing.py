@@ -1,9 +1,12 @@
 """Choosing a setting, such as the learning rate, for each arm of a comparison by itself."""
 
 import statistics
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
+from studies import plots
 from studies.cells import DIVERGED, Row
+from studies.plots import WITH, WITHOUT, Curve
 from studies.results import CHANCE, values, where
 
 # A network that is right for fewer images than this has learned nothing.
@@ -41,6 +44,22 @@ def best(ends: list[Row], setting: str) -> Best:
         where(ends, **{setting: chosen}),
         chosen in (min(tried), max(tried)),
         means[chosen] >= LEARNED,
+    )
+
+
+def draw(axes: Any, x: Sequence[float], bests: Mapping[bool, Sequence[Best]]) -> None:
+    """Draws the test errors of the best runs at each x, with batch norm (True) and without."""
+    plots.draw(
+        axes,
+        [
+            Curve(
+                f"{name} batch norm",
+                style,
+                x,
+                [[plots.error(row) for row in best.ends] for best in bests[arm]],
+            )
+            for name, style, arm in (("with", WITH, True), ("without", WITHOUT, False))
+        ],
     )
 
 

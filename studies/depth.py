@@ -6,7 +6,6 @@ from console import markdown
 from mnist.datasets import Dataset
 from studies import choosing, plots
 from studies.cells import Cell, Row
-from studies.plots import WITH, WITHOUT, Curve
 from studies.results import accuracy_of, outcomes, values, where
 from studies.trials import LearningCurve
 
@@ -72,19 +71,7 @@ def report(rows: list[Row], folder: pathlib.Path) -> str:
         axes.set_xticks(depths)
         axes.minorticks_off()
         plots.log_y(axes)
-        styles = (("with", WITH, True), ("without", WITHOUT, False))
-        plots.draw(
-            axes,
-            [
-                Curve(
-                    f"{name} batch norm",
-                    style,
-                    depths,
-                    [[plots.error(row) for row in best.ends] for best in arms[arm]],
-                )
-                for name, style, arm in styles
-            ],
-        )
+        choosing.draw(axes, depths, arms)
         lines = [
             [f"{depth}", *(cell for best in pair for cell in (best.text, accuracy_of(best.ends)))]
             for depth, *pair in zip(depths, arms[True], arms[False], strict=True)

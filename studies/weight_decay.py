@@ -17,7 +17,7 @@ from mnist.datasets import Dataset, Split
 from studies import choosing, plots
 from studies.cells import Cell, Row
 from studies.landscape import Landscape, Weights, norm
-from studies.plots import STYLES, WITH, WITHOUT, Curve
+from studies.plots import STYLES, Curve
 from studies.results import accuracy_of, outcomes, spread, values, where
 from studies.trials import LearningCurve
 
@@ -160,19 +160,7 @@ def _draw_decays(axes: Any, bests: dict[bool, list[choosing.Best]]) -> None:
     axes.set_xscale("symlog", linthresh=DECAYS[1] / 3)
     axes.set_ylabel("test error after training [%]")
     plots.log_y(axes)
-    styles = (("with", WITH, True), ("without", WITHOUT, False))
-    plots.draw(
-        axes,
-        [
-            Curve(
-                f"{name} batch norm",
-                style,
-                DECAYS,
-                [[plots.error(row) for row in best.ends] for best in bests[arm]],
-            )
-            for name, style, arm in styles
-        ],
-    )
+    choosing.draw(axes, DECAYS, bests)
     axes.set_xticks(DECAYS)
     axes.minorticks_off()
 

@@ -19,7 +19,7 @@ NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable"
 
 # Chromium reads from descriptor 3, and writes to 4.
 _BECOME = "import os, sys; os.dup2({}, 3); os.dup2({}, 4); os.execv(sys.argv[1], sys.argv[1:])"
-# A sandbox is not to be had in every container, and the tests open no page but ours.
+# Some containers allow no sandbox, and the tests open no page but ours.
 _OPTIONS = (
     "--headless",
     "--no-sandbox",

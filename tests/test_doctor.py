@@ -368,7 +368,7 @@ def test_frozen_and_folded_graphs():
     assert "no batch norm found" in report.as_text(asking.examine(graph))
 
 
-# --- Files, names, and how it is told ---
+# --- Files, names, and the report ---
 
 
 def test_files_that_are_no_graphs(tmp_path):
