@@ -63,7 +63,7 @@ def section(data_dir: str, rounds: int = ROUNDS) -> str:
 def prepare(folder: pathlib.Path, data_dir: str) -> None:
     """Trains for an epoch, and exports the network in each way, also as PyTorch's own."""
     test = datasets.load("mnist", data_dir).test
-    np.save(folder / contestant.IMAGES, test.images)
+    np.save(folder / contestant.TEST_IMAGES, test.images)
     checkpoints = f"--checkpoint_dir={folder / contestant.CHECKPOINTS}"
     run = f"--run={contestant.RUN}"
     train = ["train.py", "--epochs=1", f"--data_dir={data_dir}", f"--summary_dir={folder}/s"]

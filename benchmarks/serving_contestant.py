@@ -17,12 +17,12 @@ import numpy as np
 
 from console import processor
 from console.importing import import_tensorflow
-from serving.formats import module_of
+from serving.formats import IMAGES, OUTPUTS, module_of
 
 # Returns the logits [n, 10] of uint8 images [n, 28, 28].
 Classifier = Callable[[np.ndarray], np.ndarray]
 
-IMAGES, EXPORTS, CHECKPOINTS = "images.npy", "exports", "checkpoints"
+TEST_IMAGES, EXPORTS, CHECKPOINTS = "images.npy", "exports", "checkpoints"
 RUN = "default"
 SECONDS = {1: 2.0, 1000: 3.0}  # by batch size
 
@@ -61,7 +61,7 @@ def _of_pytorchs_onnx(folder: pathlib.Path) -> Classifier:
     session = onnxruntime.InferenceSession(
         str(folder / "pytorch.onnx"), providers=["CPUExecutionProvider"]
     )
-    return lambda images: session.run(["logits"], {"images": images})[0]
+    return lambda images: session.run(OUTPUTS, {IMAGES: images})[OUTPUTS.index("logits")]
 
 
 def _of_openvino(path: str, folder: pathlib.Path) -> Classifier:
@@ -106,7 +106,7 @@ def main(who: str, where: str) -> None:
     """Measures one contestant."""
     processor.use_onednn()
     folder = pathlib.Path(where)
-    images = np.load(folder / IMAGES)
+    images = np.load(folder / TEST_IMAGES)
     classify = CONTESTANTS[who](folder)
     speeds = {size: _speed(classify, images[:size], s) for size, s in SECONDS.items()}
     logits = [classify(images[i : i + 1000]) for i in range(0, len(images), 1000)]

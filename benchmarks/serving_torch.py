@@ -9,14 +9,30 @@ from collections.abc import Callable
 
 import numpy as np
 import torch
+from torch import nn
 
 from benchmarks.pytorch import Network
+from serving.formats import OUTPUTS
 
 VALUES, ONNX = "values.npz", "pytorch.onnx"
 MODES = ("eager", "TorchScript, frozen", "compile")
 
 
-def trained(folder: pathlib.Path) -> Network:
+class Served(nn.Module):
+    """Answers what our exports answer: `serving.formats.OUTPUTS`."""
+
+    def __init__(self, network: Network):
+        """Takes a trained network."""
+        super().__init__()
+        self._network = network
+
+    def forward(self, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Returns classes [n], probabilities [n, 10] and logits [n, 10]."""
+        logits = self._network(images)
+        return logits.argmax(dim=1), logits.softmax(dim=1), logits
+
+
+def trained(folder: pathlib.Path) -> Served:
     """Returns the network with the weights and statistics of a checkpoint, for inference."""
     values = np.load(folder / VALUES)
     height, width, channels, units = 7, 7, 64, 1024
@@ -38,7 +54,7 @@ def trained(folder: pathlib.Path) -> Network:
     network.load_state_dict({k: torch.from_numpy(np.array(v)) for k, v in state.items()})
     for norm in (network.norm1, network.norm2, network.norm3):
         norm.eps = 1e-5
-    return network.eval()
+    return Served(network).eval()
 
 
 def classifier(folder: pathlib.Path, mode: str) -> Callable[[np.ndarray], np.ndarray]:
@@ -52,7 +68,8 @@ def classifier(folder: pathlib.Path, mode: str) -> Callable[[np.ndarray], np.nda
 
     def classify(images: np.ndarray) -> np.ndarray:
         with torch.inference_mode():
-            return run(torch.from_numpy(images)).numpy()
+            _, _, logits = (output.numpy() for output in run(torch.from_numpy(images)))
+            return logits
 
     return classify
 
@@ -65,7 +82,7 @@ def main(folder: str) -> None:
         (images,),
         pathlib.Path(folder, ONNX),
         input_names=["images"],
-        output_names=["logits"],
+        output_names=list(OUTPUTS),
         dynamic_shapes={"images": {0: torch.export.Dim("n")}},
         dynamo=True,
         external_data=False,
