@@ -6,7 +6,7 @@ from studies import sensitivity
 from studies.cells import Cell
 
 TITLE = "Final accuracy over the standard deviation of the initial weights"
-DEVIATIONS = (1e-3, 3e-3, 1e-2, 3e-2, 0.1, 0.3, 1.0)
+DEVIATIONS = (1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 3e-2, 0.1, 0.3, 1.0)
 
 
 def cells(full: bool) -> list[Cell]:

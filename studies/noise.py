@@ -26,9 +26,13 @@ TITLE = "Batches as noise: ghost batches, small batches, renorm"
 # overfit.
 BATCH_SIZE, FEW_IMAGES, ALL_IMAGES = 1024, 5000, 55_000
 GHOST_BATCHES = (4, 16, 64, 1024)
+RATES_OF_LARGE_BATCH = {True: (1e-2, 3e-2, 0.1, 0.3), False: (3e-3, 1e-2, 3e-2)}  # by batch norm
 # In the second, the batch itself is small; rates by its size.
-RATES = {2: (3e-3, 1e-2), 8: (3e-3, 1e-2), 128: (1e-2, 3e-2)}
-RATES_OF_LARGE_BATCH = (1e-2, 3e-2)
+RATES = {
+    2: (3e-4, 1e-3, 3e-3, 1e-2),
+    8: (3e-4, 1e-3, 3e-3, 1e-2, 3e-2),
+    128: (3e-3, 1e-2, 3e-2, 0.1),
+}
 # To see how much an image's company changes: how many images, each how often in another company.
 SEEN_IMAGES, COMPANIES = 64, 8
 
@@ -60,7 +64,7 @@ def cells(full: bool) -> list[Cell]:
         *(
             cell(ghost is not None, BATCH_SIZE, ghost, False, rate, seed)
             for ghost in (*GHOST_BATCHES, None)
-            for rate in RATES_OF_LARGE_BATCH
+            for rate in RATES_OF_LARGE_BATCH[ghost is not None]
             for seed in seeds
         ),
         *(

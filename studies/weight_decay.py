@@ -23,7 +23,7 @@ from studies.trials import LearningCurve
 
 TITLE = "The scale of the weights, and weight decay"
 DECAYS = (0.0, 3e-4, 3e-3)
-RATES = {True: (1.0, 3.0, 10.0, 30.0), False: (0.3, 1.0, 3.0)}
+RATES = {True: (0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0), False: (0.3, 1.0, 3.0)}
 # So few that the network can overfit, which weight decay is for.
 FEW_IMAGES = 5000
 # By which all weights before a normalization are multiplied, to see what changes.
