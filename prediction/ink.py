@@ -116,15 +116,16 @@ def strength(ink: np.ndarray) -> float:
 
 def _ink_in_light(colours: np.ndarray) -> np.ndarray:
     height, width, _ = colours.shape
-    smooth = colours
+    # In each colour by itself there is more of a camera's noise, and of a table's.
+    light = colours.mean(axis=2)
     if max(height, width) >= 100:
-        smooth = _blurred(colours, max(1, round(max(height, width) / 400)))
+        light = _blurred(light, max(1, round(max(height, width) / 400)))
     window = max(5, round(min(height, width) / 6))
     # Strokes are few and far from the mean around them; the paper is much and near it, and the two
     # sides of a shadow's edge are equally far, in the logarithm of the light.
-    grey = np.log(smooth.mean(axis=2, keepdims=True) + DARKEST)
-    is_light = ((grey - _blurred(grey, window)) ** 3).mean() > 0
-    ink = _top_hat(1 - smooth if is_light else smooth, window)
+    level = np.log(light + DARKEST)
+    is_light = ((level - _blurred(level, window)) ** 3).mean() > 0
+    ink = _top_hat(1 - light if is_light else light, window)
     return _without_surroundings(_stretched(ink))
 
 
@@ -144,32 +145,26 @@ def _without_surroundings(ink: np.ndarray) -> np.ndarray:
     return np.where(is_outside, 0, ink)
 
 
-def _top_hat(colours: np.ndarray, window: int) -> np.ndarray:
+def _top_hat(light: np.ndarray, window: int) -> np.ndarray:
     """Returns how much darker than its surroundings each pixel is, as a share of their light."""
-    paper = np.stack(
-        [
-            running(running(colours[..., c], window, np.maximum), window, np.minimum)
-            for c in range(3)
-        ],
-        axis=2,
-    )
-    darker = ((paper - colours) / np.maximum(paper, 0.2)).max(axis=2)
+    paper = running(running(light, window, np.maximum), window, np.minimum)
+    darker = (paper - light) / np.maximum(paper, 0.2)
     # Noise raises the surroundings everywhere.
     middle = np.median(darker)
     spread = np.median(np.abs(darker - middle)) * 1.4826
     return np.maximum(darker - middle - 2 * spread, 0)
 
 
-def _blurred(colours: np.ndarray, radius: int) -> np.ndarray:
+def _blurred(light: np.ndarray, radius: int) -> np.ndarray:
     size = 2 * radius + 1
     for axis in (0, 1):
-        pad = [(0, 0)] * 3
+        pad = [(0, 0), (0, 0)]
         pad[axis] = (radius + 1, radius)
-        sums = np.pad(colours, pad, "edge").cumsum(axis=axis, dtype=np.float64)
-        n = colours.shape[axis]
+        sums = np.pad(light, pad, "edge").cumsum(axis=axis, dtype=np.float64)
+        n = light.shape[axis]
         upper = np.take(sums, range(size, size + n), axis)
-        colours = ((upper - np.take(sums, range(n), axis)) / size).astype(np.float32)
-    return colours
+        light = ((upper - np.take(sums, range(n), axis)) / size).astype(np.float32)
+    return light
 
 
 def running(values: np.ndarray, window: int, pick: np.ufunc) -> np.ndarray:
