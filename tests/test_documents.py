@@ -48,6 +48,12 @@ def test_the_tests_that_a_document_names_are_there(document):
     assert named <= defined
 
 
+def test_no_best_rate_of_a_study_is_the_lowest_or_highest_tried():
+    """As the page of the claims says."""
+    for report in (PROJECT / "docs" / "results").glob("*/report.md"):
+        assert "at the edge of the grid" not in report.read_text(), report
+
+
 def test_the_figures_of_the_claims_are_in_the_reports_that_they_name():
     results = PROJECT / "docs" / "results"
     claims = [line for line in (results / "claims.md").read_text().splitlines() if line[:2] == "| "]
