@@ -29,6 +29,20 @@ class Exchange:
             input=vector[tf.newaxis], ordering_token=[], **self._next_keys()
         )
 
+    def gather_rows(self, rows: tf.Tensor, most: int) -> tf.Tensor:
+        """Returns the rows of all workers, each padded with rows of 0 to `most`.
+
+        Args:
+            rows: [at most `most`, k].
+            most: the same on each worker.
+
+        Returns:
+            A tensor [workers * most, k].
+        """
+        padded = tf.pad(rows, [[0, most - tf.shape(rows)[0]], [0, 0]])
+        padded.set_shape([most, rows.shape[1]])
+        return tf.raw_ops.CollectiveGatherV2(input=padded, ordering_token=[], **self._next_keys())
+
     def add_up(self, vector: tf.Tensor) -> tf.Tensor:
         """Returns the sum of all workers' vectors, with the same bits on each."""
         return tf.raw_ops.CollectiveReduceV2(
