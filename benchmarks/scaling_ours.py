@@ -29,6 +29,7 @@ def main() -> None:
 
 
 def _train(worker: Worker, batch_size: int, is_sync: bool) -> None:
+    worker.check_agreement({})
     replica = worker.replica
     if worker.count == 1 and is_sync:
         replica = replica._replace(gather=_its_own)

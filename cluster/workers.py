@@ -320,7 +320,7 @@ def _processor() -> tuple:
     settings = [
         (name, value)
         for name, value in sorted(os.environ.items())
-        if name.startswith(("DNNL_", "OMP_", "ONEDNN_", "TF_")) and name != "TF_CONFIG"
+        if name.startswith(("DNNL_", "OMP_", "ONEDNN_", "TF_ENABLE_", "TF_NUM_"))
     ]
     # Where the features are not known, only the machine itself is a similar one.
     features = sorted(processor.features() or [platform.node()])
