@@ -91,7 +91,7 @@ EXCHANGES = {
     "all gradients, as in a step": "step",
     GRADIENTS: "gradients",
     "all gradients, in a single message": "gradients_whole",
-    "all gradients, one message a variable": "gradients_apart",
+    "all gradients, each apart": "gradients_apart",
     STATISTICS: "statistics",
 }
 
