@@ -39,9 +39,16 @@ class Exchange:
         Returns:
             A tensor [workers * most, k].
         """
-        padded = tf.pad(rows, [[0, most - tf.shape(rows)[0]], [0, 0]])
+        # The op does not take bfloat16.
+        padded = tf.pad(
+            tf.cast(rows, tf.float32) if rows.dtype == tf.bfloat16 else rows,
+            [[0, most - tf.shape(rows)[0]], [0, 0]],
+        )
         padded.set_shape([most, rows.shape[1]])
-        return tf.raw_ops.CollectiveGatherV2(input=padded, ordering_token=[], **self._next_keys())
+        gathered = tf.raw_ops.CollectiveGatherV2(
+            input=padded, ordering_token=[], **self._next_keys()
+        )
+        return tf.cast(gathered, rows.dtype)
 
     def add_up(self, vector: tf.Tensor) -> tf.Tensor:
         """Returns the sum of all workers' vectors, with the same bits on each."""
