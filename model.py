@@ -168,7 +168,7 @@ def training_graph(
                 tf.zeros([STOP_REASONS]), [STOP_REASONS], "stop_wish"
             )
             train_op, (loss, accuracy), stop_wishes = optimization.minimize(
-                optimizer, objective, [loss, accuracy], stop_wish, replica
+                optimizer, objective, [loss, accuracy], stop_wish, replica, layers.products
             )
             if recipe.weight_decay:
                 train_op = optimization.decay_weights(rate * recipe.weight_decay, after=train_op)

@@ -86,11 +86,12 @@ MODES = {
     "this suite, `--nosync_batch_norm`": (OURS, "nosync"),
     "PyTorch, own statistics": (TORCH, "ddp"),
 }
-GRADIENTS, STATISTICS = "all gradients, as in a step", "statistics, forward and backward"
+GRADIENTS, STATISTICS = "all gradients, added up", "statistics, forward and backward"
 EXCHANGES = {
+    "all gradients, as in a step": "step",
     GRADIENTS: "gradients",
     "all gradients, in a single message": "gradients_whole",
-    "all gradients, one message a variable": "gradients_apart",
+    "all gradients, each apart": "gradients_apart",
     STATISTICS: "statistics",
 }
 
@@ -185,7 +186,9 @@ class Exchanged(NamedTuple):
 
 
 def _exchange(workers: int) -> dict[str, Exchanged]:
-    groups = {name: Group(OURS, mode, workers) for name, mode in EXCHANGES.items()}
+    groups = {
+        name: Group(OURS, mode, workers, BATCH_SIZE * workers) for name, mode in EXCHANGES.items()
+    }
     return {
         name: Exchanged(name, workers, *_messages(groups[name]), statistics.median(seconds))
         for name, seconds in _in_turns(groups).items()
@@ -223,8 +226,9 @@ def _expected(
 def _messages(group: Group) -> tuple[int, int]:
     """Returns how many messages a worker sends in a step, and how many bytes."""
     program = "from benchmarks import scaling_ours; scaling_ours.print_messages()"
+    flags = [f"--{name}={getattr(group, name)}" for name in ("mode", "batch_size", "workers")]
     completed = subprocess.run(
-        [sys.executable, "-c", program, f"--mode={group.mode}", f"--batch_size={group.batch_size}"],
+        [sys.executable, "-c", program, *flags],
         cwd=PROJECT,
         check=True,
         stdout=subprocess.PIPE,

@@ -16,6 +16,7 @@ def parse_arguments(modes: list[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser()
     parser.add_argument("--mode", choices=modes, required=True)
     parser.add_argument("--batch_size", type=int, required=True, help="of all workers together")
+    parser.add_argument("--workers", type=int, default=1, help="only of what is not started")
     return parser.parse_args()
 
 

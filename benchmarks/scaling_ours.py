@@ -1,31 +1,36 @@
 """The suite as one of several workers: the steps of train.py, or only what they exchange."""
 
+import argparse
 import json
+from collections.abc import Sequence
+from typing import NamedTuple
 
 import tensorflow.compat.v1 as tf
 
 import model
 from benchmarks.scaling_contestant import parse_arguments, random_images, serve
-from cluster import joining
+from cluster import collectives, joining
 from cluster.workers import OneOfSeveral
 from training.loop import take_step
 from training.worker import Worker
 
 NETWORK = model.Network("cnn", True, 0.9, 1e-5, "float32")
 RECIPE = model.Recipe(0, 10**6, "adam", 1e-3, "constant")
-MODES = ["sync", "nosync", "gradients", "gradients_whole", "gradients_apart", "statistics"]
+EXCHANGES = ["step", "gradients", "gradients_whole", "gradients_apart", "statistics"]
+MODES = ["sync", "nosync", *EXCHANGES]
 
 
 def main() -> None:
     """Trains, or exchanges."""
     arguments = parse_arguments(MODES)
-    is_sync = arguments.mode in ("sync", "statistics")
+    is_sync = arguments.mode == "sync"
     with joining.started(arguments.batch_size, sync_batch_norm=is_sync) as worker:
-        if arguments.mode in ("sync", "nosync"):
+        worker.check_agreement({})
+        if arguments.mode not in EXCHANGES:
             _train(worker, arguments.batch_size, is_sync)
         else:
             assert isinstance(worker, OneOfSeveral), "one worker has nothing to exchange"
-            _exchange(worker, arguments.mode)
+            _exchange(worker, arguments)
 
 
 def _train(worker: Worker, batch_size: int, is_sync: bool) -> None:
@@ -46,55 +51,80 @@ def _its_own(vector: tf.Tensor) -> tf.Tensor:
     return vector[tf.newaxis]
 
 
-def _exchange(worker: OneOfSeveral, mode: str) -> None:
+def _exchange(worker: OneOfSeveral, arguments: argparse.Namespace) -> None:
+    assert worker.replica.gather_rows is not None, "all workers are on this machine"
     with tf.Graph().as_default() as graph:
-        contents = [tf.ones([size]) for size in _sizes(mode)]
-        if mode == "gradients":
-            arrived = worker.replica.add_up_all(contents)
-        elif mode == "gradients_whole":
-            arrived = [worker.exchange.add_up(tf.concat(contents, axis=0))]
-        elif mode == "gradients_apart":
-            arrived = [worker.replica.add_up_all([content])[0] for content in contents]
-        else:
-            gather = worker.replica.gather
-            assert gather is not None, "it was asked to exchange statistics"
-            arrived = []
-            for content in contents:  # one waits for the other, as layers do
-                with tf.control_dependencies(arrived[-1:]):
-                    arrived.append(gather(tf.identity(content)))
-        op = tf.group(*arrived)
+        op = _exchanged(arguments, worker.count, worker.exchange)
         with worker.plain_session(graph) as session:
             serve(lambda: session.run(op))
 
 
-def _sizes(mode: str) -> list[int]:
-    """Returns the number of float32 values in each message, or in each gradient."""
-    sent: list[int] = []
+def _exchanged(
+    arguments: argparse.Namespace, workers: int, exchange: collectives.Exchange
+) -> tf.Operation:
+    """Builds what the workers exchange, without computing it."""
+    mode = arguments.mode
+    sent = _sent(arguments.batch_size, by_factors=mode == "step")
+    gradients = [tf.ones([size]) for size in sent.added]
+    if mode == "step":
+        most = -(-arguments.batch_size // workers)
+        rows = [exchange.gather_rows(tf.ones([most, size]), most) for size in sent.rows]
+        return tf.group(*rows, *exchange.add_up_all(gradients))
+    if mode == "gradients":
+        return tf.group(*exchange.add_up_all(gradients))
+    if mode == "gradients_whole":
+        return tf.group(exchange.add_up(tf.concat(gradients, axis=0)))
+    if mode == "gradients_apart":
+        return tf.group(*(exchange.add_up_all([gradient])[0] for gradient in gradients))
+    arrived: list[tf.Tensor] = []
+    for size in sent.statistics:  # one waits for the other, as layers do
+        with tf.control_dependencies(arrived[-1:]):
+            arrived.append(exchange.gather(tf.identity(tf.ones([size]))))
+    return tf.group(*arrived)
+
+
+class Sent(NamedTuple):
+    """What a worker sends in a step: the numbers of float32 values."""
+
+    statistics: list[int]  # in each vector
+    rows: list[int]  # in each row, of which there is one for an image
+    added: list[int]  # in each gradient that is added up
+
+
+def _sent(batch_size: int, *, by_factors: bool) -> Sent:
+    sent = Sent([], [], [])
 
     def gather(vector: tf.Tensor) -> tf.Tensor:
-        sent.append(vector.shape.num_elements())
+        sent.statistics.append(vector.shape.num_elements())
         return vector[tf.newaxis]
 
-    graph = model.training_graph(NETWORK, RECIPE, model.Replica(gather=gather))
-    if mode == "statistics":
-        return sent
-    trained = graph.graph.get_collection(tf.GraphKeys.TRAINABLE_VARIABLES)
-    return [variable.shape.num_elements() for variable in trained[::-1]]
+    def gather_rows(rows: tf.Tensor) -> tf.Tensor:
+        sent.rows.append(rows.shape.as_list()[1])
+        return rows
+
+    def add_up_all(tensors: Sequence[tf.Tensor]) -> list[tf.Tensor]:
+        sent.added.extend(tensor.shape.num_elements() for tensor in tensors)
+        return list(tensors)
+
+    replica = model.Replica(
+        batch_size=batch_size,
+        gather=gather,
+        add_up_all=add_up_all,
+        gather_rows=gather_rows if by_factors else None,
+    )
+    model.training_graph(NETWORK, RECIPE, replica)
+    return sent
 
 
 def print_messages() -> None:
     """Prints how many messages a worker sends in a step, and how many bytes."""
-    mode = parse_arguments(MODES).mode
-    sizes = _sizes(mode)
-    messages = 1 if mode == "gradients_whole" else len(sizes)
-    if mode == "gradients":
-        with tf.Graph().as_default():
-            from cluster import collectives
-
-            groups = collectives.groups([tf.ones([size]) for size in sizes])
-            vectors = [tf.concat(group, axis=0) for group in groups]
-            messages = sum(len(collectives.message_sizes(vector)) for vector in vectors)
-    print(json.dumps([messages, 4 * sum(sizes)]))
+    arguments = parse_arguments(MODES)
+    with tf.Graph().as_default() as graph:
+        exchange = collectives.Exchange(arguments.workers, rank=0, first_key=1)
+        _exchanged(arguments, arguments.workers, exchange)
+        sent = [op.inputs[0] for op in graph.get_operations() if op.type.startswith("Collective")]
+    size = sum(tensor.shape.num_elements() * tensor.dtype.size for tensor in sent)
+    print(json.dumps([len(sent), size]))
 
 
 if __name__ == "__main__":

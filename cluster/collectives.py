@@ -29,6 +29,27 @@ class Exchange:
             input=vector[tf.newaxis], ordering_token=[], **self._next_keys()
         )
 
+    def gather_rows(self, rows: tf.Tensor, most: int) -> tf.Tensor:
+        """Returns the rows of all workers, each padded with rows of 0 to `most`.
+
+        Args:
+            rows: [at most `most`, k].
+            most: the same on each worker.
+
+        Returns:
+            A tensor [workers * most, k].
+        """
+        # The op does not take bfloat16.
+        padded = tf.pad(
+            tf.cast(rows, tf.float32) if rows.dtype == tf.bfloat16 else rows,
+            [[0, most - tf.shape(rows)[0]], [0, 0]],
+        )
+        padded.set_shape([most, rows.shape[1]])
+        gathered = tf.raw_ops.CollectiveGatherV2(
+            input=padded, ordering_token=[], **self._next_keys()
+        )
+        return tf.cast(gathered, rows.dtype)
+
     def add_up(self, vector: tf.Tensor) -> tf.Tensor:
         """Returns the sum of all workers' vectors, with the same bits on each."""
         return tf.raw_ops.CollectiveReduceV2(

@@ -1,9 +1,11 @@
 """The exchange between workers in their sessions, and what to do when one of them is gone."""
 
 import contextlib
+import functools
 import hashlib
 import os
 import pathlib
+import platform
 import time
 from collections.abc import Iterator
 
@@ -14,6 +16,7 @@ from bn_tools import layers_of
 from cluster import collectives
 from cluster.layout import Layout
 from cluster.lookout import ANSWER_SECONDS, SECONDS_UNTIL_KNOWN, Lookout
+from console import processor
 from console.errors import CommandError, InputError, reason
 from console.progress import note
 from model import TrainingGraph
@@ -66,6 +69,8 @@ class OneOfSeveral(Worker):
         # Apart, since the training graph may be built earlier on one worker than on another.
         in_training = collectives.Exchange(self.count, layout.rank, first_key=10**6)
         self._graph_exchange = in_training
+        largest_part = -(-batch_size // self.count)
+        self._gather_rows = functools.partial(in_training.gather_rows, most=largest_part)
         bounds = [batch_size * rank // self.count for rank in range(self.count + 1)]
         self.part = slice(bounds[layout.rank], bounds[layout.rank + 1])
         self._replica = Replica(
@@ -145,6 +150,8 @@ class OneOfSeveral(Worker):
     def check_agreement(self, facts: dict[str, object]) -> None:
         """Refuses to train with workers that have other code, versions, data or flags.
 
+        Afterwards, workers that compute the same bits may also exchange the factors of gradients.
+
         Args:
             facts: data and flags, by the names that an error shows.
 
@@ -167,6 +174,9 @@ class OneOfSeveral(Worker):
                     "expected all workers to have the same code, data and flags as worker 0, found "
                     f"differences in {', '.join(differing)}"
                 )
+        processors = self._gather([_digest(_processor())])
+        if (processors == processors[0]).all():
+            self._replica = self._replica._replace(gather_rows=self._gather_rows)
         self._is_awaited = True
 
     def leave(self) -> None:
@@ -303,6 +313,18 @@ class OneOfSeveral(Worker):
 
 def _digest(fact: object) -> int:
     return int.from_bytes(hashlib.sha256(repr(fact).encode()).digest()[:8], "big", signed=True)
+
+
+def _processor() -> tuple:
+    """Returns what the bits of a matrix product depend on, as far as it is known."""
+    settings = [
+        (name, value)
+        for name, value in sorted(os.environ.items())
+        if name.startswith(("DNNL_", "OMP_", "ONEDNN_", "TF_ENABLE_", "TF_NUM_"))
+    ]
+    # Where the features are not known, only the machine itself is a similar one.
+    features = sorted(processor.features() or [platform.node()])
+    return processor.name(), features, processor.cores(), settings
 
 
 def _code() -> str:

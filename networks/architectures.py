@@ -48,6 +48,9 @@ class Replica(NamedTuple):
     gather: Callable[[tf.Tensor], tf.Tensor] | None = None
     # The sums over all workers.
     add_up_all: Callable[[Sequence[tf.Tensor]], list[tf.Tensor]] = _identity
+    # From a row for each of its images to those for the whole batch, in the same order on each
+    # worker and with rows of 0 between them; None if workers might multiply these to other bits.
+    gather_rows: Callable[[tf.Tensor], tf.Tensor] | None = None
     # The collection for updates of statistics that `hold_back` holds back; None if nothing does.
     updates_collection: str | None = None
     # Makes assignments wait for what arrives from other workers.
@@ -77,6 +80,14 @@ BEFORE_NORMALIZATION, AFTER_NORMALIZATION = (
 )
 
 
+class Product(NamedTuple):
+    """A product of the images' features with a matrix of weights."""
+
+    inputs: tf.Tensor  # [images, k]
+    weights: tf.Variable  # [k, n]
+    outputs: tf.Tensor  # [images, n]
+
+
 class Layers:
     """The building blocks of the networks."""
 
@@ -94,19 +105,22 @@ class Layers:
         # Of an inference graph, the initial weights are never used.
         self._training = training or InTraining()
         self._is_folded = is_folded
+        self.products: list[Product] = []  # that have been built
 
     def convolve(self, inputs: tf.Tensor, size: int, channels: int, gain: float) -> tf.Tensor:
         """A convolution with `size` x `size` weights that keeps height and width. No bias."""
         shape = [size, size, inputs.shape.as_list()[-1], channels]
-        weights = self._weights(shape, inputs.dtype, gain)
+        weights = tf.cast(self._weights(shape, inputs.dtype, gain), inputs.dtype)
         return tf.nn.conv2d(inputs, weights, strides=1, padding="SAME", name="convolution")
 
     def multiply(self, inputs: tf.Tensor, units: int, gain: float) -> tf.Tensor:
         """A matrix product with a vector of features for each example. No bias."""
         weights = self._weights([inputs.shape.as_list()[-1], units], inputs.dtype, gain)
         # As a batch of one product, since that kernel's gradient takes half the time of `MatMul`'s.
-        product = tf.matmul(tf.expand_dims(inputs, 0), tf.expand_dims(weights, 0), name="product")
-        return tf.squeeze(product, 0)
+        factors = [tf.expand_dims(factor, 0) for factor in (inputs, tf.cast(weights, inputs.dtype))]
+        outputs = tf.squeeze(tf.matmul(*factors, name="product"), 0)
+        self.products.append(Product(inputs, weights, outputs))
+        return outputs
 
     def normalize(self, inputs: tf.Tensor) -> tf.Tensor:
         """Batch normalization or, in a network without it, the bias that it makes redundant."""
@@ -169,7 +183,7 @@ class Layers:
         with tf.variable_scope("logits"):
             return _add_bias(self.multiply(inputs, self.network.classes, gain=1.0))
 
-    def _weights(self, shape: list[int], dtype: tf.DType, gain: float) -> tf.Tensor:
+    def _weights(self, shape: list[int], dtype: tf.DType, gain: float) -> tf.Variable:
         """Weights, initially normal with variance `gain` / fan-in.
 
         A gain of 2 preserves the scale of a signal through ReLU layers (He et al. 2015, arXiv
@@ -185,7 +199,7 @@ class Layers:
 
         # Training takes steps too small for bfloat16; folded weights are only read.
         kept_in = dtype if self._is_folded else self._wide
-        return tf.cast(tf.get_variable("weights", shape, kept_in, initializer), dtype)
+        return tf.get_variable("weights", shape, kept_in, initializer)
 
 
 def _checksum_of_scope() -> int:

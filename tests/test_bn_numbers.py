@@ -21,13 +21,15 @@ INPUTS = {
     "large and far from zero": NORMAL * 1e2 + 1e6,
 }
 EPSILON = 1e-5
+# A single replica has the statistics of all.
+MOMENTS = [{"fused": False}, {"cross_replica": lambda vector: vector[tf.newaxis]}]
 
 
-def train_once(values, fused):
+def train_once(values, **options):
     """Outputs, the gradients of a weighted sum, `pop_mean` and `pop_var`; all in float64."""
     with tf.Graph().as_default(), tf.Session() as session:
         inputs = tf.constant(values)
-        outputs = batch_norm_wrapper(inputs, True, epsilon=EPSILON, fused=fused, name="bn")
+        outputs = batch_norm_wrapper(inputs, True, epsilon=EPSILON, name="bn", **options)
         weights = np.random.default_rng(1).normal(size=values.shape)
         loss = tf.reduce_sum(tf.cast(outputs, tf.float32) * weights)
         gradients = tf.gradients(loss, [inputs, *tf.trainable_variables()])
@@ -51,7 +53,7 @@ def reference(values):
 @pytest.mark.parametrize("name", INPUTS)
 def test_outputs_and_statistics_are_finite_and_right(name, dtype, fused):
     values = INPUTS[name].astype(tf.as_dtype(dtype).as_numpy_dtype)
-    outputs, *gradients, pop_mean, pop_var = train_once(values, fused)
+    outputs, *gradients, pop_mean, pop_var = train_once(values, fused=fused)
     exact = values.astype(np.float64)
     expected, mean, var = reference(exact)
 
@@ -67,7 +69,8 @@ def test_outputs_and_statistics_are_finite_and_right(name, dtype, fused):
     np.testing.assert_allclose(outputs, expected, atol=tolerance)
 
 
-def test_the_moments_keep_a_variance_that_is_small_beside_the_mean():
+@pytest.mark.parametrize("options", MOMENTS, ids=["one", "replica"])
+def test_the_moments_keep_a_variance_that_is_small_beside_the_mean(options):
     """The mean of squares minus the squared mean would be 0 or less: a 1 is lost beside 1e12.
 
     Nor may rounding in a sum over many values shift the mean by more than their spread, as it did
@@ -76,14 +79,15 @@ def test_the_moments_keep_a_variance_that_is_small_beside_the_mean():
     for shape, far in (((8, 5, 5, 3), 1e6), ((128, 28, 28, 3), 1e4)):
         values = (np.random.default_rng(0).normal(size=shape) + far).astype(np.float32)
         _, mean, var = reference(values.astype(np.float64))
-        *_, pop_mean, pop_var = train_once(values, fused=False)
+        *_, pop_mean, pop_var = train_once(values, **options)
         np.testing.assert_allclose(pop_mean, mean, rtol=2e-7)
         np.testing.assert_allclose(pop_var, var, rtol=0.02)
 
 
+@pytest.mark.parametrize("options", MOMENTS, ids=["one", "replica"])
 @pytest.mark.parametrize("far", [0.0, 10.0, 1e3, 1e5])
 @pytest.mark.parametrize("shape", [(64, 4), (16, 8, 8, 4)])
-def test_far_from_zero_the_moments_lose_nothing_of_outputs_and_gradients(shape, far):
+def test_far_from_zero_the_moments_lose_nothing_of_outputs_and_gradients(shape, far, options):
     """They used to keep only two digits of the gradient of scale, and of the others two fewer than
     the kernel.
     """
@@ -94,7 +98,7 @@ def test_far_from_zero_the_moments_lose_nothing_of_outputs_and_gradients(shape, 
     for dtype in (np.float32, np.float64):
         with tf.Graph().as_default(), tf.Session() as session:
             inputs = tf.constant(values.astype(dtype))
-            outputs = batch_norm_wrapper(inputs, True, fused=False)
+            outputs = batch_norm_wrapper(inputs, True, **options)
             loss = tf.reduce_sum(outputs**3 * weights.astype(dtype))
             gradients = tf.gradients(loss, [inputs, *tf.trainable_variables()])
             session.run(tf.global_variables_initializer())

@@ -289,6 +289,36 @@ def test_every_optimizer_learns_a_batch_by_heart(optimizer):
         assert session.run(graph.loss, feed) < 0.5 * first
 
 
+@pytest.mark.parametrize("images", [128, 1024])
+def test_of_large_layers_the_factors_of_the_gradient_are_exchanged_if_they_are_small(images):
+    """A worker that is not alone, but has the whole batch, takes the step of one that is alone."""
+    sent = []
+
+    def gather_rows(rows):
+        sent.append(rows.shape.as_list()[1])
+        return tf.pad(rows, [[0, 3], [0, 0]])
+
+    def add_up_all(tensors):
+        sent.extend(tensor.shape.num_elements() for tensor in tensors)
+        return list(tensors)
+
+    replica = model.Replica(batch_size=images, gather_rows=gather_rows, add_up_all=add_up_all)
+    recipe = model.Recipe(0, 100, "sgd", 1.0, "constant")
+    stepped = []
+    for each in (model.ALONE, replica):
+        graph = model.training_graph(CNN, recipe, each)
+        with tf.Session(graph=graph.graph) as session:
+            session.run(graph.initializer)
+            session.run(
+                graph.train_op, {graph.images: BATCH["images"], graph.labels: BATCH["labels"]}
+            )
+            stepped.append(session.run(graph.graph.get_collection("trainable_variables")))
+    assert ([3136, 1024] == sent[:2]) == (images == 128)
+    assert (3136 * 1024 in sent) == (images == 1024)
+    for alone, other in zip(*stepped, strict=True):
+        np.testing.assert_allclose(other, alone, rtol=0, atol=1e-5 * np.abs(alone).max())
+
+
 def test_the_loss_is_finite_where_log_of_softmax_is_not():
     graph = model.inference_graph(CNN)
     with graph.graph.as_default(), tf.Session() as session:

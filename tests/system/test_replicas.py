@@ -9,6 +9,7 @@ import tensorflow.compat.v1 as tf
 import bn_compat
 from bn_tools import layers_of
 from bn_wrapper import batch_norm_wrapper
+from cluster.collectives import Exchange
 
 SHAPE = [12, 3, 3, 4]
 
@@ -103,6 +104,21 @@ def test_what_does_not_go_with_replicas_is_refused(options, named):
 def test_an_exchange_is_a_function():
     with tf.Graph().as_default(), pytest.raises(TypeError, match="cross_replica"):
         batch_norm_wrapper(tf.zeros(SHAPE), True, cross_replica="workers")
+
+
+@pytest.mark.parametrize("dtype", [tf.float64, tf.float32, tf.bfloat16])
+def test_rows_of_all_workers_arrive_by_rank_whatever_their_number(dtype):
+    gathered = []
+    with tf.Graph().as_default():
+        for rank, part in enumerate([[[1, 2], [3, 4], [5, 6]], [[7, 8]]]):
+            with tf.device(f"/cpu:{rank}"):
+                rows = tf.placeholder_with_default(tf.cast(part, dtype), [None, 2])
+                gathered.append(Exchange(2, rank, first_key=1).gather_rows(rows, most=3))
+        with tf.Session(config=tf.ConfigProto(device_count={"CPU": 2})) as session:
+            expected = [[1, 2], [3, 4], [5, 6], [7, 8], [0, 0], [0, 0]]
+            for rows in session.run(gathered):
+                assert rows.dtype == dtype
+                np.testing.assert_array_equal(rows, expected)
 
 
 def servers(**jobs):

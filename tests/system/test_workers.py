@@ -54,7 +54,9 @@ def addresses(count):
 def environment(workers, rank):
     task = {"type": "worker", "index": rank}
     config = json.dumps({"cluster": {"worker": workers}, "task": task})
-    return {"TF_CONFIG": config}
+    # As many as `--workers` gives: the bits depend on them.
+    threads = max(1, processor.cores() // len(workers))
+    return {"TF_CONFIG": config, "TF_NUM_INTRAOP_THREADS": str(threads)}
 
 
 class Cluster:

@@ -55,6 +55,7 @@ def main(path: str, train_steps: str, sync_batch_norm: str) -> None:
     """Trains; the chief writes the variables to `path`."""
     steps = int(train_steps)
     with joining.started(BATCH_SIZE, sync_batch_norm=sync_batch_norm == "yes") as worker:
+        worker.check_agreement({})
         graph = model.training_graph(NETWORK, RECIPE, worker.replica)
         images, labels = synthetic.draw_digits(200, seed=0)
         batches = Batches(images, labels, BATCH_SIZE, seed=1)
