@@ -72,6 +72,17 @@ def test_what_is_served_answers_as_evaluate_does_with_ops_of_tensorflow_only(net
     assert not [n.name for n in nodes if "is_training" in n.attr and n.attr["is_training"].b]
 
 
+@pytest.mark.parametrize("folded", [True, False])
+def test_in_bfloat16_it_multiplies_in_that(folded):
+    network = NETWORKS[1]._replace(precision="bfloat16")
+    served = graph.served(network, random_values(network), folded=folded, precision="bfloat16")
+    nodes = served.graph_def.node
+    assert {node.op for node in nodes} <= (OPS if folded else UNFOLDED_OPS)
+    kernels = {node.name: node.attr["T"].type for node in nodes if node.op in ("Conv2D", "MatMul")}
+    assert kernels.pop("network/logits/product") == tf.float32
+    assert len(kernels) == 3 and set(kernels.values()) == {tf.bfloat16}
+
+
 def test_the_same_values_give_the_same_bytes():
     values = random_values(NETWORKS[1])
     one, other = (
