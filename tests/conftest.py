@@ -14,8 +14,8 @@ from tests.helpers import DIGITS, made_once, write_digits
 # Before any test imports TensorFlow, as the commands do.
 processor.use_onednn()
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-# A shell starts what it runs in the background without the one, nohup without the other, and commands
-# would inherit that.
+# A shell starts what it runs in the background without the one, nohup without the other, and
+# commands would inherit that.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 signal.signal(signal.SIGHUP, signal.SIG_DFL)
 # How long an example takes says how busy the machine is.
