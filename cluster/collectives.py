@@ -25,9 +25,7 @@ class Exchange:
 
     def gather(self, vector: tf.Tensor) -> tf.Tensor:
         """Returns the vectors [k] of all workers, [workers, k], by rank."""
-        return tf.raw_ops.CollectiveGatherV2(
-            input=vector[tf.newaxis], ordering_token=[], **self._next_keys()
-        )
+        return self._gather(vector[tf.newaxis])
 
     def gather_rows(self, rows: tf.Tensor, most: int) -> tf.Tensor:
         """Returns the rows of all workers, each padded with rows of 0 to `most`.
@@ -45,10 +43,11 @@ class Exchange:
             [[0, most - tf.shape(rows)[0]], [0, 0]],
         )
         padded.set_shape([most, rows.shape[1]])
-        gathered = tf.raw_ops.CollectiveGatherV2(
-            input=padded, ordering_token=[], **self._next_keys()
-        )
-        return tf.cast(gathered, rows.dtype)
+        return tf.cast(self._gather(padded), rows.dtype)
+
+    def _gather(self, rows: tf.Tensor) -> tf.Tensor:
+        """Returns the rows of all workers, of which there are as many on each, by rank."""
+        return tf.raw_ops.CollectiveGatherV2(input=rows, ordering_token=[], **self._next_keys())
 
     def add_up(self, vector: tf.Tensor) -> tf.Tensor:
         """Returns the sum of all workers' vectors, with the same bits on each."""

@@ -110,12 +110,12 @@ class Layers:
     def convolve(self, inputs: tf.Tensor, size: int, channels: int, gain: float) -> tf.Tensor:
         """A convolution with `size` x `size` weights that keeps height and width. No bias."""
         shape = [size, size, inputs.shape.as_list()[-1], channels]
-        weights = tf.cast(self._weights(shape, inputs.dtype, gain), inputs.dtype)
+        weights = self._weights(shape, inputs.dtype, gain)
         return tf.nn.conv2d(inputs, weights, strides=1, padding="SAME", name="convolution")
 
     def multiply(self, inputs: tf.Tensor, units: int, gain: float) -> tf.Tensor:
         """A matrix product with a vector of features for each example. No bias."""
-        weights = self._weights([inputs.shape.as_list()[-1], units], inputs.dtype, gain)
+        weights = self._variable([inputs.shape.as_list()[-1], units], inputs.dtype, gain)
         # As a batch of one product, since that kernel's gradient takes half the time of `MatMul`'s.
         factors = [tf.expand_dims(factor, 0) for factor in (inputs, tf.cast(weights, inputs.dtype))]
         outputs = tf.squeeze(tf.matmul(*factors, name="product"), 0)
@@ -183,7 +183,11 @@ class Layers:
         with tf.variable_scope("logits"):
             return _add_bias(self.multiply(inputs, self.network.classes, gain=1.0))
 
-    def _weights(self, shape: list[int], dtype: tf.DType, gain: float) -> tf.Variable:
+    def _weights(self, shape: list[int], dtype: tf.DType, gain: float) -> tf.Tensor:
+        """The values of `_variable` in the precision of the product."""
+        return tf.cast(self._variable(shape, dtype, gain), dtype)
+
+    def _variable(self, shape: list[int], dtype: tf.DType, gain: float) -> tf.Variable:
         """Weights, initially normal with variance `gain` / fan-in.
 
         A gain of 2 preserves the scale of a signal through ReLU layers (He et al. 2015, arXiv

@@ -26,7 +26,7 @@ class _ServedLayers(Layers):
         TFLite can't change the number of images of a batched one, and others take longer for it.
         """
         weights = self._weights([inputs.shape.as_list()[-1], units], inputs.dtype, gain)
-        return tf.matmul(inputs, tf.cast(weights, inputs.dtype), name="product")
+        return tf.matmul(inputs, weights, name="product")
 
     def rectify(self, inputs: tf.Tensor, is_pooled: bool) -> tf.Tensor:
         """ReLU first, which then is a part of the convolution."""
