@@ -13,7 +13,7 @@ import numpy as np
 import tensorflow.compat.v1 as tf
 
 from bn_tools import Layer, fold_batch_norm, layers_of
-from networks import optimization
+from networks import losses, monitoring, optimization
 from networks.architectures import (
     ALONE,
     NETWORKS,
@@ -28,8 +28,7 @@ from networks.augmentation import AUGMENTATIONS
 # Maps the values of variables, by name, to the values of others.
 Fold = Callable[[dict[str, np.ndarray]], dict[str, np.ndarray]]
 
-
-# A signal: Ctrl-C, the system, a lost terminal.
+# Why a worker wants to stop: Ctrl-C, the system, a lost terminal.
 STOP_REASONS = 3
 
 
@@ -157,8 +156,8 @@ def training_graph(
             InTraining(recipe.seed, recipe.init_stddev, recipe.dropout, replica, bn_options),
         )
         logits = layers.logits(layers.embedding(pixels))
-        loss, objective = _losses(logits, labels, recipe.label_smoothing)
-        accuracy = _accuracy(logits, labels)
+        loss, objective = losses.mean_and_objective(logits, labels, recipe.label_smoothing)
+        accuracy = losses.accuracy(logits, labels)
         rate, rate_factor = optimization.learning_rate(
             recipe.lr_schedule, recipe.learning_rate, recipe.train_steps
         )
@@ -219,12 +218,12 @@ def inference_graph(
         embedding = layers.embedding(pixels)
         logits = layers.logits(embedding)
         probabilities = tf.nn.softmax(logits, name="probabilities")
-        predictions = _predictions(logits)
+        predictions = losses.predictions(logits)
         with tf.name_scope("loss"):
-            cross_entropy = _cross_entropy(logits, labels)
-        histograms = _histograms()
+            cross_entropy = losses.cross_entropy(logits, labels)
+        histograms = monitoring.histograms()
         batch_norms = layers_of(graph)
-        filters = _filters(network.image_size)
+        filters = monitoring.filters(network.image_size)
     return InferenceGraph(
         graph=graph,
         images=images,
@@ -297,61 +296,3 @@ def _distorted(pixels: tf.Tensor, recipe: Recipe, replica: Replica) -> tf.Tensor
         seeds = tf.stack([recipe.seed, tf.train.get_global_step()])
         distort = AUGMENTATIONS[recipe.augment]
         return distort(pixels, seeds, replica.first_image, replica.batch_size)
-
-
-def _losses(
-    logits: tf.Tensor, labels: tf.Tensor, label_smoothing: float
-) -> tuple[tf.Tensor, tf.Tensor]:
-    """The mean cross-entropy, which is shown, and what is minimized, with smoothed labels."""
-    with tf.name_scope("loss"):
-        loss = tf.reduce_mean(_cross_entropy(logits, labels))
-        if not label_smoothing:
-            return loss, loss
-        return loss, _smooth_cross_entropy(logits, labels, label_smoothing)
-
-
-def _accuracy(logits: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
-    with tf.name_scope("accuracy"):
-        is_right = tf.equal(_predictions(logits), tf.cast(labels, tf.int64))
-        return tf.reduce_mean(tf.cast(is_right, tf.float32))
-
-
-def _predictions(logits: tf.Tensor) -> tf.Tensor:
-    return tf.argmax(logits, axis=1, name="predictions")
-
-
-def _cross_entropy(logits: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
-    # From logits, never log(softmax): that is -inf as soon as a probability underflows.
-    return tf.nn.sparse_softmax_cross_entropy_with_logits(
-        labels=tf.cast(labels, tf.int32), logits=logits
-    )
-
-
-def _smooth_cross_entropy(logits: tf.Tensor, labels: tf.Tensor, share: float) -> tf.Tensor:
-    """Mean cross-entropy with smoothed labels (Szegedy et al. 2016, arXiv 1512.00567)."""
-    classes = logits.shape.as_list()[-1]
-    smooth = (1 - share) * tf.one_hot(labels, classes) + share / classes
-    return tf.reduce_mean(tf.nn.softmax_cross_entropy_with_logits_v2(labels=smooth, logits=logits))
-
-
-def _histograms() -> tf.Tensor:
-    """The variables of batch normalization, or of biases, and the activations around them."""
-    variables = [v for v in tf.global_variables() if not v.op.name.endswith("weights")]
-    activations = tf.get_collection(tf.GraphKeys.ACTIVATIONS)
-    # `tf.summary.histogram` would call them `scale_1` and so on, since the names are taken.
-    with tf.name_scope("summaries"):
-        return tf.summary.merge(
-            [tf.raw_ops.HistogramSummary(tag=t.op.name, values=t) for t in variables + activations]
-        )
-
-
-def _filters(image_size: tuple[int, int]) -> tf.Tensor:
-    """The weights of the first layer as pictures, one per output.
-
-    A convolution's are the size of its kernel, a dense layer's the size of an image.
-    """
-    weights = tf.trainable_variables()[0]
-    *inputs, outputs = weights.shape.as_list()
-    height, width = image_size if len(inputs) == 1 else inputs[:2]
-    with tf.name_scope("filters"):
-        return tf.cast(tf.reshape(weights, [height, width, outputs]), tf.float32)
