@@ -1,13 +1,14 @@
 """What the user sees on standard error while a command runs."""
 
 import contextlib
-import os
 import sys
 import threading
 import time
 from collections.abc import Iterator
 
 from tqdm import tqdm
+
+from console import streams
 
 SECONDS_BETWEEN_LINES = 5.0
 SECONDS_BETWEEN_LOOKS = 0.5
@@ -32,7 +33,7 @@ def doing(what: str) -> Iterator[None]:
         return
     is_done = threading.Event()
     # Through a descriptor of its own, since TensorFlow's import has standard error held back.
-    with open(os.dup(2), "w") as terminal:
+    with streams.copy_of_stderr() as terminal:
         line = tqdm(desc=what, bar_format="{desc} ({elapsed})", leave=False, file=terminal)
 
         def show() -> None:

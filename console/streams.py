@@ -28,6 +28,11 @@ def make_forgiving() -> None:
     sys.stderr = _forgiving(_Messages(2, "w", closefd=False), sys.stderr)
 
 
+def copy_of_stderr() -> TextIO:
+    """Returns a forgiving stream to where standard error goes now, to be closed by the caller."""
+    return _forgiving(_Messages(os.dup(2), "w"), sys.stderr)
+
+
 def _open_missing_descriptors() -> None:
     """Opens the null device in place of those that were closed when the process was started.
 
