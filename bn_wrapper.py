@@ -177,7 +177,7 @@ def batch_norm_wrapper(
     _check_numbers(epsilon, statistics_dtype(inputs.dtype), decay=decay, renorm_decay=renorm_decay)
     with tf.variable_scope(name, "batch_norm", [inputs], reuse=reuse):
         variables = create_variables(
-            fields_of(center, scale, renorm, weight=zero_debias and is_training(phase_train)),
+            fields_of(center, scale, renorm, weight=zero_debias and may_train(phase_train)),
             parameter_shape(inputs.shape, axis),
             statistics_dtype(inputs.dtype),
             trainable,
@@ -265,7 +265,7 @@ def normalize(
     )
     outputs = tf.cast(normalized.outputs, inputs.dtype)
     outputs.set_shape(inputs.shape)
-    if not is_training(phase_train):
+    if not may_train(phase_train):
         return outputs, []
     return outputs, [
         update
@@ -283,7 +283,7 @@ def normalize(
 
 
 class Normalized(NamedTuple):
-    """The result of normalizing."""
+    """Outputs, and the statistics that the averages take in: in inference, of 0 values."""
 
     outputs: tf.Tensor  # like the inputs
     mean: tf.Tensor  # for the moving averages, with the shape of `pop_mean`
@@ -330,7 +330,7 @@ class _Moments(NamedTuple):
     """
 
     centred: tf.Tensor  # the values minus `origin`
-    origin: float | tf.Tensor  # this and the others have size 1 in the dimensions reduced
+    origin: float | tf.Tensor  # like mean and var, of size 1 in the dimensions reduced
     mean: tf.Tensor  # of the centred values
     var: tf.Tensor  # biased
     count: tf.Tensor  # float scalar or one for each of the above: how many values they describe
@@ -376,10 +376,11 @@ def _by_population(
 
 
 class MovingAverage(tf.train.ExponentialMovingAverage):
-    """A `tf.train.ExponentialMovingAverage` of batch statistics, with the same formula and use.
+    """A `tf.train.ExponentialMovingAverage` of batch statistics instead of variables.
 
     What is the same: a batch moves an average to `decay * average + (1 - decay) * batch`, `apply`
-    returns the op that does this, and `average` the variable that holds the average.
+    returns the op that does this, and `average` the variable that holds the average. Both take
+    statistics by name.
 
     What differs: the averages live in the layer's own variables, and are the weighted mean of what
     they have seen, after every step, under any decay and from any starting values. For that,
@@ -401,7 +402,7 @@ class MovingAverage(tf.train.ExponentialMovingAverage):
         averages: dict[str, tf.Variable],
         weight: tf.Variable | None = None,
     ) -> None:
-        """Creates no ops.
+        """Takes the variables, which the layer has made.
 
         Args:
             decay: weight of the OLD value, from 0 to 1; a number or scalar tensor.
@@ -864,7 +865,7 @@ def _outside_of_cond(
 
 def _choose(phase_train: bool | tf.Tensor | None, training: Callable, inference: Callable) -> Any:
     """Builds one of two branches, or both in a `tf.cond`."""
-    if not is_training(phase_train):
+    if not may_train(phase_train):
         return inference()
     if phase_train is True:
         return training()
@@ -1090,7 +1091,7 @@ def fields_of(
     scale: bool = True,
     renorm: bool = False,
     stddev: bool = False,
-    weight: tf.Variable = False,
+    weight: bool = False,
 ) -> list[str]:
     """Returns the fields of `Variables` that a layer has, in the order of their creation.
 
@@ -1339,7 +1340,7 @@ def _checked_call(
     check_keys("renorm_clipping", options.renorm_clipping, RENORM_CLIPPING)
     if options.virtual_batch_size is not None:
         _check_ghost_batches(options, axes)
-        if is_training(phase_train):
+        if may_train(phase_train):
             _check_divides(options.virtual_batch_size, inputs)
     if options.cross_replica is not None:
         _check_cross_replica(options)
@@ -1440,7 +1441,7 @@ def check_phase(phase_train: Any, name: str = "phase_train") -> bool | tf.Tensor
     return phase_train
 
 
-def is_training(phase_train: bool | tf.Tensor | None) -> bool:
+def may_train(phase_train: bool | tf.Tensor | None) -> bool:
     """Returns whether a phase from `check_phase` is, or may turn out to be, training."""
     return phase_train is not None and phase_train is not False
 

@@ -79,7 +79,7 @@ def compare_runs(*names: str) -> None:
     results, both = [], []
     with Progress(2 * evaluator.batches_of(data.test), 0, "test images") as progress:
         for run, checkpoint in found:
-            graph = model.inference_graph(evaluator.network_of(run))
+            graph = model.inference_graph(evaluator.network_of_run(run))
             # A run in training may have replaced it while the graph was built.
             checkpoint = finding.find_again(run, checkpoint)
             evaluator.note_mismatches(run, checkpoint, 0)

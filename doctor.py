@@ -74,7 +74,7 @@ def of_run() -> "dict[str, Diagnosis]":
     from training import evaluator
 
     run, checkpoint = finding.find_checkpoint(FLAGS.checkpoint_dir, FLAGS.run, FLAGS.checkpoint)
-    network = evaluator.network_of(run)
+    network = evaluator.network_of_run(run)
     training = model.training_graph(network, model.recipe_of(run.flags))
     inference = model.inference_graph(network)
     batches = None

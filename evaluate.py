@@ -107,7 +107,7 @@ def graphs_of(run: Run) -> "tuple[InferenceGraph, InferenceGraph | None]":
     import model
     from training import evaluator
 
-    network = evaluator.network_of(run)
+    network = evaluator.network_of_run(run)
     build = model.folded_inference_graph if FLAGS.fold_batch_norm else model.inference_graph
     return build(network), build(network, augment="affine") if FLAGS.tta else None
 

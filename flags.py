@@ -356,8 +356,8 @@ def _define_optimization() -> None:
         "on_nan",
         "stop",
         ["stop", "rollback"],
-        "What to do if the loss is not finite. stop: end the run; rollback: resume from the last "
-        "checkpoint with half the learning rate, for unattended runs.",
+        "What to do if the loss, or at a checkpoint a variable, is not finite. stop: end the run; "
+        "rollback: resume from the last checkpoint with half the learning rate, up to five times.",
     )
     flags.DEFINE_integer(
         "seed",

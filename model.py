@@ -28,7 +28,7 @@ from networks.augmentation import AUGMENTATIONS
 # Maps the values of variables, by name, to the values of others.
 Fold = Callable[[dict[str, np.ndarray]], dict[str, np.ndarray]]
 
-# Why a worker wants to stop: Ctrl-C, the system, a lost terminal.
+# Why a worker may want to stop: one for each of `console.interruption.SIGNALS`.
 STOP_REASONS = 3
 
 
@@ -46,9 +46,7 @@ class TrainingGraph(NamedTuple):
     global_step: tf.Variable  # int64 scalar: steps taken so far
     is_finite: tf.Tensor  # bool scalar: whether no variable is infinite or not a number
     initializer: tf.Operation
-    stop_wish: (
-        tf.Tensor
-    )  # float32 [STOP_REASONS], 0 unless fed: 1 for why this worker wants to stop
+    stop_wish: tf.Tensor  # float32 [STOP_REASONS], 0 unless fed: 1 for why this worker would stop
     stop_wishes: tf.Tensor  # float32 [STOP_REASONS]: how many workers want to stop after the step
 
 
@@ -58,9 +56,7 @@ class InferenceGraph(NamedTuple):
     graph: tf.Graph
     images: tf.Tensor  # placeholder, uint8 [batch, height, width]
     labels: tf.Tensor  # placeholder, uint8 [batch]
-    pixels: (
-        tf.Tensor
-    )  # float32 [batch, height, width], 0 to 1: the images, distorted or as they are
+    pixels: tf.Tensor  # float32 [batch, height, width], 0 to 1: the images, perhaps distorted
     embedding: tf.Tensor  # float32 [batch, units]: the last hidden layer
     logits: tf.Tensor  # float32 [batch, classes]: unnormalized log-probabilities
     probabilities: tf.Tensor  # float32 [batch, classes]: of each class; they sum to 1
@@ -131,7 +127,7 @@ class Recipe(NamedTuple):
 
 
 def recipe_of(flags: dict[str, Any]) -> Recipe:
-    """Returns the recipe that the flags of `train.py` and a number of steps describe."""
+    """Returns the recipe that the flags of `train.py` describe."""
     return Recipe(**{name: flags[name] for name in Recipe._fields})
 
 
@@ -204,9 +200,9 @@ def inference_graph(
 ) -> InferenceGraph:
     """Builds the graph that classifies with the weights of a checkpoint of `network`.
 
-    Its variables are exactly the weights and the population statistics; only a checkpoint
-    initializes them. With one of `AUGMENTATIONS`, it distorts its images. `fold` is for
-    `folded_inference_graph`.
+    Its variables are exactly the weights and the population statistics, whose values come from
+    elsewhere: a checkpoint, or a training in progress. With one of `AUGMENTATIONS`, it distorts its
+    images. `fold` is for `folded_inference_graph`.
     """
     with tf.Graph().as_default() as graph:
         images, labels = _placeholders(network.image_size)

@@ -38,12 +38,12 @@ def main() -> None:
     commands.check_json_flag(FLAGS.json)
     dataset = load(FLAGS.dataset, FLAGS.data_dir, is_named=FLAGS["data_dir"].present > 0)
     are_there_runs = any(pathlib.Path(FLAGS.checkpoint_dir).glob(f"*/{records.FILE}"))
-    if dataset.name == "synthetic" != FLAGS.dataset and not are_there_runs:
+    if dataset.name == "synthetic" and FLAGS.dataset != "synthetic" and not are_there_runs:
         note(FILES_OF_MNIST)
     dataset = dataset.with_validation(FLAGS.validation_size)
     batches = Batches(*dataset.train, FLAGS.batch_size, FLAGS.seed)
     if FLAGS.workers > 1:
-        local.train(FLAGS.workers)  # does not return
+        local.become_workers(FLAGS.workers)  # does not return: each worker begins anew
     name = FLAGS.run or f"{FLAGS.model}-{'bn' if FLAGS.batch_norm else 'nobn'}"
     wanted = Run(
         folder=pathlib.Path(FLAGS.checkpoint_dir, name),
@@ -70,18 +70,23 @@ def main() -> None:
             if run.result is None:
                 train(run, dataset, batches, worker, summary_dir)
             else:
-                worker.news_from_chief(Verdict.FINISHED)
+                worker.share_verdict(Verdict.FINISHED)
                 note(opening.how_to_go_on(run, summary_dir))
+    tell(run, summary_dir)
+
+
+def tell(run: Run, summary_dir: pathlib.Path) -> None:
+    """Prints what a finished run has reached, and what to do next."""
     if run.validation_accuracy is not None:
         print(f"validation accuracy {run.validation_accuracy:.4f} at step {run.evaluated_step}")
     assert run.result is not None, "it is finished"
     outcomes.announce(run.result, FLAGS.json, [run])
-    curves = event_files.address(pathlib.Path(FLAGS.summary_dir), few=f"^{re.escape(name)}/")
+    curves = event_files.address(pathlib.Path(FLAGS.summary_dir), few=f"^{re.escape(run.name)}/")
     note(f"to see the curves: {commands.tensorboard(FLAGS.summary_dir)}, then {curves}")
     is_default = FLAGS["checkpoint_dir"].using_default_value
     where = [] if is_default else [f"--checkpoint_dir={FLAGS.checkpoint_dir}"]
     if not run.missing():
-        note(f"to evaluate again: {commands.line('evaluate.py', f'--run={name}', *where)}")
+        note(f"to evaluate again: {commands.line('evaluate.py', f'--run={run.name}', *where)}")
 
 
 def train(
@@ -113,8 +118,10 @@ def train(
     keeper = CheckpointKeeper(run, worker.count)
     with Evaluator(inference_graph) as evaluator, ProgressBar(run.name) as progress:
         board = Board(summary_dir, run, flags.chosen(FLAGS), evaluator, dataset.validation)
-        worker.news_from_chief(rollbacks=len(run.rollbacks))
-        # The evaluation last: at its own start, it may already tell the others of something.
+        # As late as this, so that the others hear of what fails before it.
+        worker.share_verdict(rollbacks=len(run.rollbacks))
+        # The evaluation last: at its own start, it may already tell the other observers of one, and
+        # they must have started.
         observers = [progress, board, Evaluation(evaluator, keeper, dataset)]
         training = Training(graph, batches.taking(worker.part), plan, keeper, worker, observers)
         with board:

@@ -42,7 +42,7 @@ def _train(worker: Worker, batch_size: int, is_sync: bool) -> None:
     with worker.session(graph) as session:
         if worker.is_chief:
             session.run(graph.initializer)
-        worker.share_weights(session)
+        worker.share_weights()
         serve(lambda: take_step(session, graph, images, labels))
 
 

@@ -31,10 +31,10 @@ def _of_session(folder: pathlib.Path) -> Classifier:
     import_tensorflow()
     import model
     from storage import finding
-    from training.evaluator import Evaluator, network_of
+    from training.evaluator import Evaluator, network_of_run
 
     run, checkpoint = finding.find_checkpoint(str(folder / CHECKPOINTS), RUN, None)
-    evaluator = Evaluator(model.folded_inference_graph(network_of(run)))
+    evaluator = Evaluator(model.folded_inference_graph(network_of_run(run)))
     evaluator.restore(checkpoint)
     return evaluator.logits
 

@@ -8,6 +8,7 @@ How a single worker trains does not belong here.
     local.py        train.py --workers=N: workers on this machine, out of the reach of others
     joining.py      a process becomes one of the workers, or the only one
     workers.py      the exchange in a session, and what to do when a worker is gone
+    lookout.py      whether the others are still there
     collectives.py  the exchange in the graph: gradients, statistics, weights
     follower.py     the training of a worker that is not the chief
 """

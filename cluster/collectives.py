@@ -1,4 +1,4 @@
-"""What workers exchange inside of a step: sums of gradients, batch statistics, weights.
+"""What workers exchange, in the graph: sums of gradients, batch statistics, weights.
 
 All workers build the same graph, so the order of building gives an exchange the same key on each.
 """

@@ -31,7 +31,7 @@ def follow(worker: Worker, run: Run, batches: Batches) -> None:
         Interrupted: Ctrl-C or SIGTERM on one of the workers.
         CommandError: a worker is lost, or training diverged.
     """
-    verdict, rollbacks = worker.news_from_chief()
+    verdict, rollbacks = worker.share_verdict()
     if verdict == Verdict.FINISHED:
         return
     if verdict == Verdict.REFUSED:
@@ -41,16 +41,16 @@ def follow(worker: Worker, run: Run, batches: Batches) -> None:
     with doing("building the graph"), interruption.ending_at_once():
         graph = model.training_graph(network, model.recipe_of(run.flags), worker.replica)
     plan = Plan.of_flags(run.flags, has_validation=run.dataset["validation"] > 0)
-    keeper = ChiefsKeeper(rollbacks)
+    keeper = LeftToChief(rollbacks)
     Training(graph, batches.taking(worker.part), plan, keeper, worker).run(StopRequest())
 
 
-class ChiefsKeeper(Keeper):
+class LeftToChief(Keeper):
     """Leaves it to the chief to keep the weights, which come from it."""
 
     def __init__(self, rollbacks: int):
         """Takes the run's rollbacks so far."""
-        self.rollbacks = rollbacks
+        self.rollbacks_before = rollbacks
 
     def begin(self, weights: Weights) -> None:
         """The chief initializes or restores the weights, and then shares them."""

@@ -41,7 +41,7 @@ sys.exit(local.launch(int(sys.argv.pop(1))))
 """
 
 
-def train(workers: int) -> NoReturn:
+def become_workers(workers: int) -> NoReturn:
     """Becomes a process that runs this command once for each worker, in a network of their own.
 
     Its exit code is that of the first rank that failed.

@@ -56,7 +56,6 @@ class OneOfSeveral(Worker):
         Raises:
             InputError: there are more workers than images in a batch, or the port is taken.
         """
-        self.layout = layout
         self.rank = layout.rank
         self.is_chief = self.rank == 0
         self.count = len(layout.addresses)
@@ -113,7 +112,7 @@ class OneOfSeveral(Worker):
         if kind is not None and self.is_chief and self._is_awaited:
             # What is wrong is the chief's to say: the others leave without a word.
             with contextlib.suppress(CommandError):
-                self.news_from_chief(Verdict.REFUSED)
+                self.share_verdict(Verdict.REFUSED)
         self._lookout.__exit__()
         if kind is not None and issubclass(kind, WorkerLost):
             # A worker that is gone at once would be taken for the one that failed first.
@@ -174,20 +173,23 @@ class OneOfSeveral(Worker):
                     "expected all workers to have the same code, data and flags as worker 0, found "
                     f"differences in {', '.join(differing)}"
                 )
-        processors = self._gather([_digest(_processor())])
-        if (processors == processors[0]).all():
+        if self._have_equal_processors():
             self._replica = self._replica._replace(gather_rows=self._gather_rows)
         self._is_awaited = True
+
+    def _have_equal_processors(self) -> bool:
+        processors = self._gather([_digest(_processor())])
+        return bool((processors == processors[0]).all())
 
     def leave(self) -> None:
         """Waits until all workers have taken the last step, unless one is gone already."""
         with contextlib.suppress(CommandError):
             self._gather([0])
 
-    def news_from_chief(
+    def share_verdict(
         self, verdict: Verdict = Verdict.TRAIN, rollbacks: int = 0
     ) -> tuple[Verdict, int]:
-        """Returns the chief's verdict, and how often the run has gone back to a checkpoint."""
+        """Gives all workers the chief's verdict, and how often the run has gone back."""
         self._is_awaited = False
         with tf.Graph().as_default() as graph:
             received = self.exchange.from_chief(tf.constant([verdict, rollbacks]))
@@ -217,12 +219,13 @@ class OneOfSeveral(Worker):
         """
         began = time.monotonic()
         if not self._has_begun:
-            limit = BEGINNING_SECONDS
+            limit, can_save = BEGINNING_SECONDS, False
         elif is_step or self.is_chief:
-            limit = max(STEP_SECONDS, 10 * self._slowest_step)
+            # The session returns with an error in time, and this worker can save.
+            limit, can_save = max(STEP_SECONDS, 10 * self._slowest_step), True
         else:
-            limit = WAITING_SECONDS
-        with self._limited(limit) as options:
+            limit, can_save = WAITING_SECONDS, False
+        with self._limited(limit, can_save=can_save) as options:
             yield options
         # The first step says nothing of others: TensorFlow optimizes the graph and takes memory.
         if is_step and self._has_begun:
@@ -230,9 +233,8 @@ class OneOfSeveral(Worker):
         self._has_begun = self._has_begun or is_step
 
     @contextlib.contextmanager
-    def _limited(self, limit: float) -> Iterator[tf.RunOptions]:
-        # After a short limit the session returns with an error, and this worker can save.
-        patience = limit + STEP_SECONDS if limit < BEGINNING_SECONDS else 0.0
+    def _limited(self, limit: float, *, can_save: bool) -> Iterator[tf.RunOptions]:
+        patience = limit + STEP_SECONDS if can_save else 0.0
         try:
             # TensorFlow does not always keep the limit.
             with self._lookout.waiting(limit + STEP_SECONDS, ends_by_itself_after=patience):
@@ -240,20 +242,22 @@ class OneOfSeveral(Worker):
         except tf.errors.OpError as error:
             raise self._explained(error) from error
 
-    def share_weights(self, session: tf.Session) -> None:
+    def share_weights(self) -> None:
         """Gives all variables their values on the chief; every worker calls this together."""
         with self.watched() as options:
-            session.run(self._receive_weights, options=options)
+            self._session.run(self._receive_weights, options=options)
 
-    def average_statistics(self, session: tf.Session) -> None:
+    def average_statistics(self) -> None:
         """Makes population statistics the mean over all workers, which call this together."""
         if self._average_statistics is not None:
             with self.watched() as options:
-                session.run(self._average_statistics, options=options)
+                self._session.run(self._average_statistics, options=options)
 
     def meet(self) -> None:
         """Waits until the chief has saved and evaluated; every worker calls this together."""
-        with self._limited(STEP_SECONDS if self.is_chief else WAITING_SECONDS) as options:
+        # Not `watched`: the others come to it as soon as they can, however slow steps are.
+        limit = STEP_SECONDS if self.is_chief else WAITING_SECONDS
+        with self._limited(limit, can_save=self.is_chief) as options:
             self._session.run(self._meeting, options=options)
 
     def _averaging(self) -> tf.Operation | None:

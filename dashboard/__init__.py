@@ -6,5 +6,7 @@
     ./            the HParams row                                   hparams.session
     projector/    the digits as the last hidden layer sees them     projector.write
 
+    pictures draws what these show.
+
 How a run is trained or evaluated does not belong here: `Board` observes it and writes what it sees.
 """

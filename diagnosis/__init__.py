@@ -16,5 +16,8 @@ checkpoints rules 3xx: values in a checkpoint
 data        rule 303: values against the data
 semantics   rules 4xx: what a layer is meant to compute
 running     the same questions, answered by running the graph
+decays      the weight of the old value in an average, read off its formula
+examination all rules in turn
+asking      what a program calls: `diagnose`, `check`, `warn`
 report      the diagnosis as text and as JSON
 """

@@ -34,7 +34,7 @@ def minimize(
     replica: Replica,
     products: Sequence[Product],
 ) -> tuple[tf.Operation, list[tf.Tensor], tf.Tensor]:
-    """Returns the op that takes a step, and what it is known by, of all workers together.
+    """Returns the op that takes a step; and its means and its stop wishes, over all workers.
 
     Args:
         optimizer: applies the gradients.
@@ -53,7 +53,7 @@ def minimize(
     own = [replica.share * tf.cast(mean, tf.float32) for mean in means]
     factored = [product for product in products if _is_sent_as_factors(product, replica)]
     multiplied = [product.weights for product in factored]
-    # The gradients of the last layers, and so of the largest ones, are computed first.
+    # The gradients of the last layers are computed first.
     added = [v for v in tf.trainable_variables()[::-1] if all(v is not w for w in multiplied)]
     # All at once, since a second backward pass would exchange its statistics again.
     gradients = tf.gradients(

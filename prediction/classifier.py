@@ -30,7 +30,7 @@ class Classifier:
         self._stack = contextlib.ExitStack()
         self._evaluators: list[Evaluator] = []
         for run, checkpoint in members:
-            graph = model.inference_graph(evaluator.network_of(run))
+            graph = model.inference_graph(evaluator.network_of_run(run))
             # A run in training may have replaced it while the graph was built.
             checkpoint = finding.find_again(run, checkpoint)
             one = self._stack.enter_context(Evaluator(graph))

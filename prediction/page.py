@@ -290,7 +290,7 @@ def show(run: Run, checkpoint: Checkpoint, port: int) -> None:
         InputError: the port is taken, or the checkpoint is missing or damaged.
         KeyboardInterrupt: Ctrl-C.
     """
-    network = evaluator.network_of(run)
+    network = evaluator.network_of_run(run)
     about = f"{network.name}, trained on {run.dataset['name']}: {checkpoint}"
     with doing("building the graph"):
         inspector = Inspector(network)

@@ -18,7 +18,7 @@ from serving.verification import Reference
 from storage import variables
 from storage.checkpoints import Checkpoint
 from storage.run import Run
-from training.evaluator import Evaluator, network_of, note_mismatches
+from training.evaluator import Evaluator, network_of_run, note_mismatches
 
 # Training images from which TFLite takes the ranges of activations.
 CALIBRATION_IMAGES = 500
@@ -55,7 +55,7 @@ def export(
         CommandError: the export can't be written or loaded, or answers differently.
     """
     note_mismatches(run, checkpoint, distorted_copies=0)
-    network = network_of(run)
+    network = network_of_run(run)
     computed_in = "float32" if precision == "int8" else precision
     references = {
         each: _reference(network._replace(precision=each), checkpoint, dataset)

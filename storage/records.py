@@ -74,7 +74,7 @@ def _with_time_zone(text: str) -> str:
 
 @dataclasses.dataclass(kw_only=True)
 class Record:
-    """What is known about a run. This is the only place that names the fields of the file."""
+    """What is known about a run. Its fields are those of the file, which adds its format."""
 
     # The flags that determine the weights and the curves.
     flags: Annotated[dict[str, Any], _containing(_Flags)]

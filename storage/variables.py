@@ -1,4 +1,4 @@
-"""Reading the values of variables from the Saver's checkpoints."""
+"""From the Saver's checkpoints into a session, or into memory."""
 
 import numpy as np
 import tensorflow.compat.v1 as tf

@@ -2,6 +2,7 @@
 
 import ast
 import graphlib
+import re
 
 import pytest
 
@@ -53,6 +54,8 @@ def imported_by(path):
             names = [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom):
             names = [node.module or ""]
+        elif isinstance(node, ast.Call) and ast.unparse(node.func).endswith("import_module"):
+            names = [str(a.value) for a in node.args if isinstance(a, ast.Constant)]
         else:
             continue
         yield from {name.split(".")[0] for name in names} & (ROOMS.keys() | {"tests"})
@@ -60,13 +63,19 @@ def imported_by(path):
 
 def files_of(room):
     folder = PROJECT / room
-    return folder.glob("*.py") if folder.is_dir() else [PROJECT / f"{room}.py"]
+    return folder.rglob("*.py") if folder.is_dir() else [PROJECT / f"{room}.py"]
 
 
 def test_every_file_is_in_a_room():
     there = {path.stem for path in PROJECT.glob("*.py")}
-    there |= {path.parent.name for path in PROJECT.glob("*/__init__.py")}
+    there |= {path.parent.name for path in PROJECT.glob("*/*.py")} - {"tests"}
     assert there == ROOMS.keys()
+
+
+@pytest.mark.parametrize("room", [room for room in ROOMS if (PROJECT / room).is_dir()])
+def test_a_room_says_what_is_in_its_files(room):
+    said = set(re.findall(r"\w+", (PROJECT / room / "__init__.py").read_text()))
+    assert {path.stem for path in files_of(room)} - {"__init__"} <= said
 
 
 @pytest.mark.parametrize("room", ROOMS)

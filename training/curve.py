@@ -55,8 +55,10 @@ class Clock:
     def stopped(self, activity: str) -> Iterator[None]:
         """Stops the clock while the block runs."""
         began = time.monotonic()
-        yield
-        self._interruptions[activity] += time.monotonic() - began
+        try:
+            yield
+        finally:
+            self._interruptions[activity] += time.monotonic() - began
 
     def seconds(self) -> float:
         """Returns the seconds of training so far."""

@@ -65,7 +65,7 @@ class Evaluation(Observer):
         return exact
 
     def _evaluate(self, checkpoint: Checkpoint) -> None:
-        """Reads the checkpoint back into the inference graph, as `evaluate.py` would."""
+        """Evaluates a checkpoint, read back from its files, on validation images; records it."""
         with self._training.clock.stopped(EVALUATING):
             if self._run.flags["weight_average"]:
                 some = self._dataset.train.first(IMAGES_FOR_STATISTICS)

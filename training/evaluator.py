@@ -31,8 +31,8 @@ HISTOGRAM_IMAGES = 5
 class Evaluator:
     """An inference graph with a session.
 
-    What is recorded, printed or chosen comes from checkpoints (`restore`); the early points of the
-    validation curves come straight from a training in progress (`load`).
+    The record of a run has only what comes from checkpoints (`restore`). The early points of the
+    validation curves, and the rows of studies, come straight from a training in progress (`load`).
     """
 
     def __init__(self, graph: InferenceGraph):
@@ -220,7 +220,7 @@ def batches_of(split: Split) -> int:
     return math.ceil(len(split.labels) / BATCH_SIZE)
 
 
-def network_of(run: Run) -> model.Network:
+def network_of_run(run: Run) -> model.Network:
     """Returns the network of a run.
 
     Raises:

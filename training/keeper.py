@@ -14,7 +14,7 @@ from training.worker import WorkerLost
 class Keeper:
     """Begins with the initial weights, and keeps none: for a short training that may be lost."""
 
-    rollbacks = 0  # how often the run went back to a checkpoint before this process trains it
+    rollbacks_before = 0  # how often the run went back to a checkpoint before this process
 
     def begin(self, weights: Weights) -> None:
         """Initializes the weights, or restores them."""
@@ -55,7 +55,7 @@ class CheckpointKeeper(Keeper):
     def __init__(self, run: Run, workers: int):
         """Takes the run, and how many workers train it now."""
         self.run = run
-        self.rollbacks = len(run.rollbacks)
+        self.rollbacks_before = len(run.rollbacks)
         self.checkpoint: Checkpoint | None = None  # saved or restored last
         self._workers = workers
 
@@ -98,13 +98,16 @@ class CheckpointKeeper(Keeper):
         self._restore()
 
     def rescue(self, loss: WorkerLost, unfinished_point: list[list[float]]) -> WorkerLost:
-        """Saves a checkpoint, if the weights are finite."""
+        """Saves a checkpoint, if the weights are finite.
+
+        Without synchronized statistics it has this worker's own, since the others' can't be had.
+        """
         if self._weights.are_finite():
             self.save(self._weights.step(), unfinished_point)
-        saved = self.checkpoint or "nothing yet"
-        return WorkerLost(
-            f"{loss}; saved {saved}; started again, all workers resume from there", loss.ranks
-        )
+            saved = f"saved {self.checkpoint}"
+        else:
+            saved = f"the weights are not finite, and the last good checkpoint is {self.kept()}"
+        return WorkerLost(f"{loss}; {saved}; started again, all workers resume from it", loss.ranks)
 
     def kept(self) -> str:
         """Completes: the last good checkpoint is ..."""

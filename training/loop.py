@@ -119,7 +119,8 @@ class Training:
         worker: which of the workers this process is.
         weights, clock: once it has started. The clock measures the time spent on training;
             observers stop it for what they do.
-        seconds_in_steps: how long all steps took so far.
+        seconds_in_steps: how long all steps took so far, and nothing else; for studies, which do
+            without the clock.
     """
 
     def __init__(
@@ -142,7 +143,7 @@ class Training:
         self._fetches = {
             name: tensors for observer in observers for name, tensors in observer.fetches.items()
         }
-        self._rollbacks = self.keeper.rollbacks
+        self._rollbacks = self.keeper.rollbacks_before
         self._point = Point()
 
     def run(self, stop: StopRequest | None = None) -> None:
@@ -200,7 +201,7 @@ class Training:
 
     def _start_from_chief(self) -> int:
         """Goes on from the chief's weights; returns how many steps they have been trained for."""
-        self.worker.share_weights(self.weights.session)
+        self.worker.share_weights()
         self._point = Point(self.keeper.unfinished_point(), self.clock.seconds())
         return self.weights.step()
 
@@ -249,11 +250,11 @@ class Training:
                 observer.on_point(step, scalars)
 
     def _pause(self, step: int, taken: Step) -> None:
-        """Saves if it is time to, and lets observers do what takes long."""
+        """Saves if that is due or a signal stops it, and lets observers do what takes long."""
         is_saved = self.plan.is_save_due(step) or taken.stop_signal is not None
         if is_saved:
             with self.clock.stopped(SAVING):
-                self.worker.average_statistics(self.weights.session)
+                self.worker.average_statistics()
                 # The run may go back to this checkpoint, so it must be good.
                 if not self.weights.are_finite():
                     what = "a variable is infinite or not a number"

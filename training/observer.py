@@ -36,7 +36,7 @@ class Observer:
         """The training curve has a new point: values by tag, means over the last few steps."""
 
     def on_pause(self, step: int) -> None:
-        """The training pauses as planned after a step, saved if it was due, and workers wait."""
+        """The training pauses, as planned or for a signal; it has been saved if that was due."""
 
     def on_evaluation(self, step: int, outcome: Outcome, evaluator: Evaluator) -> None:
         """An observer has evaluated the weights after `step`, which the evaluator still has."""

@@ -41,7 +41,7 @@ class Plan(NamedTuple):
         return self.has_validation and is_early and is_power_of_two_or_zero
 
     def is_pause_due(self, step: int) -> bool:
-        """Returns whether other workers wait for the chief after this step."""
+        """Returns whether workers wait for the chief after this step, even without a signal."""
         return self.is_save_due(step) or self.is_early_evaluation_due(step)
 
     def _is_due(self, interval: int, step: int) -> bool:

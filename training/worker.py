@@ -39,7 +39,7 @@ class WorkerLost(CommandError):
 class Worker:
     """The only worker of a training, and the interface of one of several.
 
-    All workers call the methods of an exchange together: `check_agreement`, `news_from_chief`,
+    All workers call the methods of an exchange together: `check_agreement`, `share_verdict`,
     `share_weights`, `average_statistics`, `meet`, `leave`.
     """
 
@@ -56,7 +56,7 @@ class Worker:
         return ALONE
 
     def session(self, graph: TrainingGraph) -> tf.Session:
-        """Opens a session on the training graph."""
+        """Opens a session on the training graph, in which it then exchanges things."""
         import tensorflow.compat.v1 as tf
 
         return tf.Session(graph=graph.graph)
@@ -73,16 +73,16 @@ class Worker:
     def check_agreement(self, facts: dict[str, object]) -> None:
         """Refuses to train with workers that have other code, data or flags."""
 
-    def news_from_chief(
+    def share_verdict(
         self, verdict: Verdict = Verdict.TRAIN, rollbacks: int = 0
     ) -> tuple[Verdict, int]:
-        """Returns the chief's verdict, and how often the run has gone back to a checkpoint."""
+        """Gives all workers the chief's verdict, and how often the run has gone back."""
         return verdict, rollbacks
 
-    def share_weights(self, session: tf.Session) -> None:
+    def share_weights(self) -> None:
         """Gives all variables their values on the chief."""
 
-    def average_statistics(self, session: tf.Session) -> None:
+    def average_statistics(self) -> None:
         """Makes population statistics the mean over all workers."""
 
     def meet(self) -> None:

@@ -36,7 +36,7 @@ def test_help_is_no_error_and_begins_with_examples(command, tmp_path):
     assert "--dataset=auto|mnist|synthetic" in flags
 
 
-@pytest.mark.parametrize("command", ["train", "evaluate", "compare", "runs"])
+@pytest.mark.parametrize("command", ["train", "evaluate", "predict", "export", "compare", "runs"])
 def test_help_has_every_flag_that_a_command_takes(command, tmp_path):
     helped = run_command(f"{command}.py", "--help", cwd=tmp_path).stdout
     shown = re.findall(r"^  --(?:\[no\])?(\w+)", helped, re.MULTILINE)

@@ -161,7 +161,7 @@ def test_the_others_stop_where_one_is_lost_and_go_on_with_it_later(
         pytest.param("session", 1, signal.SIGSTOP, marks=pytest.mark.long),  # with the graph built
         pytest.param("share_weights", 1, signal.SIGKILL, marks=pytest.mark.long),
         ("meet", 0, signal.SIGKILL),  # while the others wait for it to save
-        pytest.param("news_from_chief", 0, signal.SIGSTOP, marks=pytest.mark.long),
+        pytest.param("share_verdict", 0, signal.SIGSTOP, marks=pytest.mark.long),
     ],
 )
 def test_one_lost_between_steps_is_named(tmp_path, data_flags, moment, victim, number):
@@ -203,10 +203,10 @@ def test_a_chief_that_stood_still_saves_and_says_so(tmp_path, data_flags):
         assert re.search(r"itself stood still for \d+ s\); saved ", stderr.splitlines()[-1])
 
 
-def trained_in_float64(folder, count, steps, sync):
+def trained_in_float64(folder, count, steps, statistics_of):
     """The variables after some steps of several workers."""
     together, written = addresses(count), folder / f"{count}.npz"
-    script = ["tests/system/train_in_float64.py", written, steps, sync]
+    script = ["tests/system/train_in_float64.py", written, steps, statistics_of]
     with concurrent.futures.ThreadPoolExecutor(count) as pool:
         trained = pool.map(
             lambda rank: run_command(*script, cwd=PROJECT, **environment(together, rank)),
@@ -218,7 +218,7 @@ def trained_in_float64(folder, count, steps, sync):
 
 
 def test_any_number_of_workers_takes_the_same_steps(tmp_path):
-    alone, *others = (trained_in_float64(tmp_path, count, 50, sync="yes") for count in (1, 2, 4))
+    alone, *others = (trained_in_float64(tmp_path, count, 50, "all") for count in (1, 2, 4))
     for other in others:
         assert set(other) == set(alone)
         for name, value in alone.items():
@@ -227,11 +227,18 @@ def test_any_number_of_workers_takes_the_same_steps(tmp_path):
 
 def test_without_synchronization_every_image_counts_the_same(tmp_path):
     """Three workers take 3, 3 and 4 images: the mean of their means is not that of the images."""
-    alone, apart = (trained_in_float64(tmp_path, count, 1, sync="no") for count in (1, 3))
+    alone, apart = (trained_in_float64(tmp_path, count, 1, "own") for count in (1, 3))
     means = [name for name in alone if name.endswith("pop_mean")]
     np.testing.assert_allclose(apart[means[0]], alone[means[0]], rtol=0, atol=1e-10)
     # What is above has been normalized otherwise.
     assert not np.allclose(apart[means[-1]], alone[means[-1]], rtol=0, atol=1e-3)
+
+
+@pytest.mark.long
+def test_without_batch_norm_too(tmp_path):
+    alone, other = (trained_in_float64(tmp_path, count, 3, "nobody") for count in (1, 3))
+    for name, value in alone.items():
+        np.testing.assert_allclose(other[name], value, rtol=0, atol=1e-10, err_msg=name)
 
 
 def test_after_going_back_all_workers_go_on_with_the_lower_rate(tmp_path, data_flags):
@@ -361,7 +368,7 @@ def test_a_user_without_rights_gets_a_network_too(tmp_path, data_flags):
     worker = "from cluster import local; raise SystemExit(local.is_out_of_reach())"
     program = (
         f"import sys; from cluster import local; sys.argv = ['-c', {worker!r}]; "
-        f"local.train({processor.cores() + 1})"
+        f"local.become_workers({processor.cores() + 1})"
     )
     # What root may do without a user namespace, others may not.
     drop = ["setpriv", "--bounding-set=-sys_admin"] if os.getuid() == 0 else []

@@ -1,7 +1,8 @@
 """Trains in float64 as one of the workers of TF_CONFIG, or alone; writes all variables.
 
-Takes the file to write, the number of steps, and whether statistics are those of whole batches: yes
-or no. In float32, rounding alone moves the weights by several percent in 50 steps; not in float64.
+Takes the file to write, the number of steps, and whose batch statistics are: those of "all" workers
+together, of each worker's "own" images, or of "nobody", in a network without them. In float32,
+rounding alone moves the weights by several percent in 50 steps; not in float64.
 """
 
 import sys
@@ -51,12 +52,13 @@ class Writer(Observer):
         np.savez(self._path, **{name.replace("/", "|"): v for name, v in values.items()})
 
 
-def main(path: str, train_steps: str, sync_batch_norm: str) -> None:
+def main(path: str, train_steps: str, statistics_of: str) -> None:
     """Trains; the chief writes the variables to `path`."""
     steps = int(train_steps)
-    with joining.started(BATCH_SIZE, sync_batch_norm=sync_batch_norm == "yes") as worker:
+    with joining.started(BATCH_SIZE, sync_batch_norm=statistics_of == "all") as worker:
         worker.check_agreement({})
-        graph = model.training_graph(NETWORK, RECIPE, worker.replica)
+        network = NETWORK._replace(batch_norm=statistics_of != "nobody")
+        graph = model.training_graph(network, RECIPE, worker.replica)
         images, labels = synthetic.draw_digits(200, seed=0)
         batches = Batches(images, labels, BATCH_SIZE, seed=1)
         plan = Plan(steps, save_every=steps, eval_every=steps, has_validation=False)
