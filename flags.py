@@ -116,6 +116,7 @@ def define_evaluation() -> None:
         _define_data(default=None)
     with _section("Which weights"):
         _define_weights()
+        _define_summary_dir()
     with _section("How the images are classified"):
         _define_looks()
         _define_json()
@@ -135,7 +136,7 @@ def define_export() -> None:
 def define_listing() -> None:
     """Defines the flags of `runs.py`."""
     with _section("What to list"):
-        flags.DEFINE_string("checkpoint_dir", "checkpoints", "Folder of the runs' checkpoints.")
+        _define_checkpoint_dir()
         _define_json()
 
 
@@ -171,7 +172,7 @@ def define_comparison() -> None:
     with _section(A_STUDY):
         _define_study()
     with _section(TWO_RUNS):
-        flags.DEFINE_string("checkpoint_dir", "checkpoints", "Folder of the runs' checkpoints.")
+        _define_checkpoint_dir()
         _define_json()
 
 
@@ -240,11 +241,15 @@ def _define_run() -> None:
     flags.register_validator("run", lambda name: name is None or _check_run_name(name))
     flags.DEFINE_bool("resume", True, "Resume an existing run; --noresume refuses to.")
     flags.DEFINE_bool("overwrite", False, "Delete an existing run, and start afresh.")
-    _define_folders()
+    _define_checkpoint_dir()
+    _define_summary_dir()
 
 
-def _define_folders() -> None:
+def _define_checkpoint_dir() -> None:
     flags.DEFINE_string("checkpoint_dir", "checkpoints", "Folder of the runs' checkpoints.")
+
+
+def _define_summary_dir() -> None:
     flags.DEFINE_string("summary_dir", "summaries", "Folder of the runs' TensorBoard events.")
 
 
@@ -453,7 +458,7 @@ def _define_weights() -> None:
     )
     flags.DEFINE_string("checkpoint", None, "Its path, such as checkpoints/cnn-bn/model.ckpt-1287.")
     flags.mark_flags_as_mutual_exclusive(["run", "checkpoint"])
-    _define_folders()
+    _define_checkpoint_dir()
 
 
 def _define_looks() -> None:
@@ -533,7 +538,7 @@ def _define_one_run() -> None:
     flags.register_validator("run", lambda name: name is None or _check_run_name(name))
     flags.DEFINE_string("checkpoint", None, "Its path, such as checkpoints/cnn-bn/model.ckpt-1287.")
     flags.mark_flags_as_mutual_exclusive(["run", "checkpoint"])
-    flags.DEFINE_string("checkpoint_dir", "checkpoints", "Folder of the runs' checkpoints.")
+    _define_checkpoint_dir()
 
 
 def _define_exporting() -> None:
@@ -569,7 +574,7 @@ def _define_exporting() -> None:
 def _define_graph() -> None:
     flags.DEFINE_string("run", None, "Name of a run of train.py: both of its graphs.")
     flags.register_validator("run", lambda name: name is None or _check_run_name(name))
-    flags.DEFINE_string("checkpoint_dir", "checkpoints", "Folder of the runs' checkpoints.")
+    _define_checkpoint_dir()
     flags.DEFINE_string("meta_graph", None, "File NAME.meta that a Saver exported.")
     flags.DEFINE_string("saved_model", None, "Folder with a saved_model.pb.")
     flags.DEFINE_string("frozen_graph", None, "File with a GraphDef, such as a frozen graph.")

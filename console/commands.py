@@ -72,9 +72,9 @@ def help_text(sections: Mapping[str, Sequence[str]]) -> str:
             about = flag.help.removeprefix(f"<{values}>: ")
             lines += textwrap.wrap(about, 90, initial_indent=" " * 6, subsequent_indent=" " * 6)
         lines.append("")
-    lines.append(
-        "--flagfile=presets/accurate.flags reads flags from a file; --verbosity=1 says more."
-    )
+    # Only a network that is trained has presets.
+    file = "presets/accurate.flags" if "model" in absl_flags.FLAGS else "FILE"
+    lines.append(f"--flagfile={file} reads flags from a file; --verbosity=1 says more.")
     return "\n".join(lines)
 
 
@@ -154,6 +154,8 @@ def parse_flags(arguments: list[str], most_arguments: int = 0) -> list[str]:
         found = rest[1 + most_arguments]
         mark = " (a file that begins with a byte order mark: save it without)"
         hint = mark if found.startswith("\ufeff") else ""
+        if "run" in absl_flags.FLAGS and not hint:
+            hint = f"; did you mean --run={found}?"
         fail(f"expected {expected}, found {found!r}{hint} (--help lists the flags)", 2)
     return rest
 

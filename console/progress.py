@@ -84,9 +84,14 @@ class Progress:
             self._bar.update(step - self._bar.n)
             return
         now = time.monotonic()
-        if now - self._last_line >= SECONDS_BETWEEN_LINES or step == self._total:
+        # The first one takes longer than the others, and says nothing of them.
+        timed = step - self._initial - 1
+        if timed <= 0:
+            self._started = now
+        is_due = timed > 0 and now - self._last_line >= SECONDS_BETWEEN_LINES
+        if is_due or step == self._total:
             self._last_line = now
-            left = (now - self._started) / (step - self._initial) * (self._total - step)
+            left = (now - self._started) / max(timed, 1) * (self._total - step)
             note(
                 f"{self._description}: {self._unit} {step}/{self._total}, {facts}, "
                 f"{left:.0f} s left"

@@ -31,8 +31,8 @@ class Batches:
         """
         if batch_size > len(labels):
             raise InputError(
-                f"--batch_size: expected at most {len(labels)}, the number of training images, "
-                f"found {batch_size}"
+                f"--batch_size: expected at most {len(labels)}, the number of images to train on, "
+                f"without those held out for validation, found {batch_size}"
             )
         self._images, self._labels = images, labels
         self.batch_size = batch_size

@@ -5,7 +5,7 @@ import re
 
 from console.errors import InputError
 from console.progress import note
-from storage import checkpoints, records
+from storage import checkpoints, lock, records
 from storage.checkpoints import Checkpoint
 from storage.run import Run, load_run
 
@@ -71,7 +71,7 @@ def _named(checkpoint_dir: pathlib.Path, name: str) -> Run:
     if not (checkpoint_dir / name).is_dir():
         there = sorted(path.parent.name for path in checkpoint_dir.glob(f"*/{records.FILE}"))
         raise InputError(
-            f"--run: expected a run in {checkpoint_dir / name}, found none; "
+            f"expected a run in {checkpoint_dir / name}, found none; "
             f"{checkpoint_dir} has {', '.join(there) or 'none'}"
         )
     return load_run(checkpoint_dir / name)
@@ -81,10 +81,9 @@ def _newest_checkpoint(run: Run) -> Checkpoint:
     # A run that has exact population statistics was meant to be used with them.
     candidates = run.newest(checkpoints.EXACT, checkpoints.MODEL)
     if not candidates:
-        raise InputError(
-            f"{run.folder}: expected a checkpoint, found none: "
-            "the run was stopped before its first one"
-        )
+        trained_by = lock.holder(run.folder)
+        why = f"it is in training by {trained_by}" if trained_by else "the run was stopped"
+        raise InputError(f"{run.folder}: expected a checkpoint, found none: {why} before its first")
     return candidates[0]
 
 

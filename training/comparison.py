@@ -82,12 +82,13 @@ def report(facts: dict[str, Any]) -> str:
             f"{outcomes.result_line(result)}; {outcomes.interval_line(result)}"
             for result in facts["results"]
         ),
-        markdown.aligned(["images", ""], list(counts)),
+        markdown.aligned(["of the images", ""], list(counts)),
         f"they disagree on {len(unlike)} of {sum(facts['images'].values())} images"
         + (":\n" + markdown.aligned(["image", "label", one, other], shown) if shown else "")
         + (f"\n... and {len(unlike) - len(shown)} more" if len(unlike) > len(shown) else ""),
         f"{facts['results'][0]['dataset']} test accuracy of {one} minus that of {other}: "
         f"{facts['difference']:+.4f}, 95 % interval {low:+.4f} to {high:+.4f} (Newcombe, same "
-        f"images), p = {facts['p_value']:.2g} (exact McNemar)",
+        f"images), p = {facts['p_value']:.2g} (exact McNemar): "
+        + ("it could be chance" if facts["p_value"] >= 0.05 else "chance seldom gives as much"),
     ]
     return "\n\n".join(parts)

@@ -173,10 +173,11 @@ def test_two_runs_are_compared_on_the_same_images(trained_runs, dataset):
     difference = (images["only_first_right"] - images["only_second_right"]) / len(labels)
     low, high = facts["interval"]
     assert low < difference == facts["difference"] < high
+    verdict = "it could be chance" if facts["p_value"] >= 0.05 else "chance seldom gives as much"
     assert last == (
         f"{DIGITS} test accuracy of small-bn minus that of mlp-nobn: {difference:+.4f}, "
         f"95 % interval {low:+.4f} to {high:+.4f} (Newcombe, same images), "
-        f"p = {facts['p_value']:.2g} (exact McNemar)"
+        f"p = {facts['p_value']:.2g} (exact McNemar): {verdict}"
     )
     table = compared.stdout.partition("\n\n")[0].splitlines()
     assert [row.split() for row in table] == [
