@@ -18,6 +18,7 @@ import inspect
 import json
 import multiprocessing.spawn
 import os
+import re
 import sys
 import tokenize
 import types
@@ -256,6 +257,56 @@ def _print_from_program(
     while first is not None and first.tb_frame.f_code.co_filename != program:
         first = first.tb_next
     hook(kind, error.with_traceback(first), first)
+    whose = _whose(error)
+    if whose:
+        print("bn_compat: " + whose, file=sys.stderr)
+
+
+# ---- Errors that don't say whose they are ----
+
+_OF_PYTHON_2 = {
+    NameError: "basestring execfile file long raw_input reduce reload unichr unicode xrange",
+    ModuleNotFoundError: (
+        "ConfigParser HTMLParser Queue StringIO Tkinter __builtin__ cPickle cStringIO commands "
+        "cookielib httplib tkMessageBox urllib2 urlparse"
+    ),
+    ImportError: "ifilter imap izip izip_longest maketrans urlencode urlopen urlretrieve",
+    AttributeError: (
+        "getcwdu has_key ifilter imap iteritems iterkeys itervalues izip izip_longest maketrans "
+        "maxint urlencode urlopen urlretrieve"
+    ),
+}
+# Python 3's messages for what was right in Python 2: statements, and lists that are none now.
+_STATEMENT_OF_PYTHON_2 = re.compile(
+    "Missing parentheses in call to|inconsistent use of tabs|leading zeros in decimal integer|"
+    "multiple exception types must be parenthesized"
+)
+_LIST_OF_PYTHON_2 = re.compile(
+    r"'(?:dict_\w+|filter|map|zip)' (?:object is not subscriptable|has no len)|"
+    r"'(?:dict_\w+|filter|map|zip)' object has no attribute '(?:append|index|sort)'|"
+    "'range' object does not support item assignment"
+)
+
+
+def _whose(error: BaseException) -> str:
+    """Returns in one line whose an error is if neither Python nor `bn_revive` says so, or ""."""
+    found = ""
+    if isinstance(error, SyntaxError):
+        if _STATEMENT_OF_PYTHON_2.search(str(error)):
+            found = "%s, line %s," % (os.path.basename(error.filename or ""), error.lineno)
+    elif _LIST_OF_PYTHON_2.search(str(error)):
+        found = "a list, where Python 3 has %s," % str(error).split("'")[1]
+    else:
+        missing = re.search("(?:name|named|attribute) '(\\w+)'", str(error))
+        names = _OF_PYTHON_2.get(type(error), "").split()
+        if missing and missing.group(1) in names:
+            found = missing.group(1)
+    if not found:
+        return ""
+    return (
+        "%s is Python 2's: convert the program to Python 3 first, for example with 2to3, which "
+        "came with Python up to 3.12" % found
+    )
 
 
 if __name__ == "__main__":
