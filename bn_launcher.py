@@ -161,6 +161,8 @@ def _make_tensorflow_1(verbosity: int = 0) -> None:
     if not tf.version.VERSION.startswith("1."):
         for name in ("sigmoid", "softmax", "sparse_softmax"):
             _take_names_only(name + "_cross_entropy_with_logits")
+        _refuse_the_order_of_tf0("concat", "values, axis")
+        _refuse_the_order_of_tf0("split", "value, num_or_size_splits, axis")
         _take_whole_floats_as_sizes()
         sys.modules["tensorflow"] = _with_names_of_tf1(sys.modules["tensorflow"])
 
@@ -183,6 +185,22 @@ def _take_names_only(name: str) -> None:
         return original(*args, **kwargs)
 
     setattr(tf.nn, name, guarded)
+
+
+def _refuse_the_order_of_tf0(name: str, order: str) -> None:
+    """Has tf.concat or tf.split say that the axis came first in TF 0.x, instead of a type error."""
+    original = getattr(tf, name)
+
+    @functools.wraps(original)
+    def function(*args, **kwargs):
+        if len(args) > 1 and isinstance(args[0], int) and not isinstance(args[-1], int):
+            raise TypeError(
+                "TensorFlow 1.0 changed the order of the arguments of tf.%s, of TensorFlow 0.x, to "
+                "tf.%s(%s)" % (name, name, order)
+            )
+        return original(*args, **kwargs)
+
+    setattr(tf, name, function)
 
 
 def _take_whole_floats_as_sizes() -> None:
@@ -288,25 +306,48 @@ _LIST_OF_PYTHON_2 = re.compile(
 )
 
 
+# Sizes that were int64 in NumPy 1, such as that of `labels.max() + 1`.
+_NUMBER_OF_NUMPY_1 = re.compile(
+    "DataType u?int(?:8|16) not in list of allowed values: int32, int64"
+)
+
+_NAME_IN_TENSORFLOW = re.compile(
+    r"module 'tensorflow\._api\.v2\.compat\.v1\.([\w.]+)' has no attribute '(\w+)'"
+)
+
+
 def _whose(error: BaseException) -> str:
     """Returns in one line whose an error is if neither Python nor `bn_revive` says so, or ""."""
-    found = ""
+    message = str(error)
+    of_tensorflow = _NAME_IN_TENSORFLOW.search(message)
+    if of_tensorflow and isinstance(error, AttributeError):
+        module, name = of_tensorflow.groups()
+        return bn_revive.what_happened("tensorflow." + module, name)
+    if _NUMBER_OF_NUMPY_1.search(message):
+        return (
+            "a size is of a type that NumPy 1 would have made int64, as in labels.max() + 1, but "
+            "NumPy 2 does not: convert it with int()"
+        )
+    found = _of_python_2(error, message)
+    if found:
+        return (
+            "%s is Python 2's: convert the program to Python 3 first, for example with 2to3, which "
+            "came with Python up to 3.12" % found
+        )
+    return ""
+
+
+def _of_python_2(error: BaseException, message: str) -> str:
+    """Returns what Python 3 has refused of what Python 2 took, or ""."""
     if isinstance(error, SyntaxError):
-        if _STATEMENT_OF_PYTHON_2.search(str(error)):
-            found = "%s, line %s," % (os.path.basename(error.filename or ""), error.lineno)
-    elif _LIST_OF_PYTHON_2.search(str(error)):
-        found = "a list, where Python 3 has %s," % str(error).split("'")[1]
-    else:
-        missing = re.search("(?:name|named|attribute) '(\\w+)'", str(error))
-        names = _OF_PYTHON_2.get(type(error), "").split()
-        if missing and missing.group(1) in names:
-            found = missing.group(1)
-    if not found:
-        return ""
-    return (
-        "%s is Python 2's: convert the program to Python 3 first, for example with 2to3, which "
-        "came with Python up to 3.12" % found
-    )
+        is_old = _STATEMENT_OF_PYTHON_2.search(message)
+        where = "%s, line %s," % (os.path.basename(error.filename or ""), error.lineno)
+        return where if is_old else ""
+    if _LIST_OF_PYTHON_2.search(message):
+        return "a list, where Python 3 has %s," % message.split("'")[1]
+    missing = re.search("(?:name|named|attribute) '(\\w+)'", message)
+    names = _OF_PYTHON_2.get(type(error), "").split()
+    return missing.group(1) if missing and missing.group(1) in names else ""
 
 
 if __name__ == "__main__":
