@@ -18,6 +18,7 @@ import inspect
 import json
 import multiprocessing.spawn
 import os
+import re
 import sys
 import tokenize
 import types
@@ -160,6 +161,8 @@ def _make_tensorflow_1(verbosity: int = 0) -> None:
     if not tf.version.VERSION.startswith("1."):
         for name in ("sigmoid", "softmax", "sparse_softmax"):
             _take_names_only(name + "_cross_entropy_with_logits")
+        _refuse_the_order_of_tf0("concat", "values, axis")
+        _refuse_the_order_of_tf0("split", "value, num_or_size_splits, axis")
         _take_whole_floats_as_sizes()
         sys.modules["tensorflow"] = _with_names_of_tf1(sys.modules["tensorflow"])
 
@@ -182,6 +185,22 @@ def _take_names_only(name: str) -> None:
         return original(*args, **kwargs)
 
     setattr(tf.nn, name, guarded)
+
+
+def _refuse_the_order_of_tf0(name: str, order: str) -> None:
+    """Has tf.concat or tf.split say that the axis came first in TF 0.x, instead of a type error."""
+    original = getattr(tf, name)
+
+    @functools.wraps(original)
+    def function(*args, **kwargs):
+        if len(args) > 1 and isinstance(args[0], int) and not isinstance(args[-1], int):
+            raise TypeError(
+                "TensorFlow 1.0 changed the order of the arguments of tf.%s, of TensorFlow 0.x, to "
+                "tf.%s(%s)" % (name, name, order)
+            )
+        return original(*args, **kwargs)
+
+    setattr(tf, name, function)
 
 
 def _take_whole_floats_as_sizes() -> None:
@@ -256,6 +275,79 @@ def _print_from_program(
     while first is not None and first.tb_frame.f_code.co_filename != program:
         first = first.tb_next
     hook(kind, error.with_traceback(first), first)
+    whose = _whose(error)
+    if whose:
+        print("bn_compat: " + whose, file=sys.stderr)
+
+
+# ---- Errors that don't say whose they are ----
+
+_OF_PYTHON_2 = {
+    NameError: "basestring execfile file long raw_input reduce reload unichr unicode xrange",
+    ModuleNotFoundError: (
+        "ConfigParser HTMLParser Queue StringIO Tkinter __builtin__ cPickle cStringIO commands "
+        "cookielib httplib tkMessageBox urllib2 urlparse"
+    ),
+    ImportError: "ifilter imap izip izip_longest maketrans urlencode urlopen urlretrieve",
+    AttributeError: (
+        "getcwdu has_key ifilter imap iteritems iterkeys itervalues izip izip_longest maketrans "
+        "maxint urlencode urlopen urlretrieve"
+    ),
+}
+# Python 3's messages for what was right in Python 2: statements, and lists that are none now.
+_STATEMENT_OF_PYTHON_2 = re.compile(
+    "Missing parentheses in call to|inconsistent use of tabs|leading zeros in decimal integer|"
+    "multiple exception types must be parenthesized"
+)
+_LIST_OF_PYTHON_2 = re.compile(
+    r"'(?:dict_\w+|filter|map|zip)' (?:object is not subscriptable|has no len)|"
+    r"'(?:dict_\w+|filter|map|zip)' object has no attribute '(?:append|index|sort)'|"
+    "'range' object does not support item assignment"
+)
+
+
+# Sizes that were int64 in NumPy 1, such as that of `labels.max() + 1`.
+_NUMBER_OF_NUMPY_1 = re.compile(
+    "DataType u?int(?:8|16) not in list of allowed values: int32, int64"
+)
+
+_NAME_IN_TENSORFLOW = re.compile(
+    r"module 'tensorflow\._api\.v2\.compat\.v1\.([\w.]+)' has no attribute '(\w+)'"
+)
+
+
+def _whose(error: BaseException) -> str:
+    """Returns in one line whose an error is if neither Python nor `bn_revive` says so, or ""."""
+    message = str(error)
+    of_tensorflow = _NAME_IN_TENSORFLOW.search(message)
+    if of_tensorflow and isinstance(error, AttributeError):
+        module, name = of_tensorflow.groups()
+        return bn_revive.what_happened("tensorflow." + module, name)
+    if _NUMBER_OF_NUMPY_1.search(message):
+        return (
+            "a size is of a type that NumPy 1 would have made int64, as in labels.max() + 1, but "
+            "NumPy 2 does not: convert it with int()"
+        )
+    found = _of_python_2(error, message)
+    if found:
+        return (
+            "%s is Python 2's: convert the program to Python 3 first, for example with 2to3, which "
+            "came with Python up to 3.12" % found
+        )
+    return ""
+
+
+def _of_python_2(error: BaseException, message: str) -> str:
+    """Returns what Python 3 has refused of what Python 2 took, or ""."""
+    if isinstance(error, SyntaxError):
+        is_old = _STATEMENT_OF_PYTHON_2.search(message)
+        where = "%s, line %s," % (os.path.basename(error.filename or ""), error.lineno)
+        return where if is_old else ""
+    if _LIST_OF_PYTHON_2.search(message):
+        return "a list, where Python 3 has %s," % message.split("'")[1]
+    missing = re.search("(?:name|named|attribute) '(\\w+)'", message)
+    names = _OF_PYTHON_2.get(type(error), "").split()
+    return missing.group(1) if missing and missing.group(1) in names else ""
 
 
 if __name__ == "__main__":

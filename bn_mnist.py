@@ -157,7 +157,9 @@ class DataSet:
         seed=None,
     ):
         of_graph, of_op = tf.get_seed(seed)
-        np.random.seed(of_graph if seed is None else of_op)
+        of_numpy = of_graph if seed is None else of_op
+        # TF1 took a graph's seed of 0.0 for 0.
+        np.random.seed(None if of_numpy is None else int(of_numpy))
         dtype = tf.as_dtype(dtype).base_dtype
         if dtype not in (tf.uint8, tf.float32):
             raise TypeError("Invalid image dtype %r, expected uint8 or float32" % dtype)

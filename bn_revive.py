@@ -118,17 +118,24 @@ _REMOVED = {
 # Names of TensorFlow 0.x, and today's.
 _RENAMED = {
     "batch_matmul": "matmul",
+    "batch_matrix_inverse": "matrix_inverse",
+    "complex_abs": "abs",
     "histogram_summary": "summary.histogram",
+    "image.per_image_whitening": "image.per_image_standardization",
     "image_summary": "summary.image",
     "initialize_all_variables": "global_variables_initializer",
+    "inv": "reciprocal",
     "merge_all_summaries": "summary.merge_all",
     "merge_summary": "summary.merge",
     "mul": "multiply",
     "neg": "negative",
+    "nn.bidirectional_rnn": "nn.static_bidirectional_rnn",
+    "nn.rnn": "nn.static_rnn",
     "pack": "stack",
     "scalar_summary": "summary.scalar",
     "select": "where",
     "sub": "subtract",
+    "train.SummaryWriter": "summary.FileWriter",
     "unpack": "unstack",
 }
 

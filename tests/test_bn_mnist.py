@@ -54,6 +54,18 @@ def test_files_that_are_missing_are_downloaded(folder, server, tmp_path, capsys)
     assert found[0].train.images.shape == (200, 784) and found[0].test.num_examples == 60
 
 
+def test_a_seed_of_the_graph_may_be_a_whole_float(folder):
+    """As in a well-known tutorial with batch norm: `tf.set_random_seed(0.0)`."""
+    labels = []
+    for seed in (0, 0.0):
+        with tf.Graph().as_default():
+            tf.zeros([])  # else TensorFlow returns 0 for 0.0 itself
+            tf.set_random_seed(seed)
+            data = bn_mnist.read_data_sets(str(folder), validation_size=50)
+            labels.append(data.train.next_batch(20)[1])
+    np.testing.assert_array_equal(*labels)
+
+
 def test_offline_the_error_says_which_file_to_put_where(tmp_path):
     with pytest.raises(
         OSError, match="train-images.* can't be downloaded from .*put the file ther"

@@ -291,12 +291,51 @@ def test_what_can_not_be_launched_gets_one_line(tmp_path, arguments, message):
     assert message in refused.stderr.splitlines()[-1] and refused.stdout == ""
 
 
-def test_a_program_of_python_2_is_told_where_it_is_not_one_of_python_3(tmp_path):
-    path = write_program(tmp_path, "print 'hello'")
+@pytest.mark.parametrize(
+    ("text", "error", "line"),
+    [
+        ("print 'hello'", "SyntaxError: ", "old_program.py, line 1, is Python 2's"),
+        ("for i in xrange(3): pass", "NameError: ", "xrange is Python 2's"),
+        ("import cPickle", "ModuleNotFoundError: ", "cPickle is Python 2's"),
+        ("from itertools import izip", "ImportError: ", "izip is Python 2's"),
+        ("{}.iteritems()", "AttributeError: ", "iteritems is Python 2's"),
+        ("{1: 2}.keys()[0]", "TypeError: ", "a list, where Python 3 has dict_keys, is Python 2's"),
+        ("import no_such_package", "ModuleNotFoundError: ", None),
+        ("raise NameError('of its own')", "NameError: ", None),
+    ],
+)
+def test_a_program_of_python_2_is_said_to_be_one(tmp_path, text, error, line):
+    path = write_program(tmp_path, text)
     refused = launch(path, cwd=tmp_path)
-    assert refused.returncode == 1 and "bn_compat" not in refused.stderr
-    assert f'File "{path}", line 1' in refused.stderr
-    assert refused.stderr.splitlines()[-1].startswith("SyntaxError")
+    assert refused.returncode == 1 and f'File "{path}", line 1' in refused.stderr
+    *_, raised, last = ["", *refused.stderr.splitlines()]
+    if line is None:
+        assert last.startswith(error) and "bn_compat" not in refused.stderr
+    else:
+        assert raised.startswith(error) and last.startswith(f"bn_compat: {line}: convert")
+
+
+@pytest.mark.parametrize(
+    ("call", "line"),
+    [
+        ("concat(1, [[[2]], [[3]]])", "changed the order of the arguments of tf.concat"),
+        ("split(1, 2, [[2.0, 3.0]])", "changed the order of the arguments of tf.split"),
+        ("train.SummaryWriter", "renamed tf.train.SummaryWriter, of TensorFlow 0.x, to tf.summary"),
+    ],
+)
+def test_what_is_tensorflow_0s_is_said_to_be(tmp_path, call, line):
+    refused = launch(write_program(tmp_path, f"import tensorflow as tf; tf.{call}"), cwd=tmp_path)
+    assert refused.returncode == 1 and line in refused.stderr.splitlines()[-1]
+
+
+def test_a_size_that_numpy_2_left_small_is_said_to_be_numpys(tmp_path):
+    program = "import numpy as np, tensorflow as tf; tf.random_normal([max(np.uint8([1, 9])) + 1])"
+    refused = launch(write_program(tmp_path, program), cwd=tmp_path)
+    if np.lib.NumpyVersion(np.__version__) >= "2.0.0":
+        assert refused.returncode == 1
+        assert "NumPy 2 does not: convert it with int()" in refused.stderr.splitlines()[-1]
+    else:
+        assert refused.returncode == 0
 
 
 def test_programs_find_all_that_slim_has_where_it_was_in_contrib(tmp_path):
