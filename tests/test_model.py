@@ -21,6 +21,7 @@ IN_FLOAT32 = [network for network in NETWORKS if network.precision == "float32"]
 WITH_BATCH_NORM = [network for network in NETWORKS if network.batch_norm]
 CNN = WITH_BATCH_NORM[0]
 MLP = CNN._replace(name="mlp", hidden_layers=1)
+WITHOUT = MLP._replace(batch_norm=False)
 BATCH = {
     "images": np.random.default_rng(0).integers(0, 256, [16, SIDE, SIDE], np.uint8),
     "labels": np.arange(16, dtype=np.uint8) % 10,
@@ -28,7 +29,7 @@ BATCH = {
 
 
 def new_training_graph(network, **settings):
-    recipe = model.Recipe(0, 100, "adam", 1e-3, "constant")
+    recipe = model.Recipe(0, 100, "sgd", 1.0, "constant")
     return finalized(model.training_graph(network, recipe._replace(**settings)))
 
 
@@ -147,14 +148,12 @@ def test_initial_weights_of_a_given_deviation():
         assert values.std() == pytest.approx(0.3, rel=0.15)
 
 
-STILL = {"optimizer": "sgd", "learning_rate": 1e-30}  # weights that do not move
-
-
 def losses(graph, steps):
-    """The loss of the first steps, all on the same batch."""
+    """The loss of the first steps, all on the same batch, with weights that do not move."""
     feed = {graph.images: BATCH["images"], graph.labels: BATCH["labels"]}
     with tf.Session(graph=graph.graph) as session:
         session.run(graph.initializer)
+        feed[graph.rate_factor] = 0.0
         return [session.run([graph.loss, graph.train_op], feed)[0] for _ in range(steps)]
 
 
@@ -162,13 +161,14 @@ def losses(graph, steps):
     ("network", "settings"),
     [
         (CNN._replace(name="small", batch_norm=False), {"dropout": 0.5}),
-        (MLP, {"dropout": 0.5}),
-        (MLP._replace(batch_norm=False), {"augment": "affine"}),
-        (MLP._replace(batch_norm=False), {"augment": "elastic"}),
+        (WITHOUT._replace(hidden_layers=2), {"dropout": 0.5}),
+        (WITHOUT, {"augment": "affine"}),
+        (WITHOUT, {"augment": "elastic"}),
     ],
 )
 def test_what_is_random_is_a_function_of_seed_and_step(network, settings):
-    once, again = (losses(new_training_graph(network, **settings, **STILL), 4) for _ in range(2))
+    once = losses(training_graph(network, **settings), 4)
+    again = losses(new_training_graph(network, **settings), 4)
     assert once == again, "or a resumed run would not repeat"
     assert len(set(once)) == 4, "each step leaves out other units, or distorts otherwise"
 
@@ -178,7 +178,7 @@ def test_what_is_random_is_a_function_of_seed_and_step(network, settings):
 def test_dropout_keeps_the_expected_value_and_is_gone_from_inference(precision, share):
     """In bfloat16 too, in which random numbers would be multiples of 1/128."""
     network = CNN._replace(name="small", batch_norm=False, precision=precision)
-    graph = training_graph(network, dropout=share, optimizer="sgd")
+    graph = training_graph(network, dropout=share)
     dropped = graph.graph.get_tensor_by_name("dense/stateless_dropout/SelectV2:0")
     whole = graph.graph.get_tensor_by_name("dense/Relu:0")
     images = np.repeat(BATCH["images"], 8, axis=0)
@@ -196,8 +196,8 @@ def test_dropout_keeps_the_expected_value_and_is_gone_from_inference(precision, 
 def test_layers_and_seeds_leave_out_other_units():
     masks = []
     for seed in (0, 1):
-        network = MLP._replace(hidden_layers=2, batch_norm=False)
-        graph = training_graph(network, dropout=0.5, seed=seed, optimizer="sgd")
+        settings = {"seed": seed} if seed else {}
+        graph = training_graph(WITHOUT._replace(hidden_layers=2), dropout=0.5, **settings)
         names = [f"dense{i}/stateless_dropout/SelectV2:0" for i in (1, 2)]
         with tf.Session(graph=graph.graph) as session:
             session.run(graph.initializer)
@@ -246,7 +246,7 @@ def test_the_average_of_the_weights_is_that_of_all_steps():
 def test_smooth_labels_are_for_training_only():
     """The step uses smoothed labels; the loss in the curves uses the labels themselves."""
     feed = {"images:0": BATCH["images"], "labels:0": BATCH["labels"]}
-    graph = training_graph(MLP, label_smoothing=0.2, optimizer="sgd", learning_rate=1.0)
+    graph = training_graph(MLP, label_smoothing=0.2)
     (bias,) = [v for v in graph.graph.get_collection("variables") if v.op.name == "logits/bias"]
     with tf.Session(graph=graph.graph) as session:
         session.run(graph.initializer)
@@ -280,9 +280,9 @@ def test_a_session_that_begins_again_begins_with_averages_of_the_initial_weights
 
 
 def learning_rates(schedule, train_steps=100):
-    network = MLP._replace(batch_norm=False)
-    settings = {"lr_schedule": schedule, "train_steps": train_steps, "learning_rate": 0.5}
-    graph = training_graph(network, optimizer="sgd", **settings)
+    graph = training_graph(
+        WITHOUT, lr_schedule=schedule, train_steps=train_steps, learning_rate=0.5
+    )
     rates = []
     with tf.Session(graph=graph.graph) as session:
         for step in range(train_steps):
@@ -329,9 +329,8 @@ def test_of_large_layers_the_factors_of_the_gradient_are_exchanged_if_they_are_s
 
     replica = model.Replica(batch_size=images, gather_rows=gather_rows, add_up_all=add_up_all)
     recipe = model.Recipe(0, 100, "sgd", 1.0, "constant")
-    alone = training_graph(CNN, optimizer="sgd", learning_rate=1.0)
     stepped = []
-    for graph in (alone, model.training_graph(CNN, recipe, replica)):
+    for graph in (training_graph(CNN), model.training_graph(CNN, recipe, replica)):
         with tf.Session(graph=graph.graph) as session:
             session.run(graph.initializer)
             session.run(
@@ -364,7 +363,7 @@ def test_the_loss_is_finite_where_log_of_softmax_is_not():
 
 def test_bfloat16_leaves_statistics_and_weights_in_float32():
     """In the graph that actually runs, after Grappler has rewritten it."""
-    graph = training_graph(CNN._replace(precision="bfloat16"))
+    graph = training_graph(CNN._replace(precision="bfloat16"), optimizer="adam")
     with tf.Session(graph=graph.graph) as session:
         session.run(graph.initializer)
         ran = tf.RunMetadata()
@@ -461,7 +460,7 @@ def _children(graph, scope=""):
 def test_the_graphs_read_like_the_network_and_a_layer_like_the_algorithm():
     """A node of every layer, no stray ones: these made TensorBoard set the layers aside."""
     layers = {"images", "labels", "scale_pixels", "channel", "conv1", "conv2", "dense", "logits"}
-    graph = training_graph(CNN, weight_average=0.9).graph
+    graph = training_graph(CNN, optimizer="adam", weight_average=0.9).graph
     steps = {"loss", "accuracy", "learning_rate", "train", "global_step"}
     assert _children(graph) == layers | steps | {"initialize", "checkpoint"}
     variables = {"scale", "beta", "pop_mean", "pop_var", "pop_weight"}
