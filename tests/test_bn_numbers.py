@@ -1,5 +1,7 @@
 """Inputs at numerical extremes, compared with the same formula in float64."""
 
+import functools
+
 import numpy as np
 import pytest
 import tensorflow.compat.v1 as tf
@@ -25,20 +27,35 @@ EPSILON = 1e-5
 MOMENTS = [{"fused": False}, {"cross_replica": lambda vector: vector[tf.newaxis]}]
 
 
-def train_once(values, **options):
-    """Outputs, the gradients of a weighted sum, `pop_mean` and `pop_var`; all in float64."""
-    with tf.Graph().as_default(), tf.Session() as session:
-        inputs = tf.constant(values)
+@functools.cache
+def trained(shape, dtype, **options):
+    """A graph that trains: inputs, outputs, the gradients of a weighted sum, and statistics.
+
+    Built once for all inputs of a shape, which takes longer than running it.
+    """
+    with tf.Graph().as_default() as graph:
+        inputs = tf.placeholder(dtype, shape)
         outputs = batch_norm_wrapper(inputs, True, epsilon=EPSILON, name="bn", **options)
-        weights = np.random.default_rng(1).normal(size=values.shape)
+        weights = np.random.default_rng(1).normal(size=shape)
         loss = tf.reduce_sum(tf.cast(outputs, tf.float32) * weights)
         gradients = tf.gradients(loss, [inputs, *tf.trainable_variables()])
         statistics = [
             v for v in tf.global_variables() if v.op.name in ("bn/pop_mean", "bn/pop_var")
         ]
-        session.run(tf.global_variables_initializer())
-        outputs, gradients = session.run((outputs, gradients))
-        return [np.asarray(r, np.float64) for r in (outputs, *gradients, *session.run(statistics))]
+        initializer = tf.global_variables_initializer()
+    graph.finalize()
+    return graph, initializer, inputs, (outputs, *gradients), statistics
+
+
+def train_once(values, **options):
+    """Outputs, the gradients of a weighted sum, `pop_mean` and `pop_var`; all in float64."""
+    graph, initializer, inputs, results, statistics = trained(
+        values.shape, tf.as_dtype(values.dtype), **options
+    )
+    with tf.Session(graph=graph) as session:
+        session.run(initializer)
+        seen = session.run(results, {inputs: values})
+        return [np.asarray(r, np.float64) for r in (*seen, *session.run(statistics))]
 
 
 def reference(values):
@@ -85,42 +102,48 @@ def test_the_moments_keep_a_variance_that_is_small_beside_the_mean(options):
 
 
 @pytest.mark.parametrize("options", MOMENTS, ids=["one", "replica"])
-@pytest.mark.parametrize("far", [0.0, 10.0, 1e3, 1e5])
 @pytest.mark.parametrize("shape", [(64, 4), (16, 8, 8, 4)])
-def test_far_from_zero_the_moments_lose_nothing_of_outputs_and_gradients(shape, far, options):
+def test_far_from_zero_the_moments_lose_nothing_of_outputs_and_gradients(shape, options):
     """They used to keep only two digits of the gradient of scale, and of the others two fewer than
     the kernel.
     """
     random = np.random.default_rng(0)
-    values = (random.normal(size=shape) + far).astype(np.float32)
-    weights = random.normal(size=shape)
+    normal, weights = random.normal(size=shape), random.normal(size=shape)
+    batches = {far: (normal + far).astype(np.float32) for far in (0.0, 10.0, 1e3, 1e5)}
     results = []
     for dtype in (np.float32, np.float64):
         with tf.Graph().as_default(), tf.Session() as session:
-            inputs = tf.constant(values.astype(dtype))
+            inputs = tf.placeholder(dtype, shape)
             outputs = batch_norm_wrapper(inputs, True, **options)
             loss = tf.reduce_sum(outputs**3 * weights.astype(dtype))
             gradients = tf.gradients(loss, [inputs, *tf.trainable_variables()])
             session.run(tf.global_variables_initializer())
-            results.append(session.run([outputs, *gradients]))
-    for found, exact in zip(*results, strict=True):
-        np.testing.assert_allclose(found, exact, atol=1e-5 * np.abs(exact).max())
+            # A batch's outputs and gradients do not depend on the batches before it.
+            fetches = [outputs, *gradients]
+            results.append([session.run(fetches, {inputs: batches[far]}) for far in batches])
+    for far, *of_batch in zip(batches, *results, strict=True):
+        for found, exact in zip(*of_batch, strict=True):
+            limit = 1e-5 * np.abs(exact).max()
+            np.testing.assert_allclose(found, exact, atol=limit, err_msg=f"far by {far}")
 
 
-def infer(normalize, values, mean, var):
-    """Outputs of a layer with these population statistics."""
+def infer(normalize, shape, cases):
+    """Outputs of a layer for each of the cases: inputs, and population statistics."""
     with tf.Graph().as_default(), tf.Session() as session:
-        outputs = normalize(tf.constant(values))
+        inputs = tf.placeholder(tf.float32, shape)
+        outputs = normalize(inputs)
         session.run(tf.global_variables_initializer())
-        loaded = {"mean": mean, "var": var}
-        for variable in tf.global_variables():
-            kind = variable.op.name.rpartition("_")[2].replace("variance", "var")
-            if kind in loaded:
-                variable.load(loaded[kind], session)
-        return session.run(outputs).astype(np.float64)
+        results = []
+        for values, mean, var in cases:
+            loaded = {"mean": mean, "var": var}
+            for variable in tf.global_variables():
+                kind = variable.op.name.rpartition("_")[2].replace("variance", "var")
+                if kind in loaded:
+                    variable.load(loaded[kind], session)
+            results.append(session.run(outputs, {inputs: values}).astype(np.float64))
+        return results
 
 
-@pytest.mark.parametrize("offset", [0.0, 1e4, 1e6])
 @pytest.mark.parametrize(
     "normalize",
     [
@@ -132,13 +155,18 @@ def infer(normalize, values, mean, var):
     ],
     ids=["moments", "default", "axis 1", "contrib", "layers"],
 )
-def test_inference_keeps_what_is_left_far_from_zero(normalize, offset):
+def test_inference_keeps_what_is_left_far_from_zero(normalize):
     """Training subtracts first; x * factor + offset used to lose four digits in inference."""
-    values = (np.random.default_rng(2).normal(size=(64, 8)) + offset).astype(np.float32)
-    exact = values.astype(np.float64)
-    mean, var = exact.mean(0).astype(np.float32), exact.var(0).astype(np.float32)
-    expected = (exact - mean) / np.sqrt(var.astype(np.float64) + EPSILON)
-    # The difference of two float32 numbers this close is exact; a few roundings follow.
-    limit = 16 * 2.0**-23 * np.abs(expected).max()
-    outputs = infer(normalize, values, mean, var)
-    np.testing.assert_allclose(outputs, expected, rtol=0, atol=limit)
+    normal = np.random.default_rng(2).normal(size=(64, 8))
+    cases = []
+    for offset in (0.0, 1e4, 1e6):
+        values = (normal + offset).astype(np.float32)
+        exact = values.astype(np.float64)
+        cases.append((values, exact.mean(0).astype(np.float32), exact.var(0).astype(np.float32)))
+    for (values, mean, var), outputs in zip(
+        cases, infer(normalize, normal.shape, cases), strict=True
+    ):
+        expected = (values.astype(np.float64) - mean) / np.sqrt(var.astype(np.float64) + EPSILON)
+        # The difference of two float32 numbers this close is exact; a few roundings follow.
+        limit = 16 * 2.0**-23 * np.abs(expected).max()
+        np.testing.assert_allclose(outputs, expected, rtol=0, atol=limit)

@@ -6,39 +6,13 @@ import tensorflow.compat.v1 as tf
 
 from bn_tools import fold_batch_norm, population_statistics
 from bn_wrapper import batch_norm_wrapper
+from tests import kernels
 from tests.layers import batch_of, moments, normalized, run_once, variable
 
 
-@pytest.mark.parametrize(
-    ("dtype", "unbiased"),
-    [("float32", False), ("float32", True), ("float16", True), ("bfloat16", False)],
-)
-@pytest.mark.parametrize(
-    ("shape", "axis"),
-    [
-        ((16, 5), -1),
-        ((6, 7, 5), -1),
-        ((4, 6, 7, 5), -1),
-        ((2, 3, 4, 3, 5), -1),
-        ((4, 5, 6, 7), 1),
-        ((2, 3, 5, 3, 2), 2),
-    ],
-)
-def test_the_fused_kernel_and_the_moments_agree(shape, axis, unbiased, dtype):
-    """In outputs, gradients and statistics, though the kernel's own variance is unbiased."""
-    values = (batch_of(shape) / 5).astype(tf.as_dtype(dtype).as_numpy_dtype)
-    options = {"axis": axis, "unbiased": unbiased}
-    fused, fused_variables = run_once(values, fused=True, **options)
-    plain, plain_variables = run_once(values, fused=False, **options)
-
-    # Half precision rounds the result, to 11 or 8 bits, on either path.
-    tolerance = {"float32": 2e-5, "float16": 4e-3, "bfloat16": 3e-2}[dtype]
-    for one, other in zip(fused, plain, strict=True):
-        one, other = one.astype(np.float64), other.astype(np.float64)
-        np.testing.assert_allclose(one, other, atol=tolerance * max(1, np.abs(other).max()))
-    for name, value in plain_variables.items():
-        assert value.dtype == np.float32, name
-        np.testing.assert_allclose(fused_variables[name], value, rtol=2e-5, atol=1e-6)
+@pytest.mark.parametrize(("form", "kind"), kernels.SOME)
+def test_the_fused_kernel_and_the_moments_agree(form, kind):
+    kernels.check_that_it_agrees_with_the_moments(form, kind)
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float16", "bfloat16"])
@@ -52,18 +26,17 @@ def test_the_fused_kernel_and_the_formula_agree_in_inference(shape, axis, dtype)
         for i, name in enumerate(("scale", "beta", "pop_mean", "pop_var"))
     }
 
-    def infer(fused):
-        with tf.Graph().as_default(), tf.Session() as session:
-            outputs = batch_norm_wrapper(
-                tf.constant(values), fused=fused, axis=axis, initializers=initializers
-            )
-            session.run(tf.global_variables_initializer())
-            return session.run(outputs).astype(np.float64)
-
+    with tf.Graph().as_default(), tf.Session() as session:
+        options = {"axis": axis, "initializers": initializers}
+        outputs = [
+            batch_norm_wrapper(tf.constant(values), fused=fused, **options)
+            for fused in (True, False)
+        ]
+        session.run(tf.global_variables_initializer())
+        kernel, formula = (each.astype(np.float64) for each in session.run(outputs))
     tolerance = {"float32": 1e-6, "float16": 2e-3, "bfloat16": 1e-2}[dtype]
-    formula = infer(False)
     largest = max(1, np.abs(formula).max(initial=0))
-    np.testing.assert_allclose(infer(True), formula, atol=tolerance * largest)
+    np.testing.assert_allclose(kernel, formula, atol=tolerance * largest)
 
 
 @pytest.mark.parametrize("options", [{}, {"renorm": True}, {"scale": False}])
@@ -76,17 +49,18 @@ def test_the_closed_form_is_the_derivative_of_the_moments(options):
     direction = batch_of((12, 3), seed=1)
 
     def derivatives(**options):
-        with tf.Graph().as_default(), tf.Session() as session:
-            inputs = tf.constant(values)
+        inputs = tf.constant(values)
+        with tf.variable_scope(None, "layer") as scope:
             outputs = batch_norm_wrapper(inputs, True, fused=False, **options)
-            over = [inputs, *tf.trainable_variables()]
-            first = tf.gradients(tf.reduce_sum(tf.tanh(outputs) * direction), over)
-            second = tf.gradients(tf.reduce_sum(tf.square(first[0])), over)
-            session.run(tf.global_variables_initializer())
-            return session.run((first, second))
+        over = [inputs, *tf.trainable_variables(scope.name + "/")]
+        first = tf.gradients(tf.reduce_sum(tf.tanh(outputs) * direction), over)
+        return first, tf.gradients(tf.reduce_sum(tf.square(first[0])), over)
 
-    closed = derivatives(**options)
-    left_to_tensorflow = derivatives(batch_weights=[1.0] * 12, **options)
+    with tf.Graph().as_default(), tf.Session() as session:
+        closed = derivatives(**options)
+        left_to_tensorflow = derivatives(batch_weights=[1.0] * 12, **options)
+        session.run(tf.global_variables_initializer())
+        closed, left_to_tensorflow = session.run((closed, left_to_tensorflow))
     for one, other in zip(closed, left_to_tensorflow, strict=True):
         for a, b in zip(one, other, strict=True):
             np.testing.assert_allclose(a, b, rtol=1e-9, atol=1e-9)

@@ -67,7 +67,7 @@ def test_images_a_second_are_those_of_all_workers_in_the_seconds_of_training(
 ):
     clockwork = Clockwork()
     monkeypatch.setattr(curve, "time", types.SimpleNamespace(monotonic=lambda: clockwork.now))
-    network = model.Network("mlp", True, 0.99, 1e-5, "float32")
+    network = model.Network("mlp", False, 0.99, 1e-5, "float32", hidden_layers=1)
     graph = model.training_graph(network, model.Recipe(0, 40, "sgd", 1e-3, "constant"))
     batches = Batches(*dataset.train, 32, seed=0)
     plan = Plan(40, save_every=5, eval_every=5, has_validation=True, on_nan="rollback")

@@ -43,7 +43,7 @@ def test_a_training_that_diverges_is_a_result(tmp_path, dataset):
     cells = [
         Cell(
             {"model": "mlp", "batch_norm": False, "learning_rate": rate, "seed": seed},
-            {"train_steps": 40},
+            {"train_steps": 40, "hidden_layers": 1},
         )
         for rate in (1e-3, 1e38)
         for seed in (0, 1)
@@ -71,7 +71,8 @@ def test_a_training_that_diverged_is_a_guess_from_there_on():
 
 
 def test_the_study_of_statistics_averages_as_the_layer_does(tmp_path, dataset):
-    flags = {**DEFAULTS, "model": "mlp", "bn_decay": 0.9, "train_steps": 20, "batch_size": 8}
+    flags = {**DEFAULTS, "model": "mlp", "hidden_layers": 2, "optimizer": "sgd"}
+    flags |= {"bn_decay": 0.9, "train_steps": 20, "batch_size": 8}
 
     class Last(statistics.StatisticsTrial):
         def on_end(self):
@@ -91,7 +92,9 @@ def test_the_study_of_statistics_averages_as_the_layer_does(tmp_path, dataset):
 def test_the_study_of_statistics_evaluates_every_kind_on_the_way(tmp_path, monkeypatch, dataset):
     monkeypatch.setattr(statistics, "STEPS", (10, 20))
     monkeypatch.setattr(statistics, "LAST_STEP", 20)
-    cell = Cell({"model": "mlp", "batch_size": 8, "seed": 0}, {"train_steps": 20})
+    cell = Cell(
+        {"model": "mlp", "batch_size": 8, "seed": 0}, {"train_steps": 20, "hidden_layers": 1}
+    )
     rows = statistics.train(cell, dataset, tmp_path)
     kinds = [*(kind.name for kind in statistics.KINDS), statistics.EXACT, statistics.OWN]
     assert [(row["step"], row["statistics"]) for row in rows] == [
@@ -110,7 +113,7 @@ def test_a_study_of_statistics_that_diverges_is_a_guess_from_there_on(
     monkeypatch.setattr(statistics, "STEPS", (1, 4, 8))
     cell = Cell(
         {"model": "mlp", "batch_size": 8, "seed": 0},
-        {"train_steps": 8, "optimizer": "sgd", "learning_rate": 1e38},
+        {"train_steps": 8, "hidden_layers": 1, "optimizer": "sgd", "learning_rate": 1e38},
     )
     rows = statistics.train(cell, dataset, tmp_path)
     kinds = [*(kind.name for kind in statistics.KINDS), statistics.EXACT, statistics.OWN]
@@ -155,7 +158,7 @@ MLP = {**DEFAULTS, "model": "mlp", "optimizer": "sgd", "batch_size": 64}
 @pytest.fixture
 def trial(tmp_path, dataset):
     """A short training of two layers of ReLUs, which looks around on its way."""
-    flags = {**MLP, "hidden_layers": 2, "activation": "relu", "noise": False, "train_steps": 12}
+    flags = {**MLP, "hidden_layers": 2, "activation": "relu", "noise": False, "train_steps": 10}
     return smoothness.SmoothnessTrial({**flags, "learning_rate": 0.1}, dataset, tmp_path)
 
 
@@ -166,7 +169,7 @@ def test_looking_at_the_loss_around_the_weights_changes_nothing(trial, tmp_path,
             super().on_end()
 
     rows = trial.train()
-    assert [row["step"] for row in rows] == list(range(1, 13))
+    assert [row["step"] for row in rows] == list(range(1, 11))
     alone = Last(trial._flags, dataset, tmp_path / "alone", ())
     alone.train()
     assert "dense2/weights" in alone.last and "dense3/weights" not in alone.last
@@ -245,7 +248,8 @@ def test_renorm_begins_as_batch_norm():
 
 
 def test_only_with_batch_norm_the_scale_of_the_weights_is_of_no_matter(tmp_path, dataset):
-    flags = {**MLP, "weight_decay": 0.1, "train_steps": 20, "learning_rate": 1.0}
+    flags = {**MLP, "hidden_layers": 2, "weight_decay": 0.1}
+    flags |= {"train_steps": 20, "learning_rate": 1.0}
     with_bn, without = (
         weight_decay.ScaleTrial({**flags, "batch_norm": arm}, dataset, tmp_path, ()).train()[-1]
         for arm in (True, False)
