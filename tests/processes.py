@@ -40,14 +40,17 @@ class Process:
         environment: dict[str, str],
         *,
         in_own_group: bool = False,
+        stdout: pathlib.Path | str | None = None,
+        stderr: pathlib.Path | str | None = None,
     ):
         """Starts `command`: a Python; a script, `-m` and a module, or `-c` and a text; arguments.
 
-        Environment variables that Python or TensorFlow reads at startup have no effect.
+        Environment variables that Python or TensorFlow reads at startup have no effect. `stdout`
+        and `stderr` name what it writes to: a terminal, a device, a named pipe that is read.
         """
         self.args = command
         self._files = [tempfile.NamedTemporaryFile("r", encoding="utf-8") for _ in range(2)]
-        names = [file.name for file in self._files]
+        names = [str(n or f.name) for n, f in zip((stdout, stderr), self._files, strict=True)]
         self._process = _forkserver.Process(
             target=_become, args=(command[1:], str(cwd), environment, names, in_own_group)
         )
