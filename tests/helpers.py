@@ -64,17 +64,11 @@ def run_command(*arguments: object, cwd: pathlib.Path, **environment: str):
     return processes.run(command(*arguments), cwd, {**os.environ, **environment})
 
 
-def start_command(
-    *arguments: object,
-    cwd: pathlib.Path,
-    stdout: pathlib.Path | str | None = None,
-    stderr: pathlib.Path | str | None = None,
-    **environment: str,
-) -> processes.Process:
-    """Starts a command that the test is going to stop or to kill; see `processes.Process`."""
+def start_command(*arguments: object, cwd: pathlib.Path, **environment: str) -> processes.Process:
+    """Starts a command that the test is going to stop or to kill."""
     # A killed process loses its coverage data; until then, measuring it slows the process.
-    environment = {**os.environ, "COVERAGE_PROCESS_CONFIG": "", **environment}
-    return processes.Process(command(*arguments), cwd, environment, stdout=stdout, stderr=stderr)
+    untraced = {**os.environ, "COVERAGE_PROCESS_CONFIG": ""}
+    return processes.Process(command(*arguments), cwd, {**untraced, **environment})
 
 
 def run_from_nothing(*arguments: object, cwd: pathlib.Path, **environment: str):

@@ -19,7 +19,7 @@ import time
 import pytest
 
 from tests import processes
-from tests.helpers import PROJECT, command, start_command
+from tests.helpers import PROJECT, command
 
 FLAGS = ("--model=mlp", "--batch_size=50", "--run=r")
 COMMANDS = [
@@ -48,8 +48,8 @@ runpy.run_path(sys.argv[0], run_name="__main__")
 """
 
 
-def start_after(prelude, *arguments, cwd, **options):
-    """Starts a command in a process that is as these lines of Python leave it."""
+def fork(*arguments, cwd, prelude="", **options):
+    """Starts a command in a forked process, after some lines of Python."""
     python, *rest = command(*arguments)
     return processes.Process([python, "-c", prelude + RUN, *rest], cwd, dict(os.environ), **options)
 
@@ -59,7 +59,7 @@ def test_training_goes_on_when_whoever_read_its_messages_is_gone(tmp_path, data_
     pipe = tmp_path / "pipe"
     os.mkfifo(pipe)
     flags = [*FLAGS, *data_flags, "--train_steps=50"]
-    trained = start_command("train.py", *flags, cwd=tmp_path, stdout=pipe, stderr=pipe)
+    trained = fork("train.py", *flags, cwd=tmp_path, stdout=pipe, stderr=pipe)
     with open(pipe) as reader:
         assert "well-formed, but not MNIST" in next(reader)
     assert trained.wait(120) == 0
@@ -70,13 +70,13 @@ def test_training_goes_on_when_its_terminal_is_closed_and_hangups_are_ignored(tm
     master, slave = pty.openpty()
     fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("4H", 24, 80, 0, 0))
     terminal = os.ttyname(slave)
-    trained = start_after(
-        "import signal; signal.signal(signal.SIGHUP, signal.SIG_IGN)",
+    trained = fork(
         "train.py",
         *FLAGS,
         *data_flags,
         "--train_steps=300",
         cwd=tmp_path,
+        prelude="import signal; signal.signal(signal.SIGHUP, signal.SIG_IGN)",
         in_own_group=True,
         stdout=terminal,
         stderr=terminal,
@@ -108,7 +108,7 @@ def test_training_does_without_any_streams(tmp_path, data_flags):
 
 def test_a_result_that_can_not_be_written_is_recorded_and_said(tmp_path, data_flags):
     flags = [*FLAGS, *data_flags, "--train_steps=20"]
-    trained = start_command("train.py", *flags, cwd=tmp_path, stdout="/dev/full")
+    trained = fork("train.py", *flags, cwd=tmp_path, stdout="/dev/full")
     assert trained.wait(120) == 1
     _, stderr = trained.printed()
     assert "Traceback" not in stderr
@@ -118,14 +118,14 @@ def test_a_result_that_can_not_be_written_is_recorded_and_said(tmp_path, data_fl
 
 
 def test_letters_that_a_stream_lacks_are_escaped(tmp_path, data_flags):
-    trained = start_after(
-        "import sys; sys.stdout.reconfigure(encoding='latin-1')",
+    trained = fork(
         "train.py",
         *FLAGS,
         *data_flags,
         "--train_steps=20",
         "--run=数字",
         cwd=tmp_path,
+        prelude="import sys; sys.stdout.reconfigure(encoding='latin-1')",
     )
     stdout, stderr = trained.communicate(timeout=120)
     assert trained.returncode == 0, stderr
