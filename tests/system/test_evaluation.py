@@ -190,7 +190,7 @@ def test_killed_and_resumed_with_all_that_makes_a_run_accurate(tmp_path, data_fl
     ]
     whole = run_command("train.py", *flags, "--run=whole", cwd=tmp_path)
     process = start_command("train.py", *flags, "--run=killed", cwd=tmp_path)
-    wait_for(tmp_path / "checkpoints/killed/model.ckpt-10.index", process)
+    wait_for(tmp_path / "checkpoints/killed/model.ckpt-20.index", process)
     process.kill()
     process.wait()
     resumed = run_command("train.py", *flags, "--run=killed", cwd=tmp_path)
