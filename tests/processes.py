@@ -40,14 +40,19 @@ class Process:
         environment: dict[str, str],
         *,
         in_own_group: bool = False,
+        stdin: pathlib.Path | str = os.devnull,
+        stdout: pathlib.Path | str | None = None,
+        stderr: pathlib.Path | str | None = None,
     ):
         """Starts `command`: a Python; a script, `-m` and a module, or `-c` and a text; arguments.
 
-        Environment variables that Python or TensorFlow reads at startup have no effect.
+        Environment variables that Python or TensorFlow reads at startup have no effect. The streams
+        may be files, or what has a name like one: a terminal, a device, a named pipe that is read.
         """
         self.args = command
         self._files = [tempfile.NamedTemporaryFile("r", encoding="utf-8") for _ in range(2)]
-        names = [file.name for file in self._files]
+        written = [n or f.name for n, f in zip((stdout, stderr), self._files, strict=True)]
+        names = [str(name) for name in (stdin, *written)]
         self._process = _forkserver.Process(
             target=_become, args=(command[1:], str(cwd), environment, names, in_own_group)
         )
@@ -125,8 +130,10 @@ def _become(
     """Turns this process into that of a command."""
     if own_group:
         os.setsid()
-    for descriptor, name in enumerate(names, start=1):
-        os.dup2(os.open(name, os.O_WRONLY | os.O_APPEND), descriptor)
+    for descriptor, name in enumerate(names):
+        mode = os.O_WRONLY | os.O_APPEND if descriptor else os.O_RDONLY
+        os.dup2(os.open(name, mode), descriptor)
+    sys.stdin = open(0, closefd=False)
     running = coverage.Coverage.current()
     if running is not None and environment.get("COVERAGE_PROCESS_CONFIG") == "":
         running.stop()

@@ -11,7 +11,7 @@ CELLS = [
         {"model": "mlp", "batch_norm": batch_norm, "learning_rate": 1e-3, "seed": 0},
         {"train_steps": train_steps},
     )
-    for batch_norm, train_steps in ((True, 20), (False, 5000))
+    for batch_norm, train_steps in ((True, 20), (False, 3000))
 ]
 
 if __name__ == "__main__":

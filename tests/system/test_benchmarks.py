@@ -1,30 +1,34 @@
 """The benchmarks' processes, as far as they need nothing beyond what the suite needs."""
 
 import json
-import subprocess
+import os
 import sys
 
 import pytest
 
 from benchmarks import accuracy
 from benchmarks.accuracy_runs import Results, Training
+from tests import processes
 from tests.helpers import PROJECT
+
+
+def run(*arguments):
+    completed = processes.run([sys.executable, *arguments], PROJECT, dict(os.environ))
+    assert completed.returncode == 0, completed.stderr
+    return completed.stdout
 
 
 @pytest.mark.parametrize(("module", "mode"), [("ours", ["--mode=elastic"]), ("tutorial", [])])
 def test_a_contestant_trains_a_burst_when_it_is_told_to(digits, module, mode):
-    arguments = [*mode, "--batch_size=256", "--precision=float32", f"--data_dir={digits}"]
-    short = f"from benchmarks import contestant, {module}; contestant.BURST_IMAGES = 512"
-    completed = subprocess.run(
-        [sys.executable, "-c", f"{short}; {module}.main()", *arguments],
-        cwd=PROJECT,
-        input="go\n",
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
-    assert completed.returncode == 0, completed.stderr
-    ready, seconds = completed.stdout.splitlines()
+    arguments = [*mode, "--batch_size=64", "--precision=float32", f"--data_dir={digits}"]
+    program = f"""
+import io, sys
+from benchmarks import contestant, {module}
+contestant.BURST_IMAGES = 128
+sys.stdin = io.StringIO("go\\n")
+{module}.main()
+"""
+    ready, seconds = run("-c", program, *arguments).splitlines()
     assert ready == "ready" and 0 < json.loads(seconds) < 100
 
 
@@ -39,12 +43,5 @@ def test_after_a_training_that_failed_no_other_is_begun(tmp_path, digits):
 
 def test_the_way_to_an_accuracy_is_read_at_the_last_step(digits):
     flags = ["--model=mlp", "--train_steps=30", f"--data_dir={digits}"]
-    completed = subprocess.run(
-        [sys.executable, "-m", "benchmarks.time_to_accuracy", *flags],
-        cwd=PROJECT,
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
-    (reading,) = json.loads(completed.stdout)
+    (reading,) = json.loads(run("-m", "benchmarks.time_to_accuracy", *flags))
     assert reading["step"] == 30 and reading["seconds"] > 0 and 0.1 < reading["accuracy"] < 1

@@ -9,7 +9,7 @@ import sys
 import pytest
 
 from tests import processes
-from tests.helpers import PROJECT, last_line
+from tests.helpers import DIGITS, PROJECT, last_line
 
 TEXT = (PROJECT / "CONTRIBUTING.md").read_text()
 RECIPES = {
@@ -19,14 +19,11 @@ RECIPES = {
 }
 # What makes a recipe's command quick, and shows in its last line that it worked.
 COMMANDS = {
-    "Add a network": (["--dataset=synthetic", "--train_steps=20"], "checkpoints/tiny-bn/"),
+    "Add a network": (["--train_steps=20"], "checkpoints/tiny-bn/"),
     "Add a data set": (["--train_steps=20"], "stripes test accuracy"),
-    "Add a study": (["--dataset=synthetic"], "results/batch_size/report.md"),
-    "Add an observer": (
-        ["--dataset=synthetic", "--train_steps=20", "--model=mlp"],
-        "slowest/model",
-    ),
-    "Add a flag": (["--dataset=synthetic", "--train_steps=20", "--model=mlp"], "synthetic test"),
+    "Add a study": ([], "results/batch_size/report.md"),
+    "Add an observer": (["--train_steps=20", "--model=mlp"], "slowest/model"),
+    "Add a flag": (["--train_steps=20", "--model=mlp"], f"{DIGITS} test accuracy"),
 }
 
 
@@ -38,7 +35,7 @@ def project(tmp_path):
 
 
 @pytest.mark.parametrize("title", RECIPES)
-def test_a_recipe_followed_to_the_letter_works(project, title):
+def test_a_recipe_followed_to_the_letter_works(project, title, data_flags):
     flags, shown = COMMANDS[title]
     for difference in blocks(RECIPES[title], "diff"):
         apply(difference, project)
@@ -47,8 +44,9 @@ def test_a_recipe_followed_to_the_letter_works(project, title):
     for program in blocks(RECIPES[title], "python"):
         subprocess.run([sys.executable, "-c", program], cwd=project, check=True)
     (command,) = blocks(RECIPES[title], "")
+    data = [] if "--data_dir" in command else data_flags
     completed = processes.run(
-        [sys.executable, *command.split()[1:], *flags], project, dict(os.environ)
+        [sys.executable, *command.split()[1:], *flags, *data], project, dict(os.environ)
     )
     assert last_line(completed)
     assert shown in completed.stdout

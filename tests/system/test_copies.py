@@ -7,6 +7,7 @@ import sys
 
 import pytest
 
+from tests import processes
 from tests.helpers import PROJECT
 
 FILES = (
@@ -63,15 +64,15 @@ np.testing.assert_allclose(tape.gradient(loss, inputs).numpy(), expected, atol=1
 """
 
 
+# Where the other files are looked for: beside the copy, not in this project.
+ALONE = f"import sys; sys.path = [path for path in sys.path if path != {str(PROJECT)!r}]\n"
+
+
 def run(script, folder):
-    completed = subprocess.run(
-        [sys.executable, "-c", script],
-        cwd=folder,
-        env={**os.environ, "PYTHONPATH": str(folder)},
-        capture_output=True,
-        text=True,
-    )
+    """Runs lines of Python that find modules in a folder; returns what they printed."""
+    completed = processes.run([sys.executable, "-c", ALONE + script], folder, dict(os.environ))
     assert completed.returncode == 0, completed.stderr[-3000:]
+    return completed.stdout
 
 
 def test_a_graph_that_was_saved_has_its_gradients_wherever_the_file_lies(tmp_path):
@@ -130,16 +131,21 @@ def test_what_is_installed_is_the_files_to_copy_whatever_the_python(
     subprocess.run(pip, cwd=tmp_path, check=True, capture_output=True)
     installed = {p.name for p in (tmp_path / "installed").glob("*.py")}
     assert installed == set(FILES)
-    printed = run_on(
-        python, USE.format(imported="import bn_compat, bn_tools, bn_wrapper"), tmp_path
-    )
+    script = USE.format(imported="import bn_compat, bn_tools, bn_wrapper")
+    printed = run_on(python, script, tmp_path / "installed")
     assert printed.split() == ["1.0.0", str(tmp_path / "installed" / "bn_wrapper.py")]
 
 
 def run_on(python, script, folder):
-    environment = {**os.environ, "PYTHONPATH": str(folder / "installed"), "TF2_BEHAVIOR": "0"}
+    """The same on any TensorFlow."""
+    if python == sys.executable:
+        return run(script, folder)
     completed = subprocess.run(
-        [python, "-c", script], cwd=folder, env=environment, capture_output=True, text=True
+        [python, "-c", script],
+        cwd=folder,
+        env={**os.environ, "TF2_BEHAVIOR": "0"},
+        capture_output=True,
+        text=True,
     )
     assert completed.returncode == 0, completed.stderr[-3000:]
     return completed.stdout
@@ -149,8 +155,8 @@ def run_on(python, script, folder):
 def test_copied_into_a_package_they_are_its_modules(tmp_path, tensorflow, request):
     """`import mypkg.bn_compat` used to look for a `bn_wrapper` outside the package."""
     python = sys.executable if tensorflow == "today" else request.getfixturevalue("tf115_python")
-    package = tmp_path / "installed" / "mypkg"
-    package.mkdir(parents=True)
+    package = tmp_path / "mypkg"
+    package.mkdir()
     (package / "__init__.py").touch()
     for name in FILES:
         shutil.copy(PROJECT / name, package)
@@ -160,16 +166,10 @@ def test_copied_into_a_package_they_are_its_modules(tmp_path, tensorflow, reques
     (tmp_path / "old.py").write_text(
         "import tensorflow as tf\nprint(tf.contrib.layers.batch_norm)\n"
     )
-    environment = {**os.environ, "PYTHONPATH": str(tmp_path / "installed"), "TF2_BEHAVIOR": "0"}
     for module in ("mypkg.bn_compat", "mypkg.bn_launcher"):
-        launched = subprocess.run(
-            [python, "-m", module, "old.py"],
-            cwd=tmp_path,
-            env=environment,
-            capture_output=True,
-            text=True,
-        )
-        assert launched.stdout.startswith("<function"), launched.stderr[-3000:]
+        as_main = f"sys.argv[1:] = ['old.py']; runpy.run_module('{module}', None, '__main__', True)"
+        printed = run_on(python, f"import runpy, sys; {as_main}", tmp_path)
+        assert printed.startswith("<function")
 
 
 WITHOUT = """
@@ -189,9 +189,8 @@ runpy.run_module("bn_compat", run_name="__main__")
 def test_a_file_that_was_not_copied_is_asked_for_where_it_is_needed(tmp_path):
     for name in ("bn_wrapper.py", "bn_compat.py"):
         shutil.copy(PROJECT / name, tmp_path)
-    completed = subprocess.run(
-        [sys.executable, "-c", WITHOUT], cwd=tmp_path, capture_output=True, text=True
-    )
+    command = [sys.executable, "-c", ALONE + WITHOUT]
+    completed = processes.run(command, tmp_path, dict(os.environ))
     needed = "bn_compat.install needs bn_revive.py beside bn_compat.py"
     assert completed.stdout == f"(4, 3)\n{needed}\n", completed.stderr
     last = completed.stderr.splitlines()[-1]

@@ -178,9 +178,9 @@ def test_a_run_with_averaged_weights_ends_with_their_statistics(tmp_path, datase
 def test_killed_and_resumed_with_all_that_makes_a_run_accurate(tmp_path, data_flags):
     flags = [
         "--model=mlp",
-        "--train_steps=300",
-        "--save_every=20",
-        "--eval_every=150",
+        "--train_steps=80",
+        "--save_every=10",
+        "--eval_every=40",
         "--augment=elastic",
         "--dropout=0.1",
         "--label_smoothing=0.05",
@@ -190,13 +190,13 @@ def test_killed_and_resumed_with_all_that_makes_a_run_accurate(tmp_path, data_fl
     ]
     whole = run_command("train.py", *flags, "--run=whole", cwd=tmp_path)
     process = start_command("train.py", *flags, "--run=killed", cwd=tmp_path)
-    wait_for(tmp_path / "checkpoints/killed/model.ckpt-40.index", process)
+    wait_for(tmp_path / "checkpoints/killed/model.ckpt-20.index", process)
     process.kill()
     process.wait()
     resumed = run_command("train.py", *flags, "--run=killed", cwd=tmp_path)
     assert "resuming" in resumed.stderr
     assert last_line(resumed) == last_line(whole).replace("whole", "killed")
-    for name in ("model.ckpt-300", "exact.ckpt-300"):
+    for name in ("model.ckpt-80", "exact.ckpt-80"):
         assert_same_variables(
             tmp_path / "checkpoints/killed" / name, tmp_path / "checkpoints/whole" / name
         )

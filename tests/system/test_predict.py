@@ -5,7 +5,6 @@ import json
 import os
 import shutil
 import signal
-import subprocess
 
 import numpy as np
 import pytest
@@ -14,6 +13,7 @@ from PIL import Image
 import model
 from mnist import synthetic
 from storage import finding
+from tests import processes
 from tests.helpers import (
     assert_one_line_error,
     command,
@@ -87,17 +87,16 @@ def test_one_unreadable_picture_is_named_and_the_rest_answered(folder):
 
 
 def test_from_standard_input(folder):
-    with open(folder / "pictures/3.png", "rb") as picture:
-        piped = subprocess.run(
-            command("predict.py", "-", "--run=small-bn", "--min_probability=0"),
-            cwd=folder,
-            stdin=picture,
-            capture_output=True,
-            text=True,
-        )
-    assert piped.returncode == 0, piped.stderr
+    piped = processes.Process(
+        command("predict.py", "-", "--run=small-bn", "--min_probability=0"),
+        folder,
+        dict(os.environ),
+        stdin=folder / "pictures/3.png",
+    )
+    stdout, stderr = piped.communicate(timeout=120)
+    assert piped.returncode == 0, stderr
     digit = probabilities_of(folder, "small-bn")[3].argmax()
-    assert piped.stdout.startswith(f"standard input: {digit} (")
+    assert stdout.startswith(f"standard input: {digit} (")
 
 
 def test_what_to_do_next_is_said(folder):
