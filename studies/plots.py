@@ -89,7 +89,7 @@ def written(name: str) -> str:
 
 
 def draw(axes: Any, curves: Sequence[Curve]) -> None:
-    """Draws curves, each with its name at its end."""
+    """Draws curves, each with its name at its end or, if they end here and there, in a legend."""
     for curve in curves:
         means = [np.mean(samples) for samples in curve.samples]
         color, dashes, marker = curve.style
@@ -101,13 +101,17 @@ def draw(axes: Any, curves: Sequence[Curve]) -> None:
             linestyle=dashes,
             marker=marker if few else "",
             markersize=4,
+            label=curve.name,
         )
         axes.xaxis.set_major_formatter(ticker.FuncFormatter(lambda x, _: _number(x)))
         lowest, highest = map(min, curve.samples), map(max, curve.samples)
         axes.fill_between(
             curve.x, list(lowest), list(highest), color=color, alpha=0.18, linewidth=0
         )
-    _name_ends(axes, curves)
+    if len({curve.x[-1] for curve in curves}) > 1:
+        axes.legend(frameon=False)
+    else:
+        _name_ends(axes, curves)
 
 
 def draw_arms(axes: Any, rows: list[Row], x: str) -> None:
