@@ -62,15 +62,22 @@ def _is_certain(facts: Facts, call: Call) -> bool:
     """Whether a call that uses the batch in inference is known to be one of inference.
 
     A training graph without a phase shows how the network trains, and may have a graph for
-    inference beside it. But where others have a phase, or nothing is learned from the call, it was
-    meant to be used.
+    inference beside it. But where others that are trained have a phase, or nothing is learned from
+    the call, it was meant to be used.
     """
     if not facts.is_training_graph:
         return True
     if not facts.is_learned_from(call):
         return True
+    if not any(
+        facts.has_phase(other)
+        for layer in facts.layers
+        for other in layer.calls
+        if facts.is_learned_from(other)
+    ):
+        return False
     # Of several networks that train each other, one may have no inference: a discriminator.
-    return bool(facts.phases) and (facts.are_outputs_named or len(facts.train_ops) == 1)
+    return facts.are_outputs_named or len(facts.train_ops) == 1
 
 
 def _phase(facts: Facts) -> str:

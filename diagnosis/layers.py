@@ -252,7 +252,10 @@ class Layers:
             return None
         node, inputs, mean, scale = chosen
         for factor, product in factors:
-            if mean is None and _is_subtracted(product):
+            negated = _negated(factor)
+            if mean is None and negated is not None:
+                mean = negated
+            elif mean is None and _is_subtracted(product):
                 mean = factor
             elif not _is_subtracted(product):
                 scale = factor
@@ -298,6 +301,14 @@ def _is_subtracted(product: Node) -> bool:
     )
 
 
+def _negated(tensor: Tensor) -> Tensor | None:
+    """Returns what a tensor is the negative of, if it is one: without beta, the mean is added so."""
+    node = tensor[0]
+    while node.op in ("Identity", "Cast", "Reshape") and node.inputs:
+        node = node.inputs[0][0]
+    return node.inputs[0] if node.op == "Neg" else None
+
+
 def _without_mean(tensor: Tensor) -> Tensor | None:
     """Returns beta, given beta - mean * inverse deviation."""
     node = tensor[0]
@@ -305,7 +316,8 @@ def _without_mean(tensor: Tensor) -> Tensor | None:
         node = node.inputs[0][0]
     if node.op == "Sub":
         return node.inputs[0]
-    return None if node.op == "Neg" else tensor
+    is_mean = node.op == "Neg" or (node.op == "Mul" and any(map(_negated, node.inputs)))
+    return None if is_mean else tensor
 
 
 def _beyond_identities(node: Node) -> Iterator[tuple[Node, int]]:
@@ -461,9 +473,19 @@ def _layer(
             for node in sorted(tracer.origins(tensor).variables, key=_position)
         ]
         parameters.append(next((node for node in nodes if node not in means), None))
-    if not (means or variances or any(parameters)):
+    if not (means or variances or any(parameters) or any(_has_constants(c, tracer) for c in calls)):
         return None  # It standardizes its data, and learns nothing.
     return Layer("", calls, updates, [*means], [*variances], parameters[0], parameters[1])
+
+
+def _has_constants(call: Call, tracer: Tracer) -> bool:
+    """Whether scale or offset are constants, one for each channel, as in a frozen graph."""
+    return any(
+        shapes.shape((node, 0)) not in ([], None)
+        for tensor in (call.scale, call.offset)
+        if tensor is not None
+        for node in tracer.origins(tensor).constants
+    )
 
 
 def _position(node: Node) -> int:

@@ -6,7 +6,6 @@ import os
 from collections.abc import Iterator
 
 from diagnosis import roles, shapes
-from diagnosis.evaluation import VARIABLES
 from diagnosis.facts import Facts
 from diagnosis.findings import Finding, finding, several
 from diagnosis.layers import Call, Layer, Update
@@ -47,6 +46,8 @@ def _updates_in_training(facts: Facts) -> Iterator[Finding]:
     rule = "BN104" if running else "BN101"
     for layer in idle:
         yield _idle(facts, layer, rule)
+    if rule == "BN101":
+        yield from _dead_dependencies(facts, idle)
     for layer in partly:
         run = {update.variable for update in facts.updates_run(layer)}
         left = [node.name for node in layer.population if node not in run]
@@ -79,15 +80,11 @@ def _gathered_in(facts: Facts, updates: list[Update]) -> Node | None:
 
     An op that only gathers them, or a loss that is fetched with each step.
     """
-    found = None
-    for update in updates:
-        beyond = descendants([update.node]) - {update.node}
-        ends = [n for n in beyond if n.op == "NoOp" and not n.controlled and not n.consumers]
-        ends += [n for n in beyond if n.op == "Identity" and shapes.shape((n, 0)) == []]
-        if not ends:
-            return None
-        found = ends[0]
-    return found
+    beyond = set.intersection(*(descendants([update.node]) for update in updates))
+    ends = [n for n in beyond if n.op == "NoOp" and not n.controlled and not n.consumers]
+    if ends:
+        return min(ends, key=lambda node: node.position)
+    return _waiting_loss(facts, updates)
 
 
 def _without_updates(facts: Facts, layer: Layer, trained: list[Call]) -> Iterator[Finding]:
@@ -230,21 +227,19 @@ def _useless_train_ops(facts: Facts) -> Iterator[Finding]:
             severity = "error" if facts.are_train_ops_named else "cannot_tell"
             yield finding("BN406", severity, None, f"{train_op.name} changes no variable")
             continue
-        applied = [node for node in run if node in facts.appliers]
-        if applied:
-            yield from _tensors_for_updates(facts, train_op)
+    if not facts.trained_by.isdisjoint(facts.appliers):
+        yield from _tensors_for_updates(facts)
 
 
-def _tensors_for_updates(facts: Facts, train_op: Node) -> Iterator[Finding]:
+def _tensors_for_updates(facts: Facts) -> Iterator[Finding]:
     """Finds train ops that wait for statistics, where they should wait for updates."""
     for layer in facts.layers:
-        if not layer.updates or facts.updates_run(layer) or not facts.trained_calls(layer):
+        if facts.updates_run(layer) or not facts.trained_calls(layer):
             continue
-        population = set(layer.population)
-        for node in facts.trained_by:
+        statistics = set(layer.population) | {node for u in layer.updates for node, _ in u.batch}
+        for node in sorted(facts.trained_by, key=lambda node: node.position):
             for source in node.controls:
-                variable = facts.training.evaluation.same((source, 0))[0]
-                if variable in population and variable.op in VARIABLES:
+                if facts.training.evaluation.same((source, 0))[0] in statistics:
                     yield finding(
                         "BN406",
                         "error",
@@ -253,3 +248,42 @@ def _tensors_for_updates(facts: Facts, train_op: Node) -> Iterator[Finding]:
                         "for the op that updates them",
                     )
                     return
+
+
+def _dead_dependencies(facts: Facts, idle: list[Layer]) -> Iterator[Finding]:
+    """Finds control dependencies for the updates that do not reach the train op.
+
+    Made around the constructor of an optimizer, or around a train op that is there already, they
+    leave no op that waits.
+    """
+    for layer in idle:
+        waiting = _waiting_loss(facts, layer.updates)
+        if waiting is not None:
+            yield finding(
+                "BN406",
+                "warning",
+                layer.name,
+                f"{waiting.name} waits for its updates, but the train op does not run it: gradients"
+                " are computed without a loss's value. Fine if each step fetches it",
+            )
+            return
+    collected = set(facts.collection("update_ops"))
+    if any(update.node in collected for layer in idle for update in layer.updates):
+        yield finding(
+            "BN406",
+            "cannot_tell",
+            None,
+            "control dependencies made around an optimizer's constructor, or around a train op that"
+            " is there already, leave no trace: if the program has such for the updates, they do "
+            "nothing",
+        )
+
+
+def _waiting_loss(facts: Facts, updates: list[Update]) -> Node | None:
+    """Returns a scalar that waits for all updates and depends on layers: a step may fetch it."""
+    calls = [call.node for layer in facts.layers for call in layer.calls]
+    found = descendants(calls, through_controls=False) - facts.trained_by
+    for update in updates:
+        found &= descendants([update.node])
+    scalars = [n for n in found if n.op == "Identity" and shapes.shape((n, 0)) == []]
+    return min(scalars, key=lambda node: node.position, default=None)

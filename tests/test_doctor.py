@@ -106,6 +106,25 @@ def test_103_updates_outside_of_the_branch(way):
         assert errors(doctor.diagnose(graph)) == expected
 
 
+def test_201_a_phase_that_belongs_to_another_call():
+    """A Keras model has a call with a phase, for itself; the program may train another call."""
+    with tf.Graph().as_default() as graph:
+        phase = tf.placeholder_with_default(False, [], name="phase")
+        images = tf.placeholder(tf.float32, [None, 5], name="images")
+        with tf.variable_scope("norm", use_resource=True):
+            beta, gamma = sources._parameters(images)
+            mean, var = sources._statistics(images)
+        batch = list(tf.nn.moments(images, [0]))
+        updates = [tf.assign(a, 0.9 * a + 0.1 * b) for a, b in zip((mean, var), batch, strict=True)]
+        used = tf.cond(phase, lambda: batch, lambda: [tf.identity(v) for v in (mean, var)])
+        tf.nn.batch_normalization(images, *used, beta, gamma, 1e-3, name="model")
+        outputs = tf.nn.batch_normalization(images, *batch, beta, gamma, 1e-3, name="trained")
+        with tf.control_dependencies(updates):
+            train_op = sources.train_op_of(tf.reduce_sum(tf.square(outputs)))
+    findings = doctor.diagnose(graph, [train_op], [outputs])
+    assert {one.severity for one in found(findings, "BN201")} == {"cannot_tell"}
+
+
 def test_202_a_phase_in_an_inference_graph():
     for default, expected in ((None, "warning"), (True, "error"), (False, None)):
         with tf.Graph().as_default() as graph:
@@ -310,6 +329,38 @@ def test_406_a_train_op_without_effect():
     assert errors(doctor.diagnose(graph, [right])) == []
 
 
+def test_406_dependencies_that_do_not_reach_the_train_op():
+    """A loss that waits for the updates may be fetched; gradients do without its value."""
+
+    with tf.Graph().as_default() as graph:
+        images = tf.placeholder(tf.float32, [None, CHANNELS])
+        loss = tf.reduce_sum(tf.square(by_hand(images)))
+        with tf.control_dependencies(tf.get_collection(tf.GraphKeys.UPDATE_OPS)):
+            waiting = tf.identity(loss)
+        train_op = sources.train_op_of(waiting, "forgotten")
+
+    findings = doctor.diagnose(graph, [train_op])
+    assert errors(findings) == []
+    assert [one.severity for one in found(findings, "BN406")] == ["warning"]
+    assert {one.severity for one in found(findings, "BN101")} == {"cannot_tell"}
+
+
+def test_406_dependencies_that_leave_no_trace():
+    with tf.Graph().as_default() as graph:
+        _, train_op = sources.training(sources.by_hand, updates="constructor")
+    findings = doctor.diagnose(graph, [train_op])
+    assert errors(findings) == ["BN101"]
+    assert [one.severity for one in found(findings, "BN406")] == ["cannot_tell"]
+
+
+def test_406_statistics_of_the_batch_in_place_of_updates():
+    with tf.Graph().as_default() as graph:
+        _, train_op = sources.training(sources.by_hand, updates="forgotten")
+        means = [op.outputs[0] for op in graph.get_operations() if op.type == "Mean"]
+        instead = tf.group(train_op, *means)
+    assert "BN406" in errors(doctor.diagnose(graph, [instead]))
+
+
 def test_407_statistics_over_the_wrong_axes():
     def normalized(axes):
         def way(inputs, _, name):
@@ -350,6 +401,68 @@ def test_other_normalizations_are_none_of_its_business(axes):
     with tf.Graph().as_default() as graph:
         sources.training(way)
     assert doctor.diagnose(graph) == []
+
+
+@pytest.mark.parametrize("way", [sources.layers, sources.by_hand], ids=["fused", "moments"])
+def test_201_a_frozen_graph_that_normalizes_with_the_batch(way):
+    """Scale and beta of a frozen graph are constants."""
+    with tf.Graph().as_default() as graph, tf.Session() as session:
+        logits = sources.inference(way, True)
+        session.run(tf.global_variables_initializer())
+        frozen = tf.graph_util.convert_variables_to_constants(
+            session, graph.as_graph_def(), [logits.op.name]
+        )
+    assert errors(doctor.diagnose(frozen)) == ["BN201"]
+
+
+def test_a_layer_with_neither_scale_nor_beta():
+    """The mean is then added as its negative."""
+
+    def plain(inputs, training):
+        with tf.variable_scope("norm", reuse=tf.AUTO_REUSE):
+            mean, var = sources._statistics(inputs)
+            if training:
+                batch = tf.nn.moments(inputs, [0])
+                for average, now in zip((mean, var), batch, strict=True):
+                    update = tf.assign_sub(average, 0.1 * (average - now))
+                    tf.add_to_collection(tf.GraphKeys.UPDATE_OPS, update)
+                mean, var = batch
+            return tf.nn.batch_normalization(inputs, mean, var, None, None, 1e-3)
+
+    for training in (True, False):
+        graph, _, outputs = small(lambda inputs, t=training: plain(inputs, t), train=training)
+        (layer,) = asking.examine(graph, None, [outputs]).facts.layers
+        assert [node.name for node in layer.means] == ["norm/m"]
+        assert [node.name for node in layer.variances] == ["norm/v"]
+        assert layer.offset is None
+
+
+def test_a_branch_is_no_op_that_gathers_updates():
+    """Updates in a branch pass a scalar out of it; a program that fetches that has not been seen."""
+
+    def way(inputs, phase, name):
+        with tf.variable_scope(name):
+            beta, gamma = sources._parameters(inputs)
+            mean, var = sources._statistics(inputs)
+            batch = tf.nn.moments(inputs, [0, 1, 2])
+
+            def updated():
+                assigned = [
+                    tf.assign(average, 0.9 * average + 0.1 * now)
+                    for average, now in zip((mean, var), batch, strict=True)
+                ]
+                with tf.control_dependencies(assigned):
+                    return tf.constant(True)
+
+            update = tf.cond(phase, updated, lambda: tf.constant(False))
+            tf.add_to_collection(tf.GraphKeys.UPDATE_OPS, update)
+            used = tf.cond(phase, lambda: list(batch), lambda: [tf.identity(v) for v in (mean, var)])
+            return tf.nn.batch_normalization(inputs, *used, beta, gamma, 1e-3)
+
+    for updates, expected in (("forgotten", ["BN101"]), ("depend", [])):
+        with tf.Graph().as_default() as graph:
+            sources.training(way, "placeholder", updates)
+        assert errors(doctor.diagnose(graph)) == expected
 
 
 def test_frozen_and_folded_graphs():
