@@ -80,7 +80,8 @@ class Layers:
         calls = [*self._fused_calls(), *self._other_calls()]
         calls.sort(key=lambda call: call.node.position)
         updates = list(self._updates())
-        self.all = _grouped(calls, updates, self.static)
+        is_frozen = not any(node.op in VARIABLES for node in view.nodes)
+        self.all = _grouped(calls, updates, self.static, is_frozen)
         self.updates = [update for layer in self.all for update in layer.updates]
 
     def __iter__(self) -> Iterator[Layer]:
@@ -350,7 +351,9 @@ def _behind_identities(tensor: Tensor) -> set[Tensor]:
 # --- Grouping ---
 
 
-def _grouped(calls: list[Call], updates: list[Update], tracer: Tracer) -> list[Layer]:
+def _grouped(
+    calls: list[Call], updates: list[Update], tracer: Tracer, is_frozen: bool
+) -> list[Layer]:
     """Joins the calls and updates that share statistics, and calls without any by scale or beta."""
     owner: dict[object, object] = {}
 
@@ -399,7 +402,7 @@ def _grouped(calls: list[Call], updates: list[Update], tracer: Tracer) -> list[L
         of_group.setdefault(root(update), []).append(update)
     layers = []
     for key, members in groups.items():
-        layer = _layer(members, of_group.get(key, []), sides, tracer)
+        layer = _layer(members, of_group.get(key, []), sides, tracer, is_frozen)
         if layer is not None:
             layers.append(layer)
     _name(layers)
@@ -438,6 +441,7 @@ def _layer(
     updates: list[Update],
     sides: dict[Call, tuple[Origins, Origins]],
     tracer: Tracer,
+    is_frozen: bool,
 ) -> Layer | None:
     means: dict[Node, None] = {}
     variances: dict[Node, None] = {}
@@ -473,19 +477,9 @@ def _layer(
             for node in sorted(tracer.origins(tensor).variables, key=_position)
         ]
         parameters.append(next((node for node in nodes if node not in means), None))
-    if not (means or variances or any(parameters) or any(_has_constants(c, tracer) for c in calls)):
+    if not (means or variances or any(parameters) or is_frozen):
         return None  # It standardizes its data, and learns nothing.
     return Layer("", calls, updates, [*means], [*variances], parameters[0], parameters[1])
-
-
-def _has_constants(call: Call, tracer: Tracer) -> bool:
-    """Whether scale or offset are constants, one for each channel, as in a frozen graph."""
-    return any(
-        shapes.shape((node, 0)) not in ([], None)
-        for tensor in (call.scale, call.offset)
-        if tensor is not None
-        for node in tracer.origins(tensor).constants
-    )
 
 
 def _position(node: Node) -> int:

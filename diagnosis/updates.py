@@ -9,7 +9,7 @@ from diagnosis import roles, shapes
 from diagnosis.facts import Facts
 from diagnosis.findings import Finding, finding, several
 from diagnosis.layers import Call, Layer, Update
-from diagnosis.view import Node, descendants
+from diagnosis.view import Node, ancestors, descendants
 
 
 def findings(facts: Facts) -> Iterator[Finding]:
@@ -139,7 +139,8 @@ def _orphans(facts: Facts, layer: Layer, trained: list[Call]) -> list[Node]:
 def _only_saves(node: Node, used_by: set[str], steps: int = 4) -> bool:
     if node.op in used_by or node.op in ("IsVariableInitialized",):
         return True
-    if node.op in ("Identity", "ReadVariableOp") and steps:
+    # An average that is computed, and assigned to nothing, is not used either.
+    if node.op in ("Identity", "ReadVariableOp", "Mul", "Add", "AddV2", "Sub") and steps:
         return all(_only_saves(consumer, used_by, steps - 1) for consumer, _ in node.consumers)
     return False
 
@@ -281,9 +282,10 @@ def _dead_dependencies(facts: Facts, idle: list[Layer]) -> Iterator[Finding]:
 
 def _waiting_loss(facts: Facts, updates: list[Update]) -> Node | None:
     """Returns a scalar that waits for all updates and depends on layers: a step may fetch it."""
-    calls = [call.node for layer in facts.layers for call in layer.calls]
-    found = descendants(calls, through_controls=False) - facts.trained_by
-    for update in updates:
-        found &= descendants([update.node])
-    scalars = [n for n in found if n.op == "Identity" and shapes.shape((n, 0)) == []]
-    return min(scalars, key=lambda node: node.position, default=None)
+    calls = {call.node for layer in facts.layers for call in layer.calls}
+    found = set.intersection(*(descendants([update.node]) for update in updates))
+    for node in sorted(found - facts.trained_by, key=lambda node: node.position):
+        if node.op == "Identity" and shapes.shape((node, 0)) == []:
+            if not calls.isdisjoint(ancestors([node], through_controls=False)):
+                return node
+    return None

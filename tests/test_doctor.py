@@ -88,6 +88,17 @@ def without_updates(inputs):
         return tf.nn.batch_normalization(inputs, *tf.nn.moments(inputs, [0]), beta, gamma, 1e-3)
 
 
+def test_102_averages_that_are_computed_and_not_assigned():
+    def unassigned(inputs):
+        outputs = without_updates(inputs)
+        for average in tf.global_variables("norm/[mv]"):
+            tf.add(0.9 * average, 0.1)
+        return outputs
+
+    graph, train_op, _ = small(unassigned)
+    assert errors(doctor.diagnose(graph, [train_op])) == ["BN102"]
+
+
 def test_102_a_layer_without_updates():
     graph, train_op, _ = small(without_updates)
     assert errors(doctor.diagnose(graph, [train_op])) == ["BN102"]
@@ -123,6 +134,31 @@ def test_201_a_phase_that_belongs_to_another_call():
             train_op = sources.train_op_of(tf.reduce_sum(tf.square(outputs)))
     findings = doctor.diagnose(graph, [train_op], [outputs])
     assert {one.severity for one in found(findings, "BN201")} == {"cannot_tell"}
+
+
+def test_201_a_choice_that_nothing_uses():
+    """The phase chooses, and the layer is then given the batch's statistics after all."""
+
+    def normalized(is_used):
+        with tf.Graph().as_default() as graph:
+            phase = tf.placeholder(tf.bool, [])
+            images = tf.placeholder(tf.float32, [None, 5])
+            beta, gamma = sources._parameters(images)
+            averages = sources._statistics(images)
+            batch = list(tf.nn.moments(images, [0]))
+            assigned = [
+                tf.assign(a, 0.9 * a + 0.1 * b) for a, b in zip(averages, batch, strict=True)
+            ]
+            updates = tf.cond(phase, lambda: tf.group(*assigned), tf.no_op)
+            chosen = tf.cond(phase, lambda: batch, lambda: [tf.identity(v) for v in averages])
+            used = chosen if is_used else batch
+            outputs = tf.nn.batch_normalization(images, *used, beta, gamma, 1e-3)
+            with tf.control_dependencies([updates]):
+                train_op = sources.train_op_of(tf.reduce_sum(tf.square(outputs)))
+        return errors(doctor.diagnose(graph, [train_op], [outputs]))
+
+    assert "BN201" in normalized(False)
+    assert "BN201" not in normalized(True)
 
 
 def test_202_a_phase_in_an_inference_graph():
@@ -178,6 +214,15 @@ def test_301_a_saver_with_names_of_its_own(tmp_path):
         prefix = saver.save(session, str(tmp_path / "model.ckpt"))
     assert errors(doctor.diagnose(graph, [train_op], checkpoint=prefix)) == []
     assert errors(doctor.diagnose(f"{prefix}.meta", checkpoint=prefix)) == []
+
+
+def test_a_checkpoint_that_was_cut_off(tmp_path):
+    graph, train_op, _ = small(by_hand)
+    prefix = saved(tmp_path, graph)
+    data = tmp_path / f"{prefix.rpartition('/')[2]}.data-00000-of-00001"
+    data.write_bytes(data.read_bytes()[:4])
+    with pytest.raises(InputError, match="can't be read"):
+        doctor.diagnose(graph, [train_op], checkpoint=prefix)
 
 
 def test_302_statistics_that_are_still_initial(tmp_path):
@@ -456,7 +501,9 @@ def test_a_branch_is_no_op_that_gathers_updates():
 
             update = tf.cond(phase, updated, lambda: tf.constant(False))
             tf.add_to_collection(tf.GraphKeys.UPDATE_OPS, update)
-            used = tf.cond(phase, lambda: list(batch), lambda: [tf.identity(v) for v in (mean, var)])
+            used = tf.cond(
+                phase, lambda: list(batch), lambda: [tf.identity(v) for v in (mean, var)]
+            )
             return tf.nn.batch_normalization(inputs, *used, beta, gamma, 1e-3)
 
     for updates, expected in (("forgotten", ["BN101"]), ("depend", [])):
@@ -510,6 +557,8 @@ def test_names_that_are_not_in_the_graph():
     graph, _, _ = small(by_hand)
     with pytest.raises(InputError, match="did you mean outputs"):
         doctor.diagnose(graph, outputs=["output"])
+    with pytest.raises(InputError, match="expected the name of an op or tensor"):
+        doctor.diagnose(graph, outputs=["outputs:first"])
 
 
 def test_a_checkpoint_of_another_graph(tmp_path):
