@@ -105,7 +105,7 @@ def _unused_choice(facts: Facts, layer: Layer) -> Node | None:
 
 
 def _is_trained_with_phase(facts: Facts, layer: Layer) -> bool:
-    """Whether a phase decides what a layer does in training: what it uses, or whether it updates."""
+    """Whether a phase decides what a trained layer uses, or whether it updates."""
     return any(
         facts.is_learned_from(call) and facts.has_phase(call) for call in layer.calls
     ) or any(

@@ -303,7 +303,7 @@ def _is_subtracted(product: Node) -> bool:
 
 
 def _negated(tensor: Tensor) -> Tensor | None:
-    """Returns what a tensor is the negative of, if it is one: without beta, the mean is added so."""
+    """Returns what a tensor is the negative of, if it is: so a mean is added without a beta."""
     node = tensor[0]
     while node.op in ("Identity", "Cast", "Reshape") and node.inputs:
         node = node.inputs[0][0]

@@ -76,12 +76,18 @@ def _idle(facts: Facts, layer: Layer, rule: str) -> Finding:
 
 
 def _gathered_in(facts: Facts, updates: list[Update]) -> Node | None:
-    """Returns an op that waits for all updates, and that a program may run besides the train op.
+    """Returns an op that waits for updates, and that a program may run besides the train op.
 
     An op that only gathers them, or a loss that is fetched with each step.
     """
-    beyond = set.intersection(*(descendants([update.node]) for update in updates))
-    ends = [n for n in beyond if n.op == "NoOp" and not n.controlled and not n.consumers]
+    gathered: dict[Node, set[Node]] = {}
+    for update in updates:
+        for node in descendants([update.node]):
+            if node.op == "NoOp" and not node.controlled and not node.consumers:
+                gathered.setdefault(node, set()).add(update.variable)
+    # Of several towers, the updates of one are enough.
+    variables = {update.variable for update in updates}
+    ends = [node for node, found in gathered.items() if found == variables]
     if ends:
         return min(ends, key=lambda node: node.position)
     return _waiting_loss(facts, updates)

@@ -390,6 +390,18 @@ def test_406_dependencies_that_do_not_reach_the_train_op():
     assert {one.severity for one in found(findings, "BN101")} == {"cannot_tell"}
 
 
+def test_101_a_hook_may_run_the_updates_of_one_tower():
+    with tf.Graph().as_default() as graph:
+        images = tf.placeholder(tf.float32, [None, CHANNELS])
+        with tf.variable_scope("towers", reuse=tf.AUTO_REUSE):
+            towers = [by_hand(half) for half in tf.split(images, 2)]
+        tf.group(*tf.get_collection(tf.GraphKeys.UPDATE_OPS)[:2], name="of_the_first_tower")
+        loss = tf.reduce_sum([tf.reduce_sum(tf.square(tower)) for tower in towers])
+        train_op = sources.train_op_of(loss, "forgotten")
+    findings = doctor.diagnose(graph, [train_op])
+    assert {one.severity for one in found(findings, "BN101")} == {"cannot_tell"}
+
+
 def test_406_dependencies_that_leave_no_trace():
     with tf.Graph().as_default() as graph:
         _, train_op = sources.training(sources.by_hand, updates="constructor")
@@ -483,7 +495,7 @@ def test_a_layer_with_neither_scale_nor_beta():
 
 
 def test_a_branch_is_no_op_that_gathers_updates():
-    """Updates in a branch pass a scalar out of it; a program that fetches that has not been seen."""
+    """Updates in a branch pass a scalar out of it, which no program fetches."""
 
     def way(inputs, phase, name):
         with tf.variable_scope(name):
