@@ -240,21 +240,25 @@ def _useless_train_ops(facts: Facts) -> Iterator[Finding]:
 
 def _tensors_for_updates(facts: Facts) -> Iterator[Finding]:
     """Finds train ops that wait for statistics, where they should wait for updates."""
+    owners: dict[Node, Layer] = {}
     for layer in facts.layers:
-        if facts.updates_run(layer) or not facts.trained_calls(layer):
+        if facts.trained_calls(layer) and not facts.updates_run(layer):
+            of_batch = [node for update in layer.updates for node, _ in update.batch]
+            owners.update(dict.fromkeys([*layer.population, *of_batch], layer))
+    for node in facts.view.nodes if owners else ():
+        if node not in facts.trained_by:
             continue
-        statistics = set(layer.population) | {node for u in layer.updates for node, _ in u.batch}
-        for node in sorted(facts.trained_by, key=lambda node: node.position):
-            for source in node.controls:
-                if facts.training.evaluation.same((source, 0))[0] in statistics:
-                    yield finding(
-                        "BN406",
-                        "error",
-                        layer.name,
-                        f"{node.name} waits for {source.name}, which reads the statistics, not "
-                        "for the op that updates them",
-                    )
-                    return
+        for source in node.controls:
+            owner = owners.get(facts.training.evaluation.same((source, 0))[0])
+            if owner is not None:
+                yield finding(
+                    "BN406",
+                    "error",
+                    owner.name,
+                    f"{node.name} waits for {source.name}, which reads the statistics, not "
+                    "for the op that updates them",
+                )
+                return
 
 
 def _dead_dependencies(facts: Facts, idle: list[Layer]) -> Iterator[Finding]:
