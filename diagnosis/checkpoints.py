@@ -82,7 +82,7 @@ class Checkpoint:
             return None
         try:
             return self._reader.get_tensor(self.keys[name])
-        except (tf.errors.OpError, ValueError, RuntimeError) as error:
+        except (tf.errors.OpError, ValueError, RuntimeError, IndexError) as error:
             raise InputError(f"{self.prefix}: {name} can't be read: {reason(error)}") from error
 
 

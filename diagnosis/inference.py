@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from diagnosis import roles
+from diagnosis.evaluation import MERGES
 from diagnosis.facts import Facts
 from diagnosis.findings import Finding, finding, several
 from diagnosis.layers import Call, Layer
-from diagnosis.view import Node
+from diagnosis.view import Node, descendants
 
 
 def findings(facts: Facts) -> Iterator[Finding]:
@@ -30,6 +31,16 @@ def _outputs_of_batch(facts: Facts) -> Iterator[Finding]:
             elif found == "batch":
                 kind = using if _is_certain(facts, call) else unsure
                 kind.setdefault(layer, {})[output[0].name] = None
+    for layer in facts.layers:
+        choice = None if layer in using else _unused_choice(facts, layer)
+        if choice is not None:
+            yield finding(
+                "BN201",
+                "error",
+                layer.name,
+                f"{choice.name} chooses between statistics of the batch and of the population, "
+                "but nothing uses it: the layer normalizes with the batch in either phase",
+            )
     for layer, names in using.items():
         yield finding(
             "BN201",
@@ -62,15 +73,46 @@ def _is_certain(facts: Facts, call: Call) -> bool:
     """Whether a call that uses the batch in inference is known to be one of inference.
 
     A training graph without a phase shows how the network trains, and may have a graph for
-    inference beside it. But where others have a phase, or nothing is learned from the call, it was
-    meant to be used.
+    inference beside it. But where others that are trained have a phase, or nothing is learned from
+    the call, it was meant to be used.
     """
     if not facts.is_training_graph:
         return True
     if not facts.is_learned_from(call):
         return True
+    if not any(_is_trained_with_phase(facts, layer) for layer in facts.layers):
+        return False
     # Of several networks that train each other, one may have no inference: a discriminator.
-    return bool(facts.phases) and (facts.are_outputs_named or len(facts.train_ops) == 1)
+    return facts.are_outputs_named or len(facts.train_ops) == 1
+
+
+def _unused_choice(facts: Facts, layer: Layer) -> Node | None:
+    """Returns a choice between a layer's statistics that does not lead to any of its calls."""
+    static = facts.layers.static
+    batch = {statistic for update in layer.updates for statistic in update.batch}
+    if not batch or any(facts.mode(call) != "batch" for call in layer.calls):
+        return None
+    if any(facts.has_phase(call) for call in layer.calls):
+        return None
+    candidates = descendants([node for node, _ in batch], through_controls=False)
+    for node in candidates:
+        if node.op in MERGES and not descendants([node]) & {call.node for call in layer.calls}:
+            origins = static.origins((node, 0))
+            is_of_both = origins.batch & batch and origins.variables & set(layer.population)
+            if origins.is_small and origins.is_chosen and is_of_both and origins.is_plain:
+                return node
+    return None
+
+
+def _is_trained_with_phase(facts: Facts, layer: Layer) -> bool:
+    """Whether a phase decides what a trained layer uses, or whether it updates."""
+    return any(
+        facts.is_learned_from(call) and facts.has_phase(call) for call in layer.calls
+    ) or any(
+        roles.changes(update.node, facts.training) != roles.changes(update.node, facts.inference)
+        for update in layer.updates
+        if update.node in facts.trained_by
+    )
 
 
 def _phase(facts: Facts) -> str:

@@ -80,7 +80,8 @@ class Layers:
         calls = [*self._fused_calls(), *self._other_calls()]
         calls.sort(key=lambda call: call.node.position)
         updates = list(self._updates())
-        self.all = _grouped(calls, updates, self.static)
+        is_frozen = not any(node.op in VARIABLES for node in view.nodes)
+        self.all = _grouped(calls, updates, self.static, is_frozen)
         self.updates = [update for layer in self.all for update in layer.updates]
 
     def __iter__(self) -> Iterator[Layer]:
@@ -252,7 +253,10 @@ class Layers:
             return None
         node, inputs, mean, scale = chosen
         for factor, product in factors:
-            if mean is None and _is_subtracted(product):
+            negated = _negated(factor)
+            if mean is None and negated is not None:
+                mean = negated
+            elif mean is None and _is_subtracted(product):
                 mean = factor
             elif not _is_subtracted(product):
                 scale = factor
@@ -298,6 +302,14 @@ def _is_subtracted(product: Node) -> bool:
     )
 
 
+def _negated(tensor: Tensor) -> Tensor | None:
+    """Returns what a tensor is the negative of, if it is: so a mean is added without a beta."""
+    node = tensor[0]
+    while node.op in ("Identity", "Cast", "Reshape") and node.inputs:
+        node = node.inputs[0][0]
+    return node.inputs[0] if node.op == "Neg" else None
+
+
 def _without_mean(tensor: Tensor) -> Tensor | None:
     """Returns beta, given beta - mean * inverse deviation."""
     node = tensor[0]
@@ -305,7 +317,8 @@ def _without_mean(tensor: Tensor) -> Tensor | None:
         node = node.inputs[0][0]
     if node.op == "Sub":
         return node.inputs[0]
-    return None if node.op == "Neg" else tensor
+    is_mean = node.op == "Neg" or (node.op == "Mul" and any(map(_negated, node.inputs)))
+    return None if is_mean else tensor
 
 
 def _beyond_identities(node: Node) -> Iterator[tuple[Node, int]]:
@@ -338,7 +351,9 @@ def _behind_identities(tensor: Tensor) -> set[Tensor]:
 # --- Grouping ---
 
 
-def _grouped(calls: list[Call], updates: list[Update], tracer: Tracer) -> list[Layer]:
+def _grouped(
+    calls: list[Call], updates: list[Update], tracer: Tracer, is_frozen: bool
+) -> list[Layer]:
     """Joins the calls and updates that share statistics, and calls without any by scale or beta."""
     owner: dict[object, object] = {}
 
@@ -387,7 +402,7 @@ def _grouped(calls: list[Call], updates: list[Update], tracer: Tracer) -> list[L
         of_group.setdefault(root(update), []).append(update)
     layers = []
     for key, members in groups.items():
-        layer = _layer(members, of_group.get(key, []), sides, tracer)
+        layer = _layer(members, of_group.get(key, []), sides, tracer, is_frozen)
         if layer is not None:
             layers.append(layer)
     _name(layers)
@@ -426,6 +441,7 @@ def _layer(
     updates: list[Update],
     sides: dict[Call, tuple[Origins, Origins]],
     tracer: Tracer,
+    is_frozen: bool,
 ) -> Layer | None:
     means: dict[Node, None] = {}
     variances: dict[Node, None] = {}
@@ -461,7 +477,7 @@ def _layer(
             for node in sorted(tracer.origins(tensor).variables, key=_position)
         ]
         parameters.append(next((node for node in nodes if node not in means), None))
-    if not (means or variances or any(parameters)):
+    if not (means or variances or any(parameters) or is_frozen):
         return None  # It standardizes its data, and learns nothing.
     return Layer("", calls, updates, [*means], [*variances], parameters[0], parameters[1])
 

@@ -108,8 +108,9 @@ def outputs(view: View, layers: Layers, trained_by: set[Node]) -> list[Tensor]:
         if node in beyond and node not in gradients and node not in looped
     ]
     found: dict[Tensor, None] = {}
+    inside = _before_others(beyond)
     for node in forward:
-        if node.op in _LOSSES or (node.op in _PROBABILITIES and not _is_inside(node, beyond)):
+        if node.op in _LOSSES or (node.op in _PROBABILITIES and node not in inside):
             logits = layers.static.evaluation.same(node.inputs[0])
             source = logits[0]
             while source.op == "Reshape" and source.inputs:
@@ -154,11 +155,10 @@ def _in_loops(view: View) -> set[Node]:
     return found
 
 
-def _is_inside(node: Node, beyond: set[Node]) -> bool:
-    """Whether a sigmoid or softmax is a gate or attention, with more of the network after it."""
-    following = descendants([node], through_controls=False) - {node}
+def _before_others(beyond: set[Node]) -> set[Node]:
+    """Returns the nodes with more of the network after them: gates and attention, not outputs."""
     heavy = {"Conv2D", "MatMul", "BatchMatMul", "BatchMatMulV2", "Conv2DBackpropInput"}
-    return any(other.op in heavy for other in following)
+    return ancestors([node for node in beyond if node.op in heavy], through_controls=False)
 
 
 def _gradients(view: View, beyond: set[Node]) -> set[Node]:

@@ -6,11 +6,10 @@ import os
 from collections.abc import Iterator
 
 from diagnosis import roles, shapes
-from diagnosis.evaluation import VARIABLES
 from diagnosis.facts import Facts
 from diagnosis.findings import Finding, finding, several
 from diagnosis.layers import Call, Layer, Update
-from diagnosis.view import Node, descendants
+from diagnosis.view import Node, ancestors, descendants
 
 
 def findings(facts: Facts) -> Iterator[Finding]:
@@ -47,6 +46,8 @@ def _updates_in_training(facts: Facts) -> Iterator[Finding]:
     rule = "BN104" if running else "BN101"
     for layer in idle:
         yield _idle(facts, layer, rule)
+    if rule == "BN101":
+        yield from _dead_dependencies(facts, idle)
     for layer in partly:
         run = {update.variable for update in facts.updates_run(layer)}
         left = [node.name for node in layer.population if node not in run]
@@ -75,19 +76,21 @@ def _idle(facts: Facts, layer: Layer, rule: str) -> Finding:
 
 
 def _gathered_in(facts: Facts, updates: list[Update]) -> Node | None:
-    """Returns an op that waits for all updates, and that a program may run besides the train op.
+    """Returns an op that waits for updates, and that a program may run besides the train op.
 
     An op that only gathers them, or a loss that is fetched with each step.
     """
-    found = None
+    gathered: dict[Node, set[Node]] = {}
     for update in updates:
-        beyond = descendants([update.node]) - {update.node}
-        ends = [n for n in beyond if n.op == "NoOp" and not n.controlled and not n.consumers]
-        ends += [n for n in beyond if n.op == "Identity" and shapes.shape((n, 0)) == []]
-        if not ends:
-            return None
-        found = ends[0]
-    return found
+        for node in descendants([update.node]):
+            if node.op == "NoOp" and not node.controlled and not node.consumers:
+                gathered.setdefault(node, set()).add(update.variable)
+    # Of several towers, the updates of one are enough.
+    variables = {update.variable for update in updates}
+    ends = [node for node, found in gathered.items() if found == variables]
+    if ends:
+        return min(ends, key=lambda node: node.position)
+    return _waiting_loss(facts, updates)
 
 
 def _without_updates(facts: Facts, layer: Layer, trained: list[Call]) -> Iterator[Finding]:
@@ -142,7 +145,8 @@ def _orphans(facts: Facts, layer: Layer, trained: list[Call]) -> list[Node]:
 def _only_saves(node: Node, used_by: set[str], steps: int = 4) -> bool:
     if node.op in used_by or node.op in ("IsVariableInitialized",):
         return True
-    if node.op in ("Identity", "ReadVariableOp") and steps:
+    # An average that is computed, and assigned to nothing, is not used either.
+    if node.op in ("Identity", "ReadVariableOp", "Mul", "Add", "AddV2", "Sub") and steps:
         return all(_only_saves(consumer, used_by, steps - 1) for consumer, _ in node.consumers)
     return False
 
@@ -230,26 +234,68 @@ def _useless_train_ops(facts: Facts) -> Iterator[Finding]:
             severity = "error" if facts.are_train_ops_named else "cannot_tell"
             yield finding("BN406", severity, None, f"{train_op.name} changes no variable")
             continue
-        applied = [node for node in run if node in facts.appliers]
-        if applied:
-            yield from _tensors_for_updates(facts, train_op)
+    if not facts.trained_by.isdisjoint(facts.appliers):
+        yield from _tensors_for_updates(facts)
 
 
-def _tensors_for_updates(facts: Facts, train_op: Node) -> Iterator[Finding]:
+def _tensors_for_updates(facts: Facts) -> Iterator[Finding]:
     """Finds train ops that wait for statistics, where they should wait for updates."""
+    owners: dict[Node, Layer] = {}
     for layer in facts.layers:
-        if not layer.updates or facts.updates_run(layer) or not facts.trained_calls(layer):
+        if facts.trained_calls(layer) and not facts.updates_run(layer):
+            of_batch = [node for update in layer.updates for node, _ in update.batch]
+            owners.update(dict.fromkeys([*layer.population, *of_batch], layer))
+    for node in facts.view.nodes if owners else ():
+        if node not in facts.trained_by:
             continue
-        population = set(layer.population)
-        for node in facts.trained_by:
-            for source in node.controls:
-                variable = facts.training.evaluation.same((source, 0))[0]
-                if variable in population and variable.op in VARIABLES:
-                    yield finding(
-                        "BN406",
-                        "error",
-                        layer.name,
-                        f"{node.name} waits for {source.name}, which reads the statistics, not "
-                        "for the op that updates them",
-                    )
-                    return
+        for source in node.controls:
+            owner = owners.get(facts.training.evaluation.same((source, 0))[0])
+            if owner is not None:
+                yield finding(
+                    "BN406",
+                    "error",
+                    owner.name,
+                    f"{node.name} waits for {source.name}, which reads the statistics, not "
+                    "for the op that updates them",
+                )
+                return
+
+
+def _dead_dependencies(facts: Facts, idle: list[Layer]) -> Iterator[Finding]:
+    """Finds control dependencies for the updates that do not reach the train op.
+
+    Made around the constructor of an optimizer, or around a train op that is there already, they
+    leave no op that waits.
+    """
+    for layer in idle:
+        waiting = _waiting_loss(facts, layer.updates)
+        if waiting is not None:
+            yield finding(
+                "BN406",
+                "warning",
+                layer.name,
+                f"{waiting.name} waits for its updates, but the train op does not run it: gradients"
+                " are computed without a loss's value. Fine if each step fetches it",
+            )
+            return
+    collected = set(facts.collection("update_ops"))
+    if any(update.node in collected for layer in idle for update in layer.updates):
+        yield finding(
+            "BN406",
+            "cannot_tell",
+            None,
+            "control dependencies made around an optimizer's constructor, or around a train op that"
+            " is there already, leave no trace: if the program has such for the updates, they do "
+            "nothing",
+        )
+
+
+def _waiting_loss(facts: Facts, updates: list[Update]) -> Node | None:
+    """Returns a scalar that waits for all updates and depends on layers: a step may fetch it."""
+    calls = {call.node for layer in facts.layers for call in layer.calls}
+    found = set.intersection(*(descendants([update.node]) for update in updates))
+    for node in sorted(found - facts.trained_by, key=lambda node: node.position):
+        if node.op == "Identity" and shapes.shape((node, 0)) == []:
+            if not calls.isdisjoint(ancestors([node], through_controls=False)):
+                return node
+    return None

@@ -78,7 +78,9 @@ class View:
         """Returns the tensor called `NAME` or `NAME:PORT`, or None."""
         name, _, port = name.lstrip("^").partition(":")
         node = self.by_name.get(name)
-        return None if node is None else (node, int(port or 0))
+        if node is None or not (port or "0").isdigit():
+            return None
+        return node, int(port or 0)
 
     # --- Reading ---
 

@@ -88,6 +88,17 @@ def without_updates(inputs):
         return tf.nn.batch_normalization(inputs, *tf.nn.moments(inputs, [0]), beta, gamma, 1e-3)
 
 
+def test_102_averages_that_are_computed_and_not_assigned():
+    def unassigned(inputs):
+        outputs = without_updates(inputs)
+        for average in tf.global_variables("norm/[mv]"):
+            tf.add(0.9 * average, 0.1)
+        return outputs
+
+    graph, train_op, _ = small(unassigned)
+    assert errors(doctor.diagnose(graph, [train_op])) == ["BN102"]
+
+
 def test_102_a_layer_without_updates():
     graph, train_op, _ = small(without_updates)
     assert errors(doctor.diagnose(graph, [train_op])) == ["BN102"]
@@ -104,6 +115,50 @@ def test_103_updates_outside_of_the_branch(way):
                 "placeholder",
             )
         assert errors(doctor.diagnose(graph)) == expected
+
+
+def test_201_a_phase_that_belongs_to_another_call():
+    """A Keras model has a call with a phase, for itself; the program may train another call."""
+    with tf.Graph().as_default() as graph:
+        phase = tf.placeholder_with_default(False, [], name="phase")
+        images = tf.placeholder(tf.float32, [None, 5], name="images")
+        with tf.variable_scope("norm", use_resource=True):
+            beta, gamma = sources._parameters(images)
+            mean, var = sources._statistics(images)
+        batch = list(tf.nn.moments(images, [0]))
+        updates = [tf.assign(a, 0.9 * a + 0.1 * b) for a, b in zip((mean, var), batch, strict=True)]
+        used = tf.cond(phase, lambda: batch, lambda: [tf.identity(v) for v in (mean, var)])
+        tf.nn.batch_normalization(images, *used, beta, gamma, 1e-3, name="model")
+        outputs = tf.nn.batch_normalization(images, *batch, beta, gamma, 1e-3, name="trained")
+        with tf.control_dependencies(updates):
+            train_op = sources.train_op_of(tf.reduce_sum(tf.square(outputs)))
+    findings = doctor.diagnose(graph, [train_op], [outputs])
+    assert {one.severity for one in found(findings, "BN201")} == {"cannot_tell"}
+
+
+def test_201_a_choice_that_nothing_uses():
+    """The phase chooses, and the layer is then given the batch's statistics after all."""
+
+    def normalized(is_used):
+        with tf.Graph().as_default() as graph:
+            phase = tf.placeholder(tf.bool, [])
+            images = tf.placeholder(tf.float32, [None, 5])
+            beta, gamma = sources._parameters(images)
+            averages = sources._statistics(images)
+            batch = list(tf.nn.moments(images, [0]))
+            assigned = [
+                tf.assign(a, 0.9 * a + 0.1 * b) for a, b in zip(averages, batch, strict=True)
+            ]
+            updates = tf.cond(phase, lambda: tf.group(*assigned), tf.no_op)
+            chosen = tf.cond(phase, lambda: batch, lambda: [tf.identity(v) for v in averages])
+            used = chosen if is_used else batch
+            outputs = tf.nn.batch_normalization(images, *used, beta, gamma, 1e-3)
+            with tf.control_dependencies([updates]):
+                train_op = sources.train_op_of(tf.reduce_sum(tf.square(outputs)))
+        return errors(doctor.diagnose(graph, [train_op], [outputs]))
+
+    assert "BN201" in normalized(False)
+    assert "BN201" not in normalized(True)
 
 
 def test_202_a_phase_in_an_inference_graph():
@@ -159,6 +214,15 @@ def test_301_a_saver_with_names_of_its_own(tmp_path):
         prefix = saver.save(session, str(tmp_path / "model.ckpt"))
     assert errors(doctor.diagnose(graph, [train_op], checkpoint=prefix)) == []
     assert errors(doctor.diagnose(f"{prefix}.meta", checkpoint=prefix)) == []
+
+
+def test_a_checkpoint_that_was_cut_off(tmp_path):
+    graph, train_op, _ = small(by_hand)
+    prefix = saved(tmp_path, graph)
+    data = tmp_path / f"{prefix.rpartition('/')[2]}.data-00000-of-00001"
+    data.write_bytes(data.read_bytes()[:4])
+    with pytest.raises(InputError, match="can't be read"):
+        doctor.diagnose(graph, [train_op], checkpoint=prefix)
 
 
 def test_302_statistics_that_are_still_initial(tmp_path):
@@ -310,6 +374,50 @@ def test_406_a_train_op_without_effect():
     assert errors(doctor.diagnose(graph, [right])) == []
 
 
+def test_406_dependencies_that_do_not_reach_the_train_op():
+    """A loss that waits for the updates may be fetched; gradients do without its value."""
+
+    with tf.Graph().as_default() as graph:
+        images = tf.placeholder(tf.float32, [None, CHANNELS])
+        loss = tf.reduce_sum(tf.square(by_hand(images)))
+        with tf.control_dependencies(tf.get_collection(tf.GraphKeys.UPDATE_OPS)):
+            waiting = tf.identity(loss)
+        train_op = sources.train_op_of(waiting, "forgotten")
+
+    findings = doctor.diagnose(graph, [train_op])
+    assert errors(findings) == []
+    assert [one.severity for one in found(findings, "BN406")] == ["warning"]
+    assert {one.severity for one in found(findings, "BN101")} == {"cannot_tell"}
+
+
+def test_101_a_hook_may_run_the_updates_of_one_tower():
+    with tf.Graph().as_default() as graph:
+        images = tf.placeholder(tf.float32, [None, CHANNELS])
+        with tf.variable_scope("towers", reuse=tf.AUTO_REUSE):
+            towers = [by_hand(half) for half in tf.split(images, 2)]
+        tf.group(*tf.get_collection(tf.GraphKeys.UPDATE_OPS)[:2], name="of_the_first_tower")
+        loss = tf.reduce_sum([tf.reduce_sum(tf.square(tower)) for tower in towers])
+        train_op = sources.train_op_of(loss, "forgotten")
+    findings = doctor.diagnose(graph, [train_op])
+    assert {one.severity for one in found(findings, "BN101")} == {"cannot_tell"}
+
+
+def test_406_dependencies_that_leave_no_trace():
+    with tf.Graph().as_default() as graph:
+        _, train_op = sources.training(sources.by_hand, updates="constructor")
+    findings = doctor.diagnose(graph, [train_op])
+    assert errors(findings) == ["BN101"]
+    assert [one.severity for one in found(findings, "BN406")] == ["cannot_tell"]
+
+
+def test_406_statistics_of_the_batch_in_place_of_updates():
+    with tf.Graph().as_default() as graph:
+        _, train_op = sources.training(sources.by_hand, updates="forgotten")
+        means = [op.outputs[0] for op in graph.get_operations() if op.type == "Mean"]
+        instead = tf.group(train_op, *means)
+    assert "BN406" in errors(doctor.diagnose(graph, [instead]))
+
+
 def test_407_statistics_over_the_wrong_axes():
     def normalized(axes):
         def way(inputs, _, name):
@@ -350,6 +458,70 @@ def test_other_normalizations_are_none_of_its_business(axes):
     with tf.Graph().as_default() as graph:
         sources.training(way)
     assert doctor.diagnose(graph) == []
+
+
+@pytest.mark.parametrize("way", [sources.layers, sources.by_hand], ids=["fused", "moments"])
+def test_201_a_frozen_graph_that_normalizes_with_the_batch(way):
+    """Scale and beta of a frozen graph are constants."""
+    with tf.Graph().as_default() as graph, tf.Session() as session:
+        logits = sources.inference(way, True)
+        session.run(tf.global_variables_initializer())
+        frozen = tf.graph_util.convert_variables_to_constants(
+            session, graph.as_graph_def(), [logits.op.name]
+        )
+    assert errors(doctor.diagnose(frozen)) == ["BN201"]
+
+
+def test_a_layer_with_neither_scale_nor_beta():
+    """The mean is then added as its negative."""
+
+    def plain(inputs, training):
+        with tf.variable_scope("norm", reuse=tf.AUTO_REUSE):
+            mean, var = sources._statistics(inputs)
+            if training:
+                batch = tf.nn.moments(inputs, [0])
+                for average, now in zip((mean, var), batch, strict=True):
+                    update = tf.assign_sub(average, 0.1 * (average - now))
+                    tf.add_to_collection(tf.GraphKeys.UPDATE_OPS, update)
+                mean, var = batch
+            return tf.nn.batch_normalization(inputs, mean, var, None, None, 1e-3)
+
+    for training in (True, False):
+        graph, _, outputs = small(lambda inputs, t=training: plain(inputs, t), train=training)
+        (layer,) = asking.examine(graph, None, [outputs]).facts.layers
+        assert [node.name for node in layer.means] == ["norm/m"]
+        assert [node.name for node in layer.variances] == ["norm/v"]
+        assert layer.offset is None
+
+
+def test_a_branch_is_no_op_that_gathers_updates():
+    """Updates in a branch pass a scalar out of it, which no program fetches."""
+
+    def way(inputs, phase, name):
+        with tf.variable_scope(name):
+            beta, gamma = sources._parameters(inputs)
+            mean, var = sources._statistics(inputs)
+            batch = tf.nn.moments(inputs, [0, 1, 2])
+
+            def updated():
+                assigned = [
+                    tf.assign(average, 0.9 * average + 0.1 * now)
+                    for average, now in zip((mean, var), batch, strict=True)
+                ]
+                with tf.control_dependencies(assigned):
+                    return tf.constant(True)
+
+            update = tf.cond(phase, updated, lambda: tf.constant(False))
+            tf.add_to_collection(tf.GraphKeys.UPDATE_OPS, update)
+            used = tf.cond(
+                phase, lambda: list(batch), lambda: [tf.identity(v) for v in (mean, var)]
+            )
+            return tf.nn.batch_normalization(inputs, *used, beta, gamma, 1e-3)
+
+    for updates, expected in (("forgotten", ["BN101"]), ("depend", [])):
+        with tf.Graph().as_default() as graph:
+            sources.training(way, "placeholder", updates)
+        assert errors(doctor.diagnose(graph)) == expected
 
 
 def test_frozen_and_folded_graphs():
@@ -397,6 +569,8 @@ def test_names_that_are_not_in_the_graph():
     graph, _, _ = small(by_hand)
     with pytest.raises(InputError, match="did you mean outputs"):
         doctor.diagnose(graph, outputs=["output"])
+    with pytest.raises(InputError, match="expected the name of an op or tensor"):
+        doctor.diagnose(graph, outputs=["outputs:first"])
 
 
 def test_a_checkpoint_of_another_graph(tmp_path):
