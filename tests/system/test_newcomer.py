@@ -77,7 +77,7 @@ def test_a_folder_with_a_typo_is_refused_by_every_command(tmp_path, trained_runs
 
 def test_a_run_that_is_not_there_is_told_with_those_that_are(trained_runs):
     refused = run_command("evaluate.py", "--run=nope", cwd=trained_runs[0])
-    assert_one_line_error(refused, 2, "--run", "nope", "mlp-bn", "small-nobn")
+    assert_one_line_error(refused, 2, "expected a run in", "nope", "mlp-bn", "small-nobn")
 
 
 def test_the_result_has_the_validation_accuracy_and_all_that_explains_it(tmp_path, data_flags):
