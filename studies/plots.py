@@ -88,8 +88,8 @@ def written(name: str) -> str:
     return WRITTEN.get(name, name)
 
 
-def draw(axes: Any, curves: Sequence[Curve]) -> None:
-    """Draws curves, each with its name at its end or, if they end here and there, in a legend."""
+def draw(axes: Any, curves: Sequence[Curve], *, has_legend: bool = False) -> None:
+    """Draws curves, each with its name at its end, or in a legend if these would cross others."""
     for curve in curves:
         means = [np.mean(samples) for samples in curve.samples]
         color, dashes, marker = curve.style
@@ -108,7 +108,7 @@ def draw(axes: Any, curves: Sequence[Curve]) -> None:
         axes.fill_between(
             curve.x, list(lowest), list(highest), color=color, alpha=0.18, linewidth=0
         )
-    if len({curve.x[-1] for curve in curves}) > 1:
+    if has_legend:
         axes.legend(frameon=False)
     else:
         _name_ends(axes, curves)

@@ -183,7 +183,7 @@ def _draw_effective_rates(axes: Any, ends: list[Row]) -> None:
             for of in of_rates
         )
         curves.append(Curve(f"decay {decay:g}", style, *zip(*points, strict=True)))
-    plots.draw(axes, curves)
+    plots.draw(axes, curves, has_legend=True)
 
 
 def _table_of_rates(ends: list[Row]) -> str:
