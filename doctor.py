@@ -25,6 +25,8 @@ from diagnosis.findings import Finding
 
 if TYPE_CHECKING:
     from diagnosis.examination import Diagnosis
+    from storage.checkpoints import Checkpoint
+    from storage.run import Run
 
 __all__ = ["BatchNormError", "Finding", "check", "diagnose"]
 
@@ -40,11 +42,17 @@ def main() -> None:
         raise InputError(f"expected a graph, found none of {', '.join('--' + n for n in graphs)}")
     if FLAGS.data_dir and not FLAGS.run:
         raise InputError("--data_dir goes with --run; from a program, give diagnose() batches")
+    for path in (FLAGS.meta_graph, FLAGS.saved_model, FLAGS.frozen_graph):
+        if path and not pathlib.Path(path).exists():
+            raise InputError(f"{path}: expected a file, found: No such file or directory")
+    if FLAGS.run:
+        found = finding.find_checkpoint(FLAGS.checkpoint_dir, FLAGS.run, FLAGS.checkpoint)
+    # It takes seconds, and what is missing should be reported at once.
     import_tensorflow()
     from diagnosis import asking, report
 
     if FLAGS.run:
-        diagnoses = of_run()
+        diagnoses = of_run(*found)
     else:
         graph = asking.graph_of_flags(
             FLAGS.meta_graph, FLAGS.saved_model, FLAGS.frozen_graph, FLAGS.checkpoint
@@ -66,14 +74,12 @@ def main() -> None:
         sys.exit(1)
 
 
-def of_run() -> "dict[str, Diagnosis]":
-    """Examines both graphs of a run, and its newest checkpoint."""
+def of_run(run: "Run", checkpoint: "Checkpoint") -> "dict[str, Diagnosis]":
+    """Examines both graphs of a run, and a checkpoint."""
     import model
     from diagnosis import asking
-    from storage import finding
     from training import evaluator
 
-    run, checkpoint = finding.find_checkpoint(FLAGS.checkpoint_dir, FLAGS.run, FLAGS.checkpoint)
     network = evaluator.network_of_run(run)
     training = model.training_graph(network, model.recipe_of(run.flags))
     inference = model.inference_graph(network)
@@ -102,7 +108,7 @@ if __name__ == "__main__":
     import flags
     from console import commands
     from console.errors import InputError
-    from storage import run_data
+    from storage import finding, run_data
 
     FLAGS = flags.FLAGS
     flags.define_diagnosis()

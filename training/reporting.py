@@ -38,7 +38,7 @@ class ProgressBar(Observer):
     def on_evaluation(self, step: int, outcome: Outcome, evaluator: Evaluator) -> None:
         """Keeps the accuracy for the bar, unless it is the rough one of a few images."""
         if self._training.plan.is_evaluation_due(step):
-            self._facts["accuracy"] = f"validation accuracy {outcome.accuracy:.4f}"
+            self._facts["accuracy"] = f"validation accuracy {outcome.accuracy:.4f} at {step}"
 
     def on_step(self, step: int, taken: Step) -> None:
         """Moves the bar."""
