@@ -9,7 +9,7 @@ import struct
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
@@ -98,6 +98,19 @@ def made_once(tmp_path_factory, name: str, make: Callable[[pathlib.Path], None])
             make(unfinished)
             unfinished.rename(folder)
     return folder
+
+
+def trained_in_one_go(
+    tmp_path_factory, name: str, flags: Sequence[object]
+) -> tuple[pathlib.Path, str]:
+    """Returns a folder with the run `whole`, trained once, and the last line that it printed."""
+
+    def train(folder: pathlib.Path) -> None:
+        whole = run_command("train.py", *flags, "--run=whole", cwd=folder)
+        (folder / "line").write_text(last_line(whole))
+
+    folder = made_once(tmp_path_factory, name, train)
+    return folder, (folder / "line").read_text()
 
 
 def wait_for(path: pathlib.Path, process: processes.Process) -> None:

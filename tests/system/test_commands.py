@@ -16,13 +16,13 @@ from tests.helpers import (
     assert_one_line_error,
     assert_same_variables,
     last_line,
-    made_once,
     run_command,
     run_from_nothing,
     scalars,
     sessions,
     start_command,
     traced_steps,
+    trained_in_one_go,
     variables,
     wait_for,
     write_noise,
@@ -130,14 +130,7 @@ LONG = ("--model=mlp", "--train_steps=300", "--eval_every=50", "--save_every=20"
 
 @pytest.fixture(scope="module")
 def never_stopped(tmp_path_factory, data_flags):
-    """The folder of a run that was not stopped, and the last line that it printed."""
-
-    def train(folder):
-        whole = run_command("train.py", *LONG, *data_flags, "--run=whole", cwd=folder)
-        (folder / "line").write_text(last_line(whole))
-
-    folder = made_once(tmp_path_factory, "never-stopped", train)
-    return folder, (folder / "line").read_text()
+    return trained_in_one_go(tmp_path_factory, "never-stopped", [*LONG, *data_flags])
 
 
 @pytest.mark.parametrize(

@@ -36,6 +36,7 @@ from tests.helpers import (
     scalars,
     sessions,
     start_command,
+    trained_in_one_go,
     variables,
     wait_for,
 )
@@ -92,14 +93,7 @@ def kill_during_the_import(flags, folder, generator):
 
 @pytest.fixture(scope="module")
 def never_killed(tmp_path_factory, data_flags):
-    """The folder of a run that was not killed, and the last line that it printed."""
-
-    def train(folder):
-        whole = run_command("train.py", *OFTEN, *data_flags, "--run=whole", cwd=folder)
-        (folder / "line").write_text(last_line(whole))
-
-    folder = made_once(tmp_path_factory, "never-killed", train)
-    return folder, (folder / "line").read_text()
+    return trained_in_one_go(tmp_path_factory, "never-killed", [*OFTEN, *data_flags])
 
 
 @pytest.mark.parametrize(
