@@ -82,7 +82,7 @@ def main(*arguments: str) -> None:
     write(said, unreadable, shown, [outcomes.about(run) for run, _ in found])
     advise(said)
     if unreadable:
-        raise CommandError(f"of {len(pictures)} pictures, {len(unreadable)} can't be read")
+        raise CommandError(f"{len(unreadable)} of {len(pictures)} can't be read")
 
 
 def show_page(*arguments: str) -> None:

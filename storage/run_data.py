@@ -68,7 +68,7 @@ def check_same(one: Run, other: Run) -> None:
         )
         raise InputError(
             f"{one.folder} and {other.folder}: expected runs trained on the same data, found "
-            f"{of_one} and {of_other}"
+            f"{of_one} and {of_other}; train one of them again on the other's: --overwrite"
         )
 
 

@@ -83,7 +83,7 @@ def test_one_unreadable_picture_is_named_and_the_rest_answered(folder):
     assert len(predicted.stdout.splitlines()) == 1 and "3.png: " in predicted.stdout
     errors = predicted.stderr.splitlines()
     assert "none.png: can't be read: no picture" in errors
-    assert errors[-1] == "predict.py: of 2 pictures, 1 can't be read"
+    assert errors[-1] == "predict.py: 1 of 2 can't be read"
 
 
 def test_from_standard_input(folder):
