@@ -152,9 +152,10 @@ def parse_flags(arguments: list[str], most_arguments: int = 0) -> list[str]:
     if len(rest) - 1 > most_arguments:
         expected = f"flags and at most {most_arguments} names" if most_arguments else "flags only"
         found = rest[1 + most_arguments]
-        mark = " (a file that begins with a byte order mark: save it without)"
-        hint = mark if found.startswith("\ufeff") else ""
-        if "run" in absl_flags.FLAGS and not hint:
+        hint = ""
+        if found.startswith("\ufeff"):
+            hint = " (a file that begins with a byte order mark: save it without)"
+        elif "run" in absl_flags.FLAGS:
             hint = f"; did you mean --run={found}?"
         fail(f"expected {expected}, found {found!r}{hint} (--help lists the flags)", 2)
     return rest

@@ -129,3 +129,16 @@ class Facts:
         return bool(self.phases) and roles.mode(call, self.training) != roles.mode(
             call, self.inference
         )
+
+    @functools.cached_property
+    def is_phase_trained(self) -> bool:
+        """Whether a phase decides what a trained layer uses, or whether it updates."""
+        return any(
+            self.is_learned_from(call) and self.has_phase(call)
+            for layer in self.layers
+            for call in layer.calls
+        ) or any(
+            roles.changes(update.node, self.training) != roles.changes(update.node, self.inference)
+            for update in self.layers.updates
+            if update.node in self.trained_by
+        )

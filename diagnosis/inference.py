@@ -80,7 +80,7 @@ def _is_certain(facts: Facts, call: Call) -> bool:
         return True
     if not facts.is_learned_from(call):
         return True
-    if not any(_is_trained_with_phase(facts, layer) for layer in facts.layers):
+    if not facts.is_phase_trained:
         return False
     # Of several networks that train each other, one may have no inference: a discriminator.
     return facts.are_outputs_named or len(facts.train_ops) == 1
@@ -94,25 +94,14 @@ def _unused_choice(facts: Facts, layer: Layer) -> Node | None:
         return None
     if any(facts.has_phase(call) for call in layer.calls):
         return None
-    candidates = descendants([node for node, _ in batch], through_controls=False)
-    for node in candidates:
-        if node.op in MERGES and not descendants([node]) & {call.node for call in layer.calls}:
+    calls = {call.node for call in layer.calls}
+    for node in descendants([node for node, _ in batch], through_controls=False):
+        if node.op in MERGES and calls.isdisjoint(descendants([node])):
             origins = static.origins((node, 0))
             is_of_both = origins.batch & batch and origins.variables & set(layer.population)
             if origins.is_small and origins.is_chosen and is_of_both and origins.is_plain:
                 return node
     return None
-
-
-def _is_trained_with_phase(facts: Facts, layer: Layer) -> bool:
-    """Whether a phase decides what a trained layer uses, or whether it updates."""
-    return any(
-        facts.is_learned_from(call) and facts.has_phase(call) for call in layer.calls
-    ) or any(
-        roles.changes(update.node, facts.training) != roles.changes(update.node, facts.inference)
-        for update in layer.updates
-        if update.node in facts.trained_by
-    )
 
 
 def _phase(facts: Facts) -> str:

@@ -44,10 +44,11 @@ def _updates_in_training(facts: Facts) -> Iterator[Finding]:
         else:
             running.append(layer)
     rule = "BN104" if running else "BN101"
+    waiting = {layer: _waiting_loss(facts, layer.updates) for layer in idle}
     for layer in idle:
-        yield _idle(facts, layer, rule)
+        yield _idle(facts, layer, rule, waiting[layer])
     if rule == "BN101":
-        yield from _dead_dependencies(facts, idle)
+        yield from _dead_dependencies(facts, waiting)
     for layer in partly:
         run = {update.variable for update in facts.updates_run(layer)}
         left = [node.name for node in layer.population if node not in run]
@@ -59,10 +60,10 @@ def _lacks_a_side(layer: Layer, run: set[Node]) -> bool:
     return any(side and run.isdisjoint(side) for side in (layer.means, layer.variances))
 
 
-def _idle(facts: Facts, layer: Layer, rule: str) -> Finding:
+def _idle(facts: Facts, layer: Layer, rule: str, waiting: Node | None) -> Finding:
     """Says that a layer's updates are not run; or that something else may run them."""
     names = [update.node.name for update in layer.updates]
-    gathered = _gathered_in(facts, layer.updates)
+    gathered = _gathered_in(layer.updates) or waiting
     runs = "the train op" if len(facts.train_ops) == 1 else "any train op"
     if gathered is not None:
         return finding(
@@ -75,11 +76,8 @@ def _idle(facts: Facts, layer: Layer, rule: str) -> Finding:
     return finding(rule, "error", layer.name, f"{several(names)}: not run by {runs}")
 
 
-def _gathered_in(facts: Facts, updates: list[Update]) -> Node | None:
-    """Returns an op that waits for updates, and that a program may run besides the train op.
-
-    An op that only gathers them, or a loss that is fetched with each step.
-    """
+def _gathered_in(updates: list[Update]) -> Node | None:
+    """Returns an op that only gathers updates, and that a program may run besides the train op."""
     gathered: dict[Node, set[Node]] = {}
     for update in updates:
         for node in descendants([update.node]):
@@ -88,9 +86,7 @@ def _gathered_in(facts: Facts, updates: list[Update]) -> Node | None:
     # Of several towers, the updates of one are enough.
     variables = {update.variable for update in updates}
     ends = [node for node, found in gathered.items() if found == variables]
-    if ends:
-        return min(ends, key=lambda node: node.position)
-    return _waiting_loss(facts, updates)
+    return min(ends, key=lambda node: node.position, default=None)
 
 
 def _without_updates(facts: Facts, layer: Layer, trained: list[Call]) -> Iterator[Finding]:
@@ -261,14 +257,13 @@ def _tensors_for_updates(facts: Facts) -> Iterator[Finding]:
                 return
 
 
-def _dead_dependencies(facts: Facts, idle: list[Layer]) -> Iterator[Finding]:
-    """Finds control dependencies for the updates that do not reach the train op.
+def _dead_dependencies(facts: Facts, idle: dict[Layer, Node | None]) -> Iterator[Finding]:
+    """Finds control dependencies for the updates of idle layers that do not reach the train op.
 
     Made around the constructor of an optimizer, or around a train op that is there already, they
     leave no op that waits.
     """
-    for layer in idle:
-        waiting = _waiting_loss(facts, layer.updates)
+    for layer, waiting in idle.items():
         if waiting is not None:
             yield finding(
                 "BN406",

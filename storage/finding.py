@@ -82,8 +82,10 @@ def _newest_checkpoint(run: Run) -> Checkpoint:
     candidates = run.newest(checkpoints.EXACT, checkpoints.MODEL)
     if not candidates:
         trained_by = lock.holder(run.folder)
-        why = f"it is in training by {trained_by}" if trained_by else "the run was stopped"
-        raise InputError(f"{run.folder}: expected a checkpoint, found none: {why} before its first")
+        why = "the run was stopped before its first one"
+        if trained_by:
+            why = f"it is being trained by {trained_by}, and has saved none yet"
+        raise InputError(f"{run.folder}: expected a checkpoint, found none: {why}")
     return candidates[0]
 
 

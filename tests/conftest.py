@@ -22,7 +22,7 @@ signal.signal(signal.SIGHUP, signal.SIG_DFL)
 hypothesis.settings.register_profile("untimed", deadline=None)
 hypothesis.settings.load_profile("untimed")
 
-LONGEST = ["system/test_workers.py", "system/test_reliability.py", "system/test_originals.py"]
+LONGEST = ["system/test_originals.py", "system/test_reliability.py", "system/test_workers.py"]
 MNIST_DIR = os.environ.get("MNIST_DIR")
 
 
